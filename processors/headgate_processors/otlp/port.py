@@ -1,0 +1,49 @@
+"""The decoder port: bytes of one OTLP export request in, one Arrow batch out."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+Encoding = Literal["protobuf", "json"]
+
+
+class Signal(StrEnum):
+    """The three OTLP signals."""
+
+    TRACES = "traces"
+    LOGS = "logs"
+    METRICS = "metrics"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """One record that a good request carried and that cannot be kept.
+
+    `reason` is a short stable word for counting (`invalid_utf8`, `zero_id`, `truncated` …),
+    `detail` a sentence for people, `raw` the bytes as they came.
+    """
+
+    reason: str
+    detail: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What one request held: `batch` follows `WIRE[signal]` of `headgate_processors.schema`."""
+
+    signal: Signal
+    batch: pa.RecordBatch
+    rejected: tuple[Rejected, ...] = ()
+
+
+class Decoder(Protocol):
+    """A pure function from the bytes of one export request to Arrow.
+
+    Raises:
+        PermanentError: nothing in `body` can be read as a request of this signal.
+    """
+
+    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding = "protobuf") -> Decoded: ...
