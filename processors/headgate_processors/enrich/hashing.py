@@ -1,0 +1,115 @@
+"""Keyed hashes of content, and the key file that all receivers of a data folder share.
+
+A hash is blake2b with 16 bytes of digest and a secret key, written as 32 hexadecimal digits: equal
+content has equal hashes under one key, and nobody without the key can try candidates. The key lives
+in `keys/hash-<id>.key` (mode 0600, 64 hexadecimal digits) and `keys/current` names the one in use.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+
+from headgate_processors.enrich.canonical import canonical_arguments, canonical_bytes, canonical_json
+from headgate_processors.errors import ConfigError
+
+__all__ = ["HashKey", "canonical_arguments", "canonical_bytes", "canonical_json"]
+
+KEY_BYTES = 32
+DIGEST_BYTES = 16
+_KEYS = "keys"
+_CURRENT = "current"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashKey:
+    """A hash key: `key_id` is public and stored beside every hash, `secret` never leaves the process."""
+
+    key_id: str
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def load_or_create(cls, folder: Path) -> "HashKey":
+        """Read the key in use below `folder`, making one at first use.
+
+        Processes that race get the same key: the name in `keys/current` is linked into place, which
+        succeeds once.
+
+        Raises:
+            ConfigError: `keys/current` names a key that is missing, or a key file is damaged.
+        """
+        keys = folder / _KEYS
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        current = keys / _CURRENT
+        if not current.exists():
+            _settle(keys)
+        return _read(keys, current.read_text(encoding="ascii", errors="replace").strip())
+
+    @classmethod
+    def of(cls, secret: bytes) -> "HashKey":
+        """A key from 32 secret bytes; its id is a fingerprint of them."""
+        return cls(key_id=blake2b(secret, digest_size=4, person=b"headgate-key-id").hexdigest(), secret=secret)
+
+    def hash(self, content: bytes | str) -> str:
+        """The keyed hash of `content`, 32 hexadecimal digits; text is hashed as UTF-8."""
+        encoded = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+        return blake2b(encoded, digest_size=DIGEST_BYTES, key=self.secret).hexdigest()
+
+
+def _settle(keys: Path) -> None:
+    """Agree with every other process on one key: adopt a single existing file, else make one."""
+    existing = sorted(keys.glob("hash-*.key"))
+    if len(existing) > 1:
+        raise ConfigError(
+            f"{keys} holds {len(existing)} hash keys and no file {_CURRENT!r}: "
+            f"write the id of the one in use into {keys / _CURRENT}"
+        )
+    made = None if existing else HashKey.of(secrets.token_bytes(KEY_BYTES))
+    key_id = made.key_id if made else existing[0].stem.removeprefix("hash-")
+    if made:
+        _place(keys, f"hash-{key_id}.key", made.secret.hex())
+    _place(keys, _CURRENT, key_id)
+    if made and (keys / _CURRENT).read_text(encoding="ascii").strip() != key_id:
+        (keys / f"hash-{key_id}.key").unlink(missing_ok=True)
+
+
+def _place(keys: Path, name: str, text: str) -> None:
+    """Write a 0600 file whole and durable under `name`, unless another process was first."""
+    temporary = keys / f".{name}.{secrets.token_hex(8)}"
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, keys / name)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(keys)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read(keys: Path, key_id: str) -> HashKey:
+    path = keys / f"hash-{key_id}.key"
+    try:
+        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{keys / _CURRENT} names hash key {key_id!r}, but {path} is missing: "
+            "copy it from the receiver that made it"
+        ) from None
+    except (ValueError, UnicodeDecodeError):
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise ConfigError(f"{path} is damaged: expected {2 * KEY_BYTES} hexadecimal digits; restore it from a copy")
+    return HashKey(key_id=key_id, secret=secret)
