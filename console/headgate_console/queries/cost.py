@@ -1,0 +1,123 @@
+"""What it cost, by anything that a call is known by, and what could not be priced and why.
+
+A container that only carries totals (a crew, a workflow) fills its session's sums and no call. What a
+session's sums hold beyond its calls is counted here too, so that every grouping has the same total.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from headgate_console.queries.rows import Row, Where, fetch
+
+if TYPE_CHECKING:
+    import duckdb
+
+GROUPS: Mapping[str, str] = {
+    "team": "team",
+    "workflow": "workflow",
+    "user": "user_id",
+    "repo": "repo",
+    "model": "model",
+    "provider": "provider",
+    "session": "session_id",
+    "agent": "agent_name",
+    "service": "service_name",
+    "task_class": "task_class",
+    "environment": "environment",
+    "operation": "operation",
+    "prompt": "prompt_name",
+    "work_item": "work_item",
+    "day": "strftime(start_time, '%Y-%m-%d')",
+}
+"""What cost can be grouped by, and the expression over `model_calls` for it."""
+
+_WHO = "session_id, user_id, team, workflow, repo, environment, task_class, work_item, service_name, agent_name"
+
+_SPENT = f"""
+WITH calls AS (
+    SELECT {_WHO}, start_time, provider, coalesce(model, request_model) AS model, operation, prompt_name,
+        1 AS calls, input_tokens, cache_read_tokens, output_tokens, cost_usd, cost_missing_reason,
+        usage_missing_reason
+    FROM model_calls
+),
+summed AS (
+    SELECT session_id, coalesce(sum(input_tokens), 0) AS input_tokens,
+        coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,
+        coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(cost_usd), 0) AS cost_usd
+    FROM calls GROUP BY session_id
+),
+beyond AS (
+    SELECT {", ".join(f"sessions.{name}" for name in _WHO.split(", "))}, start_time, NULL AS provider,
+        CASE WHEN len(models) = 1 THEN models[1] END AS model, 'container' AS operation, NULL AS prompt_name,
+        0 AS calls,
+        greatest(sessions.input_tokens - coalesce(summed.input_tokens, 0), 0) AS input_tokens,
+        greatest(sessions.cache_read_tokens - coalesce(summed.cache_read_tokens, 0), 0) AS cache_read_tokens,
+        greatest(sessions.output_tokens - coalesce(summed.output_tokens, 0), 0) AS output_tokens,
+        greatest(sessions.cost_usd - coalesce(summed.cost_usd, 0), 0) AS cost_usd,
+        CASE WHEN sessions.cost_usd IS NULL THEN 'totals_only' END AS cost_missing_reason,
+        NULL AS usage_missing_reason
+    FROM sessions LEFT JOIN summed USING (session_id)
+    WHERE sessions.input_tokens > coalesce(summed.input_tokens, 0)
+        OR sessions.output_tokens > coalesce(summed.output_tokens, 0)
+        OR sessions.cost_usd > coalesce(summed.cost_usd, 0)
+),
+spent AS (SELECT * FROM calls UNION ALL BY NAME SELECT * FROM beyond)
+"""
+
+_SUMS = """
+    count(DISTINCT session_id) AS sessions,
+    sum(calls)::BIGINT AS model_calls,
+    sum(input_tokens)::BIGINT AS input_tokens,
+    sum(cache_read_tokens)::BIGINT AS cache_read_tokens,
+    sum(output_tokens)::BIGINT AS output_tokens,
+    sum(cost_usd)::DECIMAL(18,9) AS cost_usd,
+    count(cost_usd) / count(*) AS priced_share
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostFilter:
+    """Which calls count; None does not filter."""
+
+    team: str | None = None
+    workflow: str | None = None
+    since: datetime | None = None
+
+
+def _where(wanted: CostFilter) -> Where:
+    where = Where()
+    where.equals("team", wanted.team)
+    where.equals("workflow", wanted.workflow)
+    if wanted.since is not None:
+        where.add("start_time >= ?", wanted.since)
+    return where
+
+
+def cost_by(connection: "duckdb.DuckDBPyConnection", group: str, wanted: CostFilter) -> list[Row]:
+    """One row per value of `group` (a key of `GROUPS`), dearest first, what has no cost last."""
+    where = _where(wanted)
+    query = (
+        f"{_SPENT} SELECT {GROUPS[group]} AS {group}, {_SUMS} FROM spent {where.clause()}"
+        " GROUP BY 1 ORDER BY cost_usd DESC NULLS LAST, model_calls DESC, 1"
+    )
+    return fetch(connection, query, where.parameters)
+
+
+def total_cost(connection: "duckdb.DuckDBPyConnection", wanted: CostFilter) -> Row:
+    """The same sums over everything."""
+    where = _where(wanted)
+    return fetch(connection, f"{_SPENT} SELECT {_SUMS} FROM spent {where.clause()}", where.parameters)[0]
+
+
+def unpriced(connection: "duckdb.DuckDBPyConnection", wanted: CostFilter) -> list[Row]:
+    """What has no cost, by provider, model and reason, most calls first."""
+    where = _where(wanted)
+    where.add("cost_usd IS NULL")
+    query = f"""{_SPENT}
+        SELECT provider, model, coalesce(cost_missing_reason, usage_missing_reason) AS reason,
+            count(DISTINCT session_id) AS sessions, sum(calls)::BIGINT AS model_calls,
+            sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens
+        FROM spent {where.clause()} GROUP BY ALL ORDER BY model_calls DESC, provider, model, reason"""
+    return fetch(connection, query, where.parameters)

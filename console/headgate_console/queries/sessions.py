@@ -1,0 +1,98 @@
+"""The fleet: which sessions there are, in what state, and which one a person means."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from headgate_console.errors import CommandError
+from headgate_console.queries.rows import Row, Where, fetch
+
+if TYPE_CHECKING:
+    import duckdb
+
+CANDIDATES_MAX = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionFilter:
+    """Which sessions to list; None does not filter. `now` decides `running` or `abandoned` anew."""
+
+    state: str | None = None
+    team: str | None = None
+    workflow: str | None = None
+    user: str | None = None
+    agent: str | None = None
+    since: datetime | None = None
+    now: datetime | None = None
+    idle_gap: timedelta = timedelta(minutes=30)
+    limit: int = 20
+
+
+def _states(now: datetime | None, idle_gap: timedelta) -> tuple[str, list[object]]:
+    if now is None:
+        return "state", []
+    return (
+        ("CASE WHEN state NOT IN ('running', 'abandoned') THEN state"
+        " WHEN last_activity_time < ?::TIMESTAMPTZ - to_microseconds(?) THEN 'abandoned' ELSE 'running' END"),
+        [now, idle_gap // timedelta(microseconds=1)],
+    )
+
+
+def list_sessions(connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter) -> list[Row]:
+    """The sessions that were active last, newest first: every column of `sessions`."""
+    state, parameters = _states(wanted.now, wanted.idle_gap)
+    where = Where()
+    where.equals("state", wanted.state)
+    where.equals("team", wanted.team)
+    where.equals("workflow", wanted.workflow)
+    where.equals("user_id", wanted.user)
+    if wanted.agent is not None:
+        where.add("(agent_name = ? OR list_contains(agent_names, ?))", wanted.agent, wanted.agent)
+    if wanted.since is not None:
+        where.add("last_activity_time >= ?", wanted.since)
+    query = (
+        f"SELECT * FROM (SELECT * REPLACE ({state} AS state) FROM sessions) {where.clause()}"
+        " ORDER BY last_activity_time DESC, session_id LIMIT ?"
+    )
+    return fetch(connection, query, [*parameters, *where.parameters, wanted.limit])
+
+
+def states(connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter) -> dict[str, int]:
+    """How many sessions are in each state, of the whole store."""
+    state, parameters = _states(wanted.now, wanted.idle_gap)
+    query = f"SELECT {state} AS state, count(*) AS sessions FROM sessions GROUP BY ALL ORDER BY sessions DESC, state"
+    return {row["state"]: row["sessions"] for row in fetch(connection, query, parameters)}
+
+
+def find_session(connection: "duckdb.DuckDBPyConnection", wanted: str) -> Row:
+    """The one session that a session id, a unique prefix of one, or the source's own key names.
+
+    Raises:
+        CommandError: none or several; the message names them.
+    """
+    query = (
+        "SELECT * FROM sessions WHERE session_id = ?1 OR source_key = ?1 OR starts_with(session_id, lower(?1))"
+        " ORDER BY (session_id = lower(?1)) DESC, (source_key = ?1) DESC, last_activity_time DESC, session_id"
+    )
+    found = fetch(connection, query, [wanted]) if wanted else []
+    exact = [row for row in found if wanted.lower() == row["session_id"]]
+    keyed = [row for row in found if wanted == row["source_key"]]
+    for rows in (exact, keyed, found):
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            break
+    raise CommandError(_no_single(wanted, rows))
+
+
+def _no_single(wanted: str, rows: list[Row]) -> str:
+    if not rows:
+        return f"No session is called {wanted!r}. Give a session id, the first digits of one, or the agent's own key; see: headgate sessions"
+    named = ", ".join(row["session_id"][:12] for row in rows[:CANDIDATES_MAX])
+    more = f" and {len(rows) - CANDIDATES_MAX} more" if len(rows) > CANDIDATES_MAX else ""
+    return f"{len(rows)} sessions match {wanted!r}: {named}{more}. Give more digits of the session id."
+
+
+def session_timeline(connection: "duckdb.DuckDBPyConnection", session_id: str) -> list[Row]:
+    """What happened in a session, in order: every column of `timeline`."""
+    return fetch(connection, "SELECT * FROM timeline WHERE session_id = ? ORDER BY seq", [session_id])
