@@ -147,7 +147,7 @@ _RECORD = (
     _must("record_id", TEXT, "Stable id of the record; a resent record has the same.", "headgate"),
     _must("witness", LOW, "Who saw it: `client`, `gateway`, `runtime`, `control` or `provider`.", "sender's credential"),
     _must("received_unix_nano", INT, "When the receiver took it.", "receiver clock", "ns"),
-    _must("time_suspect", BOOL, "Its time is more than a day off the receiver's clock, or missing.", "headgate"),
+    _must("time_suspect", BOOL, "Its time is missing, more than a year before it was received, or more than a day after.", "headgate"),
     _col("dialect", LOW, "Which dialect table read it; NULL when none knows it.", "headgate"),
     _col("dialect_version", LOW, "Version of that table.", "headgate"),
     _col("service_name", LOW, "Service name.", "service.name"),
@@ -177,7 +177,7 @@ WHO = (
 )
 
 MEANING = (
-    _col("operation_kind", LOW, "What the record is: `llm`, `embedding`, `retrieval`, `tool`, `tool_attempt`, `agent`, `agent_setup`, `workflow`, `step`, `approval`, `guardrail`, `eval`, `memory`, `task`, `attempt`, `handoff` or `other`.", "dialect"),
+    _col("operation_kind", LOW, "What the record is: `llm`, `embedding`, `retrieval`, `tool`, `tool_attempt`, `agent`, `agent_setup`, `workflow`, `step`, `approval`, `guardrail`, `eval`, `memory`, `task`, `attempt`, `handoff`, `message` or `other`.", "dialect"),
     _col("gen_ai_operation_name", LOW, "Operation.", "gen_ai.operation.name"),
     _col("gen_ai_provider_name", LOW, "Provider, never a framework's name.", "gen_ai.provider.name"),
     _col("gen_ai_request_model", LOW, "Model asked for.", "gen_ai.request.model"),

@@ -1,0 +1,37 @@
+"""Columns from rows: the few Arrow constructions that the normaliser needs, dictionary-encoded where few values repeat."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from headgate_processors.schema import LOW, Dataset
+
+
+def low(values: Sequence[str | None], take: pa.Array) -> pa.Array:
+    """A dictionary column whose row `i` is `values[take[i]]`."""
+    return pa.array(values, pa.string()).take(take).dictionary_encode()
+
+
+def tiled(value: str, rows: int) -> pa.Array:
+    """A dictionary column with one value in every row."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value], pa.string()))
+
+
+def batch_of(dataset: Dataset, columns: Mapping[str, pa.Array], rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
+    """A batch of `dataset`: ready columns as they are, the others from `rows`, absent values NULL."""
+    arrays: list[pa.Array] = []
+    for column in dataset.columns:
+        ready = columns.get(column.name)
+        if ready is None:
+            ready = _from_rows(column.name, column.type, rows)
+        elif ready.type != column.type:
+            ready = ready.cast(column.type)
+        arrays.append(ready)
+    return pa.RecordBatch.from_arrays(arrays, schema=dataset.schema)
+
+
+def _from_rows(name: str, type_: pa.DataType, rows: Sequence[Mapping[str, object]]) -> pa.Array:
+    values = [row.get(name) for row in rows]
+    if type_ == LOW:
+        return pa.array(values, pa.string()).dictionary_encode()
+    return pa.array(values, type_)

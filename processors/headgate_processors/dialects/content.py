@@ -1,0 +1,222 @@
+"""Content taken out of a record: what is content, its keyed hash, its redacted text, and what it tells.
+
+Everything that later analysis needs from prompts, messages, arguments and results is computed here,
+before redaction; only the redacted text and the hashes are kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from headgate_processors.dialects.coerce import parse_json, to_text
+from headgate_processors.dialects.meaning import Meaning, is_pseudo_tool, split_tool, tool_type
+from headgate_processors.dialects.messages import (
+    RequestedCall,
+    first_user_text,
+    plain_text,
+    requested_calls,
+    returned_results,
+)
+from headgate_processors.dialects.outcome import Signs, exit_code_in, outcome
+from headgate_processors.dialects.table import Dialect
+from headgate_processors.enrich.actions import ActionRules
+from headgate_processors.enrich.hashing import HashKey, canonical_arguments, canonical_json
+from headgate_processors.enrich.redact import Redactor
+
+TASK_CHARACTERS_MAX = 500
+KEYS_MAX = 8192
+
+
+@dataclass(slots=True)
+class ContentIndex:
+    """Which attribute keys carry content, and of which field."""
+
+    keys: Mapping[str, Sequence[str]]
+    _exact: dict[str, str] = field(default_factory=dict)
+    _prefixes: list[tuple[str, str]] = field(default_factory=list)
+    _seen: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, keys in self.keys.items():
+            for key in keys:
+                if key.endswith("*"):
+                    self._prefixes.append((key[:-1], name))
+                else:
+                    self._exact.setdefault(key, name)
+
+    def field_of(self, key: str) -> str | None:
+        """The content field that `key` carries; NULL when it carries none."""
+        try:
+            return self._seen[key]
+        except KeyError:
+            if len(self._seen) >= KEYS_MAX:
+                self._seen.clear()
+            found = self._exact.get(key) or next((name for start, name in self._prefixes if key.startswith(start)), None)
+            self._seen[key] = found
+            return found
+
+    def split(self, attributes: Mapping[str, object]) -> tuple[dict[str, object], list[tuple[str, str, object]]]:
+        """The attributes that are no content, and the content as (key, field, value)."""
+        kept: dict[str, object] = {}
+        content: list[tuple[str, str, object]] = []
+        for key, value in attributes.items():
+            name = self.field_of(key)
+            if name is None:
+                kept[key] = value
+            elif value is not None and value != "":
+                content.append((key, name, value))
+        return kept, content
+
+
+def as_text(value: object) -> str:
+    """Text as it is, structures as JSON."""
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+
+
+def size_bytes(value: object) -> int:
+    """The size of a value as text in UTF-8."""
+    return len(as_text(value).encode("utf-8", "surrogatepass"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContentReader:
+    """Computes what content tells, under one hash key and one set of rules."""
+
+    key: HashKey
+    redactor: Redactor
+    actions: ActionRules
+
+    def enrich(self, found: Meaning, dialect: Dialect) -> list[tuple[str, str, object]]:
+        """Add hashes, sizes, actions and requested calls to `found`; return content rows derived on the way.
+
+        The raw content fields leave `found`. A row is (attribute, field, value).
+        """
+        rows: list[tuple[str, str, object]] = []
+        if "tool_arguments" in found or "tool_result" in found or found.get("gen_ai_tool_name"):
+            self._tool(found, rows)
+        messages = found.pop("input_messages", None)
+        self._input(found, messages, rows)
+        self._output(found, dialect, found.pop("output_messages", None), rows)
+        task = found.pop("task", None)
+        if task is not None:
+            rows.append(("task", "task", as_text(task)[:TASK_CHARACTERS_MAX]))
+        for name in ("system_instructions", "tool_definitions"):
+            found.pop(name, None)
+        return rows
+
+    def _tool(self, found: Meaning, rows: list[tuple[str, str, object]]) -> None:
+        raw, result = found.pop("tool_arguments", None), found.pop("tool_result", None)
+        arguments = canonical_arguments(raw) if raw is not None else None
+        if raw is not None:
+            found["arguments_hash"] = self.key.hash(canonical_json(arguments))
+            found.setdefault("arguments_bytes", size_bytes(raw))
+            rows.append(("canonical", "tool_arguments", arguments))
+        if result is not None:
+            found["result_hash"] = self.key.hash(as_text(result).strip())
+            found.setdefault("result_bytes", size_bytes(result))
+        name = found.get("gen_ai_tool_name")
+        if isinstance(name, str):
+            found.update(self._action(name, arguments, found.get("mcp_server"), found.get("gen_ai_tool_type")))
+
+    def _action(self, name: str, arguments: object, server: object, kind: object) -> dict[str, object]:
+        action = self.actions.classify(
+            name,
+            arguments,
+            mcp_server=server if isinstance(server, str) else None,
+            tool_type=kind if isinstance(kind, str) else None,
+        )
+        if action is None:
+            return {}
+        resource = self.redactor.redact(action.resource).text if action.resource else None
+        return {
+            "action": action.action,
+            "action_resource": resource,
+            "sensitivity": action.sensitivity,
+            "reversible": action.reversible,
+            "side_effects": action.side_effects,
+        }
+
+    def _input(self, found: Meaning, messages: object, rows: list[tuple[str, str, object]]) -> None:
+        system, tools = found.get("system_instructions"), found.get("tool_definitions")
+        parsed = parse_json(messages)
+        if system is None and isinstance(parsed, list):
+            system = [item for item in parsed if isinstance(item, Mapping) and item.get("role") == "system"] or None
+        if tools is not None:
+            found["tools_hash"] = self.key.hash(canonical_json(parse_json(tools)))
+        if system is not None:
+            found["system_hash"] = self.key.hash(plain_text(parse_json(system)))
+        if tools is not None or system is not None:
+            found["prefix_hash"] = self.key.hash(f"{found.get('tools_hash', '')}\n{found.get('system_hash', '')}")
+        if messages is None:
+            return
+        found["prompt_hash"] = self.key.hash(canonical_json(parsed))
+        found["context_source"] = context_source(parsed)
+        task = first_user_text(parsed)
+        if task and found.get("task") is None:
+            found["task"] = task
+        returned = [self._returned(item.call_id, item.result) for item in returned_results(parsed)]
+        if returned:
+            found["returned_tools"] = orjson.dumps(returned).decode()
+
+    def _returned(self, call_id: str | None, result: object) -> dict[str, object]:
+        text = result if isinstance(result, str) else plain_text(result) or as_text(result)
+        code = exit_code_in(text)
+        return {
+            "id": call_id,
+            "result_hash": self.key.hash(text.strip()),
+            "result_bytes": size_bytes(text),
+            "outcome": outcome(Signs(exit_code=code, result=text)),
+            "exit_code": code,
+        }
+
+    def _output(
+        self, found: Meaning, dialect: Dialect, messages: object, rows: list[tuple[str, str, object]]
+    ) -> None:
+        if messages is None:
+            return
+        calls = [call for call in requested_calls(messages) if not is_pseudo_tool(split_tool(call.name)[1], dialect)]
+        if not calls:
+            return
+        described = [self._requested(call, dialect) for call in calls]
+        found["requested_tools"] = orjson.dumps(described).decode()
+        shown = [
+            {"id": call.call_id, "name": call.name, "arguments": canonical_arguments(call.arguments)} for call in calls
+        ]
+        rows.append(("requested", "requested_tools", shown))
+
+    def _requested(self, call: RequestedCall, dialect: Dialect) -> dict[str, object]:
+        server, name = split_tool(call.name)
+        kind = tool_type(name, None, server, dialect)
+        arguments = canonical_arguments(call.arguments) if call.arguments is not None else None
+        action = self._action(name, arguments, server, kind)
+        return {
+            "id": call.call_id,
+            "name": name,
+            "type": kind,
+            "mcp_server": server,
+            "arguments_hash": self.key.hash(canonical_json(arguments)) if call.arguments is not None else None,
+            "arguments_bytes": size_bytes(call.arguments) if call.arguments is not None else None,
+            "action": action.get("action"),
+            "resource": action.get("action_resource"),
+            "sensitivity": action.get("sensitivity"),
+            "reversible": action.get("reversible"),
+            "side_effects": action.get("side_effects"),
+        }
+
+
+def context_source(messages: object) -> str | None:
+    """Which role brought most of the text behind the assistant's last message; NULL when nothing tells."""
+    if not isinstance(messages, list):
+        return None
+    sizes: dict[str, int] = {}
+    for message in reversed(messages):
+        if not isinstance(message, Mapping):
+            return None
+        role = (to_text(message.get("role")) or "").lower()
+        if role in {"assistant", "model", "ai"}:
+            break
+        source = {"human": "user", "tool": "tool_result", "function": "tool_result"}.get(role, role)
+        if source in {"user", "system", "tool_result"}:
+            sizes[source] = sizes.get(source, 0) + size_bytes(message)
+    return max(sorted(sizes), key=lambda name: sizes[name]) if sizes else None

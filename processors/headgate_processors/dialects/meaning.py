@@ -1,0 +1,260 @@
+"""What one record means: the dialect's fields read, coerced and made to agree with each other.
+
+The result is a dict of the `MEANING` columns that are known, plus the raw content fields (underscored
+names of `CONTENT_FIELDS`), which the caller hashes, redacts and stores apart.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from headgate_processors.dialects import coerce
+from headgate_processors.dialects.messages import regroup
+from headgate_processors.dialects.outcome import Signs, error_type_of, exit_code_in, outcome
+from headgate_processors.dialects.record import Record
+from headgate_processors.dialects.table import Dialect
+
+Meaning = dict[str, object]
+
+CONTENT_FIELDS = (
+    "tool_arguments",
+    "tool_result",
+    "input_messages",
+    "output_messages",
+    "system_instructions",
+    "tool_definitions",
+    "task",
+)
+
+_COERCIONS: Mapping[str, Callable[[object], object]] = {
+    "gen_ai_provider_name": coerce.provider,
+    "gen_ai_response_finish_reasons": coerce.finish_reasons,
+    "gen_ai_usage_input_tokens": coerce.to_count,
+    "gen_ai_usage_cache_read_input_tokens": coerce.to_count,
+    "gen_ai_usage_cache_write_input_tokens": coerce.to_count,
+    "cache_write_1h_tokens": coerce.to_count,
+    "gen_ai_usage_output_tokens": coerce.to_count,
+    "gen_ai_usage_reasoning_output_tokens": coerce.to_count,
+    "time_to_first_chunk_ns": coerce.to_count,
+    "reported_cost_usd": coerce.to_money,
+    "attempt": coerce.to_count,
+    "event_sequence": coerce.to_int,
+    "exit_code": coerce.to_int,
+    "http_response_status_code": coerce.to_int,
+    "arguments_bytes": coerce.to_count,
+    "result_bytes": coerce.to_count,
+    "decision": coerce.decision,
+    "decision_source": coerce.decision_source,
+    "context_compacted": coerce.to_bool,
+    "memory_refs": coerce.to_texts,
+    "tool_success": lambda value: value,
+    **{name: (lambda value: value) for name in CONTENT_FIELDS},
+}
+
+_CALLS = frozenset({"llm", "embedding"})
+_TOOLS = frozenset({"tool", "tool_attempt", "handoff", "approval"})
+_QUIET = frozenset({"other"})
+_QUIET_FIELDS = frozenset({"session_key", "gen_ai_conversation_id", "turn_id", "gen_ai_agent_name", "error_type"})
+_PER_KIND: Mapping[str, frozenset[str]] = {
+    "tool": frozenset({"tool_arguments", "tool_result", "tool_success"}),
+    "messages": frozenset({"input_messages", "output_messages", "system_instructions", "tool_definitions"}),
+}
+
+_PSEUDO_TOOLS = frozenset({"final_answer", "(merged tools)"})
+_CODE_TOOLS = frozenset({"python_interpreter", "code_interpreter", "execute_code", "code_execution", "run_code"})
+_TOOL_TYPES = frozenset({"function", "mcp", "builtin", "code", "handoff", "subagent"})
+_HANDOFF = re.compile(r"^(?:transfer|hand_?off|handoff)(?:_to)?(?:[ _.-].*)?$|^handoff to ", re.IGNORECASE)
+_SUBAGENT = re.compile(r"^delegate[ _]work[ _]to[ _]coworker$", re.IGNORECASE)
+_CLI_DIALECTS = frozenset({"claude_code", "codex", "gemini_cli", "copilot", "opencode", "qwen_code"})
+_RESPONSE_SHAPED = re.compile(r"^(?:resp|chatcmpl|msg|gen)[-_]")
+
+_OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "fetch_response"})
+
+
+def read_meaning(record: Record, dialect: Dialect) -> Meaning:
+    """Everything the dialect's table says of `record`."""
+    kind = dialect.kind(record)
+    found: Meaning = {"operation_kind": kind, "dialect": dialect.name, "dialect_version": dialect.version}
+    _read_fields(record, dialect, kind, found)
+    _read_flattened(record, dialect, kind, found)
+    found["error_type"] = _error_type(record, found)
+    _settle_session(found)
+    _settle_agent(record, dialect, kind, found)
+    if kind in _TOOLS:
+        _settle_tool(record, dialect, found)
+    elif kind not in _QUIET:
+        _settle_call(record, dialect, kind, found)
+    return found
+
+
+def _read_fields(record: Record, dialect: Dialect, kind: str, found: Meaning) -> None:
+    quiet = kind in _QUIET
+    for name, source in dialect.fields.items():
+        if quiet and name not in _QUIET_FIELDS:
+            continue
+        if name in _PER_KIND["tool"] and kind not in _TOOLS:
+            continue
+        if name in _PER_KIND["messages"] and kind in _TOOLS:
+            continue
+        value = source(record)
+        if value is None or value == "":
+            continue
+        value = _COERCIONS.get(name, coerce.to_text)(value)
+        if value is not None:
+            found[name] = value
+
+
+def _read_flattened(record: Record, dialect: Dialect, kind: str, found: Meaning) -> None:
+    if kind in _TOOLS or kind in _QUIET:
+        return
+    for name, prefix in dialect.flattened.items():
+        if found.get(name) is None:
+            grouped = regroup(record.attributes, prefix)
+            if grouped is not None:
+                found[name] = grouped
+
+
+def _error_type(record: Record, found: Meaning) -> object:
+    exception = next(
+        (
+            attributes.get("exception.type")
+            for event in reversed(record.events)
+            if isinstance(attributes := event.get("attributes"), Mapping) and "exception.type" in attributes
+        ),
+        None,
+    )
+    failed_http = found.get("http_response_status_code")
+    if failed_http is not None and isinstance(failed_http, int) and failed_http >= 400 and not found.get("error_type"):
+        return str(failed_http)
+    return error_type_of(record.status, None, found.get("error_type"), exception if record.status == "ERROR" else None)
+
+
+def _settle_session(found: Meaning) -> None:
+    """A response id in the place of a conversation is no session: some frameworks chain responses that way."""
+    for name in ("session_key", "gen_ai_conversation_id"):
+        key = found.get(name)
+        if isinstance(key, str) and (key == found.get("gen_ai_response_id") or _RESPONSE_SHAPED.match(key)):
+            del found[name]
+
+
+def _settle_agent(record: Record, dialect: Dialect, kind: str, found: Meaning) -> None:
+    if found.get("gen_ai_agent_name") is None:
+        if dialect.agent_name_from_span and kind == "agent" and record.name:
+            found["gen_ai_agent_name"] = record.name
+        elif dialect.default_agent is not None:
+            found["gen_ai_agent_name"] = dialect.default_agent
+
+
+def _settle_call(record: Record, dialect: Dialect, kind: str, found: Meaning) -> None:
+    model = found.get("gen_ai_response_model") or found.get("gen_ai_request_model")
+    if found.get("gen_ai_provider_name") is None and kind in _CALLS:
+        inferred = coerce.provider_of_model(model if isinstance(model, str) else None)
+        if inferred is not None:
+            found["gen_ai_provider_name"] = inferred
+    if kind == "llm" and found.get("gen_ai_operation_name") not in _OPERATIONS:
+        found["gen_ai_operation_name"] = "chat"
+    elif kind == "embedding":
+        found["gen_ai_operation_name"] = "embeddings"
+    _settle_usage(record, dialect, kind, found)
+
+
+def _settle_usage(record: Record, dialect: Dialect, kind: str, found: Meaning) -> None:
+    """Make input inclusive of the cache and output inclusive of reasoning, and say what the source meant."""
+    total, read, written = (
+        found.get(f"gen_ai_usage_{name}input_tokens") for name in ("", "cache_read_", "cache_write_")
+    )
+    output, reasoning = found.get("gen_ai_usage_output_tokens"), found.get("gen_ai_usage_reasoning_output_tokens")
+    if total is None and output is None:
+        if kind in _CALLS:
+            found["usage_role"] = "missing"
+        return
+    found["usage_role"] = "leaf" if kind in _CALLS else "container"
+    split = dialect.exclusive_when is not None and dialect.exclusive_when(record) is not None
+    semantics = "exclusive" if split else dialect.usage
+    if isinstance(total, int):
+        cached = sum(part for part in (read, written) if isinstance(part, int))
+        if cached > total:
+            semantics = "exclusive"
+        if semantics == "exclusive":
+            found["gen_ai_usage_input_tokens"] = total + cached
+        found["usage_semantics"] = semantics
+    if (dialect.output_excludes_reasoning or split) and isinstance(output, int) and isinstance(reasoning, int):
+        found["gen_ai_usage_output_tokens"] = output + reasoning
+
+
+def is_pseudo_tool(name: str, dialect: Dialect) -> bool:
+    """Whether a tool is a framework's own device (its final answer, its plan) and no call of the agent."""
+    return name in dialect.pseudo_tools or name in _PSEUDO_TOOLS
+
+
+def split_tool(name: str) -> tuple[str | None, str]:
+    """The MCP server and the bare tool of `mcp__server__tool`; no server for any other name."""
+    if name.startswith("mcp__"):
+        server, _, tool = name[5:].partition("__")
+        if server and tool:
+            return server, tool
+    return None, name
+
+
+def tool_type(name: str, raw: object, mcp_server: object, dialect: Dialect) -> str:
+    """The contract's type of a tool call."""
+    if _HANDOFF.match(name):
+        return "handoff"
+    if name in dialect.subagent_tools or _SUBAGENT.match(name):
+        return "subagent"
+    if mcp_server:
+        return "mcp"
+    if isinstance(raw, str) and raw in _TOOL_TYPES:
+        return raw
+    if name in _CODE_TOOLS:
+        return "code"
+    return "builtin" if dialect.name in _CLI_DIALECTS else "function"
+
+
+def _settle_tool(record: Record, dialect: Dialect, found: Meaning) -> None:
+    raw_name = found.get("gen_ai_tool_name")
+    if isinstance(raw_name, str):
+        server, name = split_tool(raw_name)
+        inner = found.get("mcp_tool_name")
+        name = inner if isinstance(inner, str) else name
+        found["gen_ai_tool_name"] = name
+        found["mcp_server"] = found.get("mcp_server") or server
+        if found["operation_kind"] == "handoff":
+            found["gen_ai_tool_type"] = "handoff"
+        else:
+            found["gen_ai_tool_type"] = tool_type(name, found.get("gen_ai_tool_type"), found["mcp_server"], dialect)
+        if is_pseudo_tool(name, dialect):
+            found["operation_kind"] = "step"
+    _settle_arguments(record, dialect, found)
+    result = found.get("tool_result")
+    if found.get("exit_code") is None:
+        found["exit_code"] = exit_code_in(result)
+    found["tool_outcome"] = _outcome(record, found)
+
+
+def _settle_arguments(record: Record, dialect: Dialect, found: Meaning) -> None:
+    """Some dialects spread the arguments over attributes of their own; give those their key back."""
+    if not dialect.argument_keys or not isinstance(found.get("tool_arguments"), str):
+        return
+    for attribute, key in dialect.argument_keys.items():
+        if record.attributes.get(attribute) == found["tool_arguments"]:
+            found["tool_arguments"] = {key: found["tool_arguments"]}
+            return
+
+
+def _outcome(record: Record, found: Meaning) -> str | None:
+    decision, code = found.get("decision"), found.get("exit_code")
+    if found["operation_kind"] == "approval":
+        return "denied" if decision == "deny" else None
+    error = found.get("error_type")
+    message = record.attributes.get("error") or record.attributes.get("error.message")
+    return outcome(
+        Signs(
+            status=record.status,
+            status_message=message if isinstance(message, str) else None,
+            error_type=error if isinstance(error, str) else None,
+            success=found.get("tool_success"),
+            decision=decision if isinstance(decision, str) else None,
+            exit_code=code if isinstance(code, int) else None,
+            result=found.get("tool_result"),
+        )
+    )

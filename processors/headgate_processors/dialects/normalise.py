@@ -1,0 +1,355 @@
+"""From the wire batch of a request to the rows of the datasets: dialect, content apart, identity on every row."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+import pyarrow as pa
+
+from headgate_processors.dialects.columns import batch_of, low, tiled
+from headgate_processors.dialects.content import ContentIndex, ContentReader, as_text, size_bytes
+from headgate_processors.dialects.meaning import Meaning, read_meaning
+from headgate_processors.dialects.record import Record
+from headgate_processors.dialects.records import content_hash, is_suspect, ordinals, span_record_id
+from headgate_processors.dialects.table import DialectBook
+from headgate_processors.enrich.identity import Identity, Registry
+from headgate_processors.enrich.redact import Redactor
+from headgate_processors.otlp.port import Signal
+from headgate_processors.schema import (
+    CONTENT,
+    LOG_EVENTS,
+    MEANING,
+    METRIC_POINTS,
+    SPAN_EVENTS,
+    SPAN_LINKS,
+    SPANS,
+    WHO,
+    Dataset,
+)
+
+Rows = list[dict[str, object]]
+Batches = dict[str, pa.RecordBatch]
+
+_WHO_NAMES = tuple(column.name for column in WHO)
+_MEANING_NAMES = frozenset(column.name for column in MEANING)
+_NOTHING: Mapping[str, object] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """How a request came: when, and seen by whom."""
+
+    received_unix_nano: int
+    witness: str
+
+
+@dataclass(slots=True)
+class _Sink:
+    """Rows of one request on their way to the datasets."""
+
+    arrival: Arrival
+    meanings: Rows = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+    identities: list[Identity] = field(default_factory=list)
+    suspects: list[bool] = field(default_factory=list)
+    content: Rows = field(default_factory=list)
+    events: Rows = field(default_factory=list)
+    links: Rows = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Normaliser:
+    """Applies dialects, redaction and identity to wire batches; pure but for its bounded caches."""
+
+    book: DialectBook
+    index: ContentIndex
+    reader: ContentReader
+    secrets: Redactor
+    registry: Registry
+
+    def __call__(self, signal: Signal, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
+        """The rows of every dataset that `wire` fills; empty datasets are left out."""
+        build: Callable[[pa.RecordBatch, Arrival], Batches] = {
+            Signal.TRACES: self._traces,
+            Signal.LOGS: self._logs,
+            Signal.METRICS: self._metrics,
+        }[signal]
+        return {name: batch for name, batch in build(wire, arrival).items() if batch.num_rows}
+
+    def _traces(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
+        sink, origins = _Sink(arrival), _Origins(wire)
+        columns = {name: wire.column(name).to_pylist() for name in ("trace_id", "span_id", "name", "status_code", "start_time_unix_nano", "attributes", "events", "links", "scope_name")}
+        ids: list[str] = []
+        for row in range(wire.num_rows):
+            trace_id, span_id = columns["trace_id"][row], columns["span_id"][row]
+            record = Record(
+                attributes=_loads(columns["attributes"][row]),
+                resource=origins.resource(row),
+                scope=columns["scope_name"][row] or "",
+                name=columns["name"][row],
+                events=_loads_list(columns["events"][row]),
+                status=columns["status_code"][row],
+            )
+            record_id = span_record_id(trace_id, span_id)
+            ids.append(record_id)
+            owner = _Owner(signal="traces", record_id=record_id, trace_id=trace_id, span_id=span_id)
+            self._row(record, owner, columns["start_time_unix_nano"][row], sink)
+            self._span_events(record, owner, sink)
+            _span_links(columns["links"][row], owner, sink)
+        return {
+            "spans": self._batch(SPANS, wire, ids, origins, sink),
+            "span_events": _attached(SPAN_EVENTS, sink.events, ids, wire, origins, sink),
+            "span_links": _attached(SPAN_LINKS, sink.links, ids, wire, origins, sink),
+            "content": _content(sink, origins, ids),
+        }
+
+    def _logs(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
+        sink, origins = _Sink(arrival), _Origins(wire)
+        columns = {name: wire.column(name).to_pylist() for name in ("trace_id", "span_id", "event_name", "severity_text", "time_unix_nano", "attributes", "body", "scope_name")}
+        ids = ordinals(
+            content_hash("logs", columns["time_unix_nano"][row], columns["attributes"][row], columns["body"][row], columns["trace_id"][row], columns["span_id"][row], columns["event_name"][row], columns["scope_name"][row], origins.text(row))
+            for row in range(wire.num_rows)
+        )
+        bodies: list[str | None] = []
+        for row, record_id in enumerate(ids):
+            record = Record(
+                attributes=_loads(columns["attributes"][row]),
+                resource=origins.resource(row),
+                scope=columns["scope_name"][row] or "",
+                event=columns["event_name"][row] or "",
+                body=_loads_any(columns["body"][row]),
+                status="ERROR" if columns["severity_text"][row] in {"ERROR", "FATAL"} else "UNSET",
+                is_log=True,
+            )
+            owner = _Owner(signal="logs", record_id=record_id, trace_id=columns["trace_id"][row], span_id=columns["span_id"][row])
+            self._row(record, owner, columns["time_unix_nano"][row], sink)
+            bodies.append(self._body(record, owner, sink))
+        events = self._batch(LOG_EVENTS, wire, ids, origins, sink, body=pa.array(bodies, pa.string()))
+        return {"log_events": events, "content": _content(sink, origins, ids)}
+
+    def _metrics(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
+        sink, origins = _Sink(arrival), _Origins(wire)
+        columns = {name: wire.column(name).to_pylist() for name in ("name", "time_unix_nano", "start_time_unix_nano", "attributes", "value", "count", "sum", "buckets", "scope_name")}
+        ids = ordinals(
+            content_hash("metrics", *(values[row] for values in columns.values()), origins.text(row))
+            for row in range(wire.num_rows)
+        )
+        for row in range(wire.num_rows):
+            record = Record(attributes=_NOTHING, resource=origins.resource(row), scope=columns["scope_name"][row] or "")
+            dialect = self.book.detect(record)
+            sink.meanings.append({"dialect": dialect.name, "dialect_version": dialect.version} if dialect else {})
+            sink.attributes.append(self.secrets.redact(columns["attributes"][row]).text)
+            sink.identities.append(self.registry.resolve(record.resource, agent_name=None))
+            sink.suspects.append(is_suspect(columns["time_unix_nano"][row], arrival.received_unix_nano))
+        exemplars = _without_headgate(wire.column("exemplars").to_pylist())
+        return {"metric_points": self._batch(METRIC_POINTS, wire, ids, origins, sink, exemplars=pa.array(exemplars, pa.string()))}
+
+    def _row(self, record: Record, owner: "_Owner", at_unix_nano: int, sink: _Sink) -> None:
+        dialect = self.book.detect(record)
+        found: Meaning = {}
+        if dialect is not None:
+            found = read_meaning(record, dialect)
+            for attribute, name, value in self.reader.enrich(found, dialect):
+                self._keep(owner, attribute, name, value, sink)
+            if "arguments_hash" in found or "result_hash" in found or "prompt_hash" in found or "system_hash" in found or "tools_hash" in found or "requested_tools" in found:
+                found["hash_key_id"] = self.reader.key.key_id
+        kept, content = self.index.split(record.attributes)
+        for key, name, value in content:
+            self._keep(owner, key, name, value, sink)
+        redactor = self.secrets if dialect is not None else self.reader.redactor
+        sink.attributes.append(redactor.redact(orjson.dumps(kept).decode()).text)
+        sink.meanings.append(found)
+        agent = found.get("gen_ai_agent_name")
+        sink.identities.append(self.registry.resolve(record.resource, agent_name=agent if isinstance(agent, str) else None))
+        sink.suspects.append(is_suspect(at_unix_nano, sink.arrival.received_unix_nano))
+
+    def _keep(self, owner: "_Owner", attribute: str, name: str, value: object, sink: _Sink) -> None:
+        text = as_text(value)
+        redacted = self.reader.redactor.redact(text)
+        sink.content.append(
+            {
+                "record_id": owner.record_id,
+                "signal": owner.signal,
+                "trace_id": owner.trace_id,
+                "span_id": owner.span_id,
+                "field": name,
+                "attribute": attribute,
+                "text": redacted.text,
+                "bytes": size_bytes(text),
+                "hash": self.reader.key.hash(text),
+                "hash_key_id": self.reader.key.key_id,
+                "redacted": ",".join(redacted.classes) or None,
+            }
+        )
+
+    def _span_events(self, record: Record, owner: "_Owner", sink: _Sink) -> None:
+        for ordinal, event in enumerate(record.events):
+            attributes = event.get("attributes")
+            kept, content = self.index.split(attributes if isinstance(attributes, Mapping) else _NOTHING)
+            for key, name, value in content:
+                self._keep(owner, f"{event.get('name')}:{key}", name, value, sink)
+            sink.events.append(
+                {
+                    "trace_id": owner.trace_id,
+                    "span_id": owner.span_id,
+                    "ordinal": ordinal,
+                    "name": event.get("name") or "",
+                    "time_unix_nano": event.get("time_unix_nano") or 0,
+                    "attributes": self.reader.redactor.redact(orjson.dumps(kept).decode()).text,
+                    "_owner": owner.record_id,
+                }
+            )
+
+    def _body(self, record: Record, owner: "_Owner", sink: _Sink) -> str | None:
+        """The body of a log, redacted; a message body is content and leaves the row."""
+        if record.body is None:
+            return None
+        if isinstance(record.body, Mapping) or record.event.startswith("gen_ai."):
+            self._keep(owner, "body", "other", record.body, sink)
+            return None
+        return self.reader.redactor.redact(orjson.dumps(record.body).decode()).text
+
+    def _batch(
+        self, dataset: Dataset, wire: pa.RecordBatch, ids: Sequence[str], origins: "_Origins", sink: _Sink, **replaced: pa.Array
+    ) -> pa.RecordBatch:
+        columns: dict[str, pa.Array] = {name: wire.column(name) for name in wire.schema.names if name in dataset}
+        columns |= replaced
+        columns["attributes"] = pa.array(sink.attributes, pa.string())
+        if "status_message" in dataset:
+            messages = wire.column("status_message").to_pylist()
+            columns["status_message"] = pa.array([self.reader.redactor.redact(text).text if text else None for text in messages], pa.string())
+        columns["record_id"] = pa.array(ids, pa.string())
+        columns["witness"] = tiled(sink.arrival.witness, len(ids))
+        columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(ids), pa.int64())
+        columns["time_suspect"] = pa.array(sink.suspects, pa.bool_())
+        columns |= origins.service_columns()
+        columns |= _who(sink.identities)
+        return batch_of(dataset, columns, sink.meanings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owner:
+    signal: str
+    record_id: str
+    trace_id: str | None
+    span_id: str | None
+
+
+class _Origins:
+    """The resources of a batch, each parsed once."""
+
+    def __init__(self, wire: pa.RecordBatch) -> None:
+        column = wire.column("resource_attributes")
+        self._indices: list[int] = column.indices.to_pylist()
+        self._texts: list[str] = column.dictionary.to_pylist()
+        self._parsed = [_loads(text) for text in self._texts]
+
+    def resource(self, row: int) -> Mapping[str, object]:
+        return self._parsed[self._indices[row]]
+
+    def text(self, row: int) -> str:
+        return self._texts[self._indices[row]]
+
+    def services(self) -> list[object]:
+        return [self._parsed[index].get("service.name") for index in self._indices]
+
+    def service_columns(self) -> dict[str, pa.Array]:
+        keys = {"service_name": "service.name", "service_version": "service.version", "service_instance_id": "service.instance.id"}
+        take = pa.array(self._indices, pa.int32())
+        return {
+            name: low([_text(parsed.get(key)) for parsed in self._parsed], take) for name, key in keys.items()
+        }
+
+
+def _who(identities: Sequence[Identity]) -> dict[str, pa.Array]:
+    distinct: dict[int, int] = {}
+    listed: list[Identity] = []
+    for identity in identities:
+        if id(identity) not in distinct:
+            distinct[id(identity)] = len(listed)
+            listed.append(identity)
+    take = pa.array([distinct[id(identity)] for identity in identities], pa.int32())
+    return {name: low([getattr(identity, name) for identity in listed], take) for name in _WHO_NAMES}
+
+
+def _content(sink: _Sink, origins: _Origins, ids: Sequence[str]) -> pa.RecordBatch:
+    rows = {record_id: row for row, record_id in enumerate(ids)}
+    services = origins.services()
+    for entry in sink.content:
+        row = rows[str(entry["record_id"])]
+        entry["received_unix_nano"] = sink.arrival.received_unix_nano
+        entry["tenant"] = sink.identities[row].tenant
+        entry["service_name"] = _text(services[row])
+    return batch_of(CONTENT, {}, sink.content)
+
+
+def _attached(
+    dataset: Dataset, rows: Rows, ids: Sequence[str], wire: pa.RecordBatch, origins: _Origins, sink: _Sink
+) -> pa.RecordBatch:
+    """Rows that hang on a span take its record columns, identity and origin."""
+    position = {record_id: row for row, record_id in enumerate(ids)}
+    owners = [position[str(entry["_owner"])] for entry in rows]
+    for entry, row in zip(rows, owners, strict=True):
+        entry["record_id"] = f"{entry['_owner']}-{entry['ordinal']}"
+        entry["time_suspect"] = sink.suspects[row]
+        entry["dialect"] = sink.meanings[row].get("dialect")
+        entry["dialect_version"] = sink.meanings[row].get("dialect_version")
+    take = pa.array(owners, pa.int32())
+    columns = {name: column.take(take) for name, column in origins.service_columns().items()}
+    columns |= {name: column.take(take) for name, column in _who(sink.identities).items()}
+    columns["resource_attributes"] = wire.column("resource_attributes").take(take)
+    columns["witness"] = tiled(sink.arrival.witness, len(rows))
+    columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(rows), pa.int64())
+    return batch_of(dataset, columns, rows)
+
+
+def _span_links(text: str | None, owner: _Owner, sink: _Sink) -> None:
+    for ordinal, link in enumerate(_loads_list(text)):
+        attributes = link.get("attributes")
+        kept = {key: value for key, value in attributes.items() if not key.startswith("headgate.")} if isinstance(attributes, Mapping) else {}
+        sink.links.append(
+            {
+                "trace_id": owner.trace_id,
+                "span_id": owner.span_id,
+                "ordinal": ordinal,
+                "linked_trace_id": link.get("trace_id") or "",
+                "linked_span_id": link.get("span_id") or "",
+                "trace_state": link.get("trace_state"),
+                "attributes": orjson.dumps(kept).decode(),
+                "_owner": owner.record_id,
+            }
+        )
+
+
+def _without_headgate(texts: Sequence[str | None]) -> list[str | None]:
+    """Exemplars with `headgate.*` attributes removed: the Collector cannot strip them there."""
+    cleaned: list[str | None] = []
+    for text in texts:
+        if text is None or "headgate." not in text:
+            cleaned.append(text)
+            continue
+        exemplars = orjson.loads(text)
+        for exemplar in exemplars:
+            for name in ("attributes", "filtered_attributes"):
+                if isinstance(exemplar.get(name), dict):
+                    exemplar[name] = {key: value for key, value in exemplar[name].items() if not key.startswith("headgate.")}
+        cleaned.append(orjson.dumps(exemplars).decode())
+    return cleaned
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None if value is None else str(value)
+
+
+def _loads(text: str) -> Mapping[str, object]:
+    parsed: Mapping[str, object] = orjson.loads(text) if text != "{}" else _NOTHING
+    return parsed
+
+
+def _loads_list(text: str | None) -> Sequence[Mapping[str, object]]:
+    parsed: Sequence[Mapping[str, object]] = orjson.loads(text) if text else ()
+    return parsed
+
+
+def _loads_any(text: str | None) -> object:
+    return orjson.loads(text) if text else None

@@ -1,0 +1,41 @@
+"""Record ids and suspect times."""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+DAY_NS = 86_400 * 1_000_000_000
+PAST_MAX_NS = 366 * DAY_NS
+FUTURE_MAX_NS = DAY_NS
+
+
+def span_record_id(trace_id: str, span_id: str) -> str:
+    """The record id of a span: its trace and span ids."""
+    return trace_id + span_id
+
+
+def content_hash(*parts: object) -> str:
+    """The hash of everything that makes a record what it is, 32 hexadecimal digits.
+
+    It has no key: two receivers must give the same record the same id.
+    """
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        digest.update(str(part).encode("utf-8", "surrogatepass"))
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def ordinals(hashes: Iterable[str]) -> list[str]:
+    """Ids from hashes: the n-th equal record of one request gets ordinal n."""
+    seen: dict[str, int] = {}
+    ids: list[str] = []
+    for value in hashes:
+        count = seen.get(value, 0)
+        seen[value] = count + 1
+        ids.append(f"{value}-{count}")
+    return ids
+
+
+def is_suspect(at_unix_nano: int, received_unix_nano: int) -> bool:
+    """Whether a time cannot be right: more than a year before it was received, or more than a day after."""
+    return not received_unix_nano - PAST_MAX_NS <= at_unix_nano <= received_unix_nano + FUTURE_MAX_NS

@@ -1,0 +1,151 @@
+"""Where a canonical field comes from: the small language of the dialect tables, compiled to closures.
+
+    gen_ai.request.model                          an attribute
+    usage_metadata#input_token_details.cache_read a path inside an attribute that holds JSON, or a map
+    @name, @event, @scope, @service, @body        a part of the record; `@body#message.tool_calls` a path in it
+    {attribute: …, regex: …}                      the first group of a regular expression, searched in text
+    {resource: …}                                 a resource attribute
+    {span_event: …, attribute: …}                 an attribute of the last span event of that name
+    {attribute: …, unit: ms}                      a duration in another unit than seconds
+    {constant: …}                                 always this
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from headgate_processors.dialects.coerce import duration_ns, parse_json, to_text
+from headgate_processors.dialects.record import Record
+from headgate_processors.errors import ConfigError
+
+Source = Callable[[Record], object]
+
+_PARTS: Mapping[str, Source] = {
+    "@name": lambda record: record.name or None,
+    "@event": lambda record: record.event or None,
+    "@scope": lambda record: record.scope or None,
+    "@service": lambda record: record.service or None,
+    "@body": lambda record: record.body,
+}
+
+
+def dig(value: object, path: Sequence[str]) -> object:
+    """The value at `path` inside maps, lists (by index) and JSON text; NULL when it leads nowhere."""
+    for step in path:
+        value = parse_json(value)
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
+def _attribute(key: str) -> Source:
+    return lambda record: record.attributes.get(key)
+
+
+def _named(text: str) -> Source:
+    base, _, path = text.partition("#")
+    read = _PARTS.get(base) if base.startswith("@") else _attribute(base)
+    if read is None:
+        raise ConfigError(f"dialect source {text!r}: no part {base!r}; known parts are {', '.join(_PARTS)}")
+    if not path:
+        return read
+    steps = path.split(".")
+    return lambda record: dig(read(record), steps)
+
+
+def _span_event(name: str, key: str) -> Source:
+    def read(record: Record) -> object:
+        for event in reversed(record.events):
+            if event.get("name") == name:
+                attributes = event.get("attributes")
+                value = attributes.get(key) if isinstance(attributes, Mapping) else None
+                if value is not None:
+                    return value
+        return None
+
+    return read
+
+
+def _searched(read: Source, pattern: str) -> Source:
+    compiled = re.compile(pattern)
+
+    def search(record: Record) -> object:
+        text = to_text(read(record))
+        found = compiled.search(text) if text else None
+        return next((group for group in found.groups() if group), None) if found else None
+
+    return search
+
+
+def _converted(read: Source, unit: str) -> Source:
+    convert = duration_ns(unit)
+    return lambda record: convert(read(record))
+
+
+def _detailed(spec: Mapping[str, object]) -> Source:
+    rest = dict(spec)
+    if "constant" in rest:
+        value = rest.pop("constant")
+        read: Source = lambda record: value  # noqa: E731
+    elif "span_event" in rest:
+        read = _span_event(str(rest.pop("span_event")), str(rest.pop("attribute")))
+    elif "resource" in rest:
+        key = str(rest.pop("resource"))
+        read = lambda record: record.resource.get(key)  # noqa: E731
+    else:
+        read = _named(str(rest.pop("attribute")))
+    if "regex" in rest:
+        read = _searched(read, str(rest.pop("regex")))
+    if "unit" in rest:
+        read = _converted(read, str(rest.pop("unit")))
+    if rest:
+        raise ConfigError(f"dialect source {dict(spec)!r}: unknown keys {', '.join(sorted(rest))}")
+    return read
+
+
+def compile_source(spec: object) -> Source:
+    """One source, from text or a map.
+
+    Raises:
+        ConfigError: the spec is none of the forms above.
+    """
+    if isinstance(spec, str):
+        return _named(spec)
+    if isinstance(spec, Mapping):
+        return _detailed(spec)
+    raise ConfigError(f"dialect source {spec!r}: expected an attribute name or a map")
+
+
+def compile_sources(specs: object) -> Source:
+    """The first of several sources that has a value; an empty text is no value."""
+    listed = specs if isinstance(specs, list) else [specs]
+    if all(isinstance(spec, str) and not spec.startswith("@") and "#" not in spec for spec in listed):
+        return _first_attribute(tuple(str(spec) for spec in listed))
+    sources = tuple(compile_source(spec) for spec in listed)
+
+    def first(record: Record) -> object:
+        for source in sources:
+            value = source(record)
+            if value is not None and value != "":
+                return value
+        return None
+
+    return first
+
+
+def _first_attribute(keys: tuple[str, ...]) -> Source:
+    if len(keys) == 1:
+        return _attribute(keys[0])
+
+    def first(record: Record) -> object:
+        attributes = record.attributes
+        for key in keys:
+            value = attributes.get(key)
+            if value is not None and value != "":
+                return value
+        return None
+
+    return first
