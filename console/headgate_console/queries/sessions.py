@@ -32,8 +32,10 @@ def _states(now: datetime | None, idle_gap: timedelta) -> tuple[str, list[object
     if now is None:
         return "state", []
     return (
-        ("CASE WHEN state NOT IN ('running', 'abandoned') THEN state"
-        " WHEN last_activity_time < ?::TIMESTAMPTZ - to_microseconds(?) THEN 'abandoned' ELSE 'running' END"),
+        (
+            "CASE WHEN state NOT IN ('running', 'abandoned') THEN state"
+            " WHEN last_activity_time < ?::TIMESTAMPTZ - to_microseconds(?) THEN 'abandoned' ELSE 'running' END"
+        ),
         [now, idle_gap // timedelta(microseconds=1)],
     )
 
@@ -87,7 +89,10 @@ def find_session(connection: "duckdb.DuckDBPyConnection", wanted: str) -> Row:
 
 def _no_single(wanted: str, rows: list[Row]) -> str:
     if not rows:
-        return f"No session is called {wanted!r}. Give a session id, the first digits of one, or the agent's own key; see: headgate sessions"
+        return (
+            f"No session is called {wanted!r}. Give a session id, the first digits of one,"
+            " or the agent's own key; see: headgate sessions"
+        )
     named = ", ".join(row["session_id"][:12] for row in rows[:CANDIDATES_MAX])
     more = f" and {len(rows) - CANDIDATES_MAX} more" if len(rows) > CANDIDATES_MAX else ""
     return f"{len(rows)} sessions match {wanted!r}: {named}{more}. Give more digits of the session id."
