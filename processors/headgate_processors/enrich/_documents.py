@@ -69,7 +69,6 @@ def parse_document(text: str, model: type[Model], *, source: str) -> Model:
         raise ConfigError(_report(error, root, model, source)) from error
 
 
-
 def _loader() -> type[yaml.SafeLoader]:
     """A safe loader that keeps dates as text and refuses duplicate keys."""
 
@@ -83,7 +82,9 @@ def _loader() -> type[yaml.SafeLoader]:
             seen: set[object] = set()
             for key, _ in node.value:
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value!r} stands twice", key.start_mark
+                    )
                 seen.add(key.value)
             built: dict[object, object] = super().construct_mapping(node, deep=deep)
             return built

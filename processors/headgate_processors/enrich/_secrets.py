@@ -94,6 +94,13 @@ def opaque(raw: bytes, start: int, end: int) -> bool:
     return any(byte > 57 for byte in value) and not _placeholder(value)
 
 
+def mixed(raw: bytes, start: int, end: int) -> bool:
+    """A value with letters and at least two digits."""
+    value = raw[start:end]
+    digits = sum(48 <= byte <= 57 for byte in value)
+    return digits >= 2 and any(byte > 57 for byte in value) and not _placeholder(value)
+
+
 def basic(raw: bytes, start: int, end: int) -> bool:
     """Base64 of `user:password`."""
     try:
@@ -130,5 +137,5 @@ def _placeholder(value: bytes) -> bool:
 
 VALIDATORS: Mapping[str, Validator] = {
     check.__name__: check
-    for check in (assigned, basic, email, iban, luhn, not_placeholder, opaque, phone, quoted, ssn)
+    for check in (assigned, basic, email, iban, luhn, mixed, not_placeholder, opaque, phone, quoted, ssn)
 }
