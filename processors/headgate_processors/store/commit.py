@@ -1,0 +1,231 @@
+"""Group commit: one thread writes what many callers bring, syncs once, then wakes them all."""
+
+import errno
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from headgate_processors.errors import HeadgateError, OverloadError, TooLargeError, TransientError
+from headgate_processors.store.config import StoreConfig
+from headgate_processors.store.dedupe import Windows
+from headgate_processors.store.disk import Disk
+from headgate_processors.store.folder import StoreFolder
+from headgate_processors.store.segment import Commit, SegmentWriter
+
+_LOG = logging.getLogger(__name__)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Segment:
+    """A segment with its rows in memory, from which it is sealed."""
+
+    sequence: int
+    file: SegmentWriter
+    opened_s: float
+    commits: list[Commit] = field(default_factory=list)
+    bytes: int = 0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Request:
+    batches: Mapping[str, pa.RecordBatch]
+    bytes: int
+    done: threading.Event = field(default_factory=threading.Event)
+    error: HeadgateError | None = None
+
+
+class Committer:
+    """Owns the open segment. `submit` may be called by any number of threads."""
+
+    def __init__(
+        self,
+        *,
+        folder: StoreFolder,
+        writer: str,
+        first_sequence: int,
+        windows: Windows,
+        disk: Disk,
+        config: StoreConfig,
+        on_full: Callable[[], None],
+    ) -> None:
+        self._folder, self._writer, self._next = folder, writer, first_sequence
+        self._windows, self._disk, self._config, self._on_full = windows, disk, config, on_full
+        self.counts: Counter[str] = Counter()
+        self._segment: Segment | None = None
+        self._pending: deque[Segment] = deque()
+        self._segments = threading.Lock()
+        self._queue: deque[_Request] = deque()
+        self._queued_bytes = 0
+        self._unsealed_bytes = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="headgate-commit", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, batches: Mapping[str, pa.RecordBatch]) -> None:
+        """Return when the rows are durable.
+
+        Raises:
+            OverloadError: a bound was reached, or the disk is full.
+            TooLargeError: the rows would not fit into an empty queue.
+            TransientError: the disk failed, the store is closing, or it took too long.
+        """
+        request = _Request(batches=batches, bytes=sum(batch.nbytes for batch in batches.values()))
+        with self._wake:
+            self._admit(request)
+            self._queue.append(request)
+            self._queued_bytes += request.bytes
+            self._wake.notify_all()
+        if not request.done.wait(self._config.commit_timeout_s):
+            raise TransientError(f"the store did not commit within {self._config.commit_timeout_s:g} s: the disk under {self._folder.root} is slow or stuck; send again")
+        if request.error is not None:
+            raise request.error
+
+    def roll(self) -> Sequence[Segment]:
+        """End the open segment, and return all that wait for sealing, oldest first."""
+        with self._segments:
+            self._roll()
+            return tuple(self._pending)
+
+    def sealed(self, segment: Segment) -> None:
+        """State that a segment is in Parquet: its memory is free again."""
+        with self._segments:
+            self._pending.remove(segment)
+        with self._wake:
+            self._unsealed_bytes -= segment.bytes
+
+    def note_other_writers(self, now_unix_nano: int) -> None:
+        """State that another writer may have stored what this one has not seen."""
+        with self._segments:
+            for window in self._windows.by_dataset.values():
+                window.forget_before(now_unix_nano)
+
+    def close(self) -> None:
+        """Commit what is queued, then end the thread; safe to call twice."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def load(self) -> tuple[int, int, int]:
+        """Requests queued, bytes queued, bytes not sealed."""
+        with self._wake:
+            return len(self._queue), self._queued_bytes, self._unsealed_bytes
+
+    def _admit(self, request: _Request) -> None:
+        config = self._config
+        if self._closing:
+            raise TransientError("the store is closing: send again to the next start")
+        if request.bytes > min(config.queue_bytes_max, config.unsealed_bytes_max):
+            raise TooLargeError(f"{request.bytes} bytes of rows in one request, more than the store takes at once: send smaller requests")
+        if len(self._queue) >= config.queue_requests_max or self._queued_bytes + request.bytes > config.queue_bytes_max:
+            self._refuse(f"the commit queue is full ({len(self._queue)} requests, {self._queued_bytes} bytes)")
+        if self._unsealed_bytes + self._queued_bytes + request.bytes > config.unsealed_bytes_max:
+            self._refuse(f"{self._unsealed_bytes} bytes wait to be sealed, at most {config.unsealed_bytes_max} may")
+
+    def _refuse(self, why: str) -> None:
+        self.counts["overloads"] += 1
+        raise OverloadError(f"{why}: send again later", retry_after_s=self._config.retry_after_s)
+
+    def _run(self) -> None:
+        while group := self._take():
+            error: HeadgateError | None = None
+            try:
+                self._commit(_merge(group))
+            except OSError as problem:
+                error = self._failed(problem)
+            except Exception as problem:
+                _LOG.exception("a commit failed")
+                self.counts["commit_failures"] += 1
+                error = TransientError(f"the store could not commit ({type(problem).__name__}: {problem}): send again")
+            for request in group:
+                request.error = error
+                request.done.set()
+
+    def _take(self) -> list[_Request]:
+        with self._wake:
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            group: list[_Request] = []
+            size = 0
+            while self._queue and (not group or size + self._queue[0].bytes <= self._config.group_bytes_max):
+                request = self._queue.popleft()
+                size += request.bytes
+                group.append(request)
+            self._queued_bytes -= size
+            return group
+
+    def _commit(self, batches: Mapping[str, pa.RecordBatch]) -> None:
+        with self._segments:
+            screened = self._windows.screen(batches)
+            if screened.batches:
+                commit = Commit(batches=screened.batches, unsettled=screened.unsettled)
+                self._write(commit)
+                self._windows.accept(screened)
+                for dataset, batch in commit.batches.items():
+                    self.counts[f"appended.{dataset}"] += batch.num_rows
+            for dataset, rows in screened.dropped_rows.items():
+                self.counts[f"duplicates.{dataset}"] += rows
+            self.counts["commits"] += 1
+
+    def _write(self, commit: Commit) -> None:
+        segment = self._segment or self._open()
+        self._segment = segment
+        try:
+            segment.file.append(commit)
+        except BaseException:
+            self._roll()
+            raise
+        segment.commits.append(commit)
+        segment.bytes += commit.bytes
+        with self._wake:
+            self._unsealed_bytes += commit.bytes
+        if segment.bytes >= self._config.seal_bytes:
+            self._roll()
+            self._on_full()
+
+    def _open(self) -> Segment:
+        sequence = self._next
+        self._next += 1
+        return Segment(sequence=sequence, file=SegmentWriter(self._folder.segment(self._writer, sequence), self._disk), opened_s=time.monotonic())
+
+    def _roll(self) -> None:
+        if self._segment is not None:
+            self._segment.file.close()
+            self._pending.append(self._segment)
+            self._segment = None
+
+    def _failed(self, problem: OSError) -> HeadgateError:
+        _LOG.error("a commit failed: %s", problem)
+        self.counts["commit_failures"] += 1
+        if problem.errno in _FULL:
+            return OverloadError(f"the disk under {self._folder.root} is full: free space; nothing of this request was kept", retry_after_s=5.0)
+        return TransientError(f"the disk under {self._folder.root} failed ({problem}): nothing of this request was kept, send again")
+
+
+def _merge(group: Sequence[_Request]) -> Mapping[str, pa.RecordBatch]:
+    """The rows of all requests, one batch per dataset."""
+    lists: dict[str, list[pa.RecordBatch]] = {}
+    for request in group:
+        for dataset, batch in request.batches.items():
+            if batch.num_rows:
+                lists.setdefault(dataset, []).append(batch)
+    return {dataset: merge_batches(batches) for dataset, batches in lists.items()}
+
+
+def merge_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """One batch of the rows of all; dictionaries are made one."""
+    if len(batches) == 1:
+        return batches[0]
+    return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()[0]

@@ -1,0 +1,56 @@
+"""Limits and intervals of a store: every queue, window and wait has its bound here."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """How one writer commits, seals and compacts; sizes in bytes, times in seconds.
+
+    `buckets` counts only when the folder is made: afterwards `store.json` decides.
+    A segment whose rows would fill a bucket with fewer than `bucket_rows_min` rows is sealed as one file
+    in `bucket=all`, which the compactor splits: sixteen files of a few rows each cost more than they help.
+    `resend_skew_s` is how far a sender's clock may be off before a late resend is left to the views.
+    `compact_interval_s` of 0 turns the compactor of this writer off.
+    """
+
+    buckets: int = 16
+    seal_interval_s: float = 2.0
+    seal_bytes: int = 64 << 20
+    unsealed_bytes_max: int = 512 << 20
+    queue_bytes_max: int = 256 << 20
+    queue_requests_max: int = 1024
+    group_bytes_max: int = 32 << 20
+    commit_timeout_s: float = 30.0
+    retry_after_s: float = 1.0
+    bucket_rows_min: int = 4096
+    row_group_rows: int = 65_536
+    dedupe_rows_max: int = 400_000
+    resend_skew_s: float = 10.0
+    grace_s: float = 60.0
+    lock_wait_s: float = 1.0
+    compact_interval_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderConfig:
+    """What a query may use; `temp_dir` NULL means that nothing is spilled to disk."""
+
+    memory_limit: str = "4GB"
+    threads: int | None = None
+    temp_dir: str | None = None
+    snapshot_attempts: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactConfig:
+    """When the compactor merges: files of similar size, until one is as large as `file_bytes_target`."""
+
+    files_min: int = 2
+    file_bytes_target: int = 256 << 20
+    row_group_rows: int = 122_880
+    memory_limit: str = "2GB"
+    threads: int | None = None
+    grace_s: float = 60.0
+    lease_stale_s: float = 120.0
+    orphan_age_s: float = 3600.0

@@ -1,0 +1,76 @@
+"""The file port: the few operations on which durability stands, so that a test can make each of them fail."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+Bytes = bytes | memoryview
+
+_WRITEV_MAX = 512
+
+
+class Disk(Protocol):
+    """What the store asks of a file system. Every method may raise OSError."""
+
+    def append(self, fd: int, parts: Sequence[Bytes]) -> None:
+        """Write all parts at the end of an open file."""
+
+    def sync(self, fd: int) -> None:
+        """Return when the content of the file is durable."""
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut the file."""
+
+    def publish(self, temporary: Path, final: Path) -> None:
+        """Make a finished file durable, give it its name, make the name durable."""
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names in a folder durable."""
+
+
+class LocalDisk:
+    """A POSIX file system."""
+
+    def append(self, fd: int, parts: Sequence[Bytes]) -> None:
+        """Write all parts, however many calls it takes."""
+        waiting = [memoryview(part).cast("B") for part in parts if len(part)]
+        while waiting:
+            written = os.writev(fd, waiting[:_WRITEV_MAX])
+            while waiting and written >= len(waiting[0]):
+                written -= len(waiting.pop(0))
+            if written:
+                waiting[0] = waiting[0][written:]
+
+    def sync(self, fd: int) -> None:
+        """`fdatasync`."""
+        os.fdatasync(fd)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """`ftruncate`."""
+        os.ftruncate(fd, size)
+
+    def publish(self, temporary: Path, final: Path) -> None:
+        """`fsync`, `rename`, `fsync` of the folder."""
+        fd = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.rename(final)
+        self.sync_folder(final.parent)
+
+    def sync_folder(self, folder: Path) -> None:
+        """`fsync` of a folder."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def remove(path: Path) -> None:
+    """Remove a file; one that is gone already is fine."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()

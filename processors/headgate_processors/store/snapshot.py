@@ -1,0 +1,82 @@
+"""One consistent look at a store that others write: every acknowledged row once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from headgate_processors.errors import StoreError
+from headgate_processors.store.folder import open_folder, sequence_of
+from headgate_processors.store.manifest import Manifest, read_manifest
+from headgate_processors.store.segment import SegmentRows, read_segment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Live files, and the rows that are not sealed: `hot` may repeat nothing, `hot_unsettled` may."""
+
+    root: Path
+    manifest: Manifest
+    hot: Mapping[str, pa.Table]
+    hot_unsettled: Mapping[str, pa.Table]
+
+
+def take_snapshot(root: Path, *, attempts: int) -> Snapshot:
+    """Read the manifest and open the segments that it does not cover; start again when a seal came between.
+
+    A segment that was sealed after the manifest was read is either still open here, and then it is read from
+    its open file even if it is deleted meanwhile, or the second look at the manifest shows that it was missed.
+
+    Raises:
+        StoreError: there is no store, it is damaged, or seals came between every time.
+    """
+    folder = open_folder(root)
+    for _ in range(attempts):
+        manifest = read_manifest(root)
+        opened = _open_segments(folder.segments, manifest)
+        try:
+            if opened is not None and read_manifest(root).sealed == manifest.sealed:
+                return _snapshot(root, manifest, [read_segment(_content(fd)) for fd in opened])
+        finally:
+            for fd in opened or ():
+                os.close(fd)
+    raise StoreError(f"{root} was sealed {attempts} times while it was being read: try again, or raise the seal interval")
+
+
+def _open_segments(folder: Path, manifest: Manifest) -> list[int] | None:
+    opened: list[int] = []
+    try:
+        for path in sorted(folder.glob("*.seg")):
+            named = sequence_of(path)
+            if named is not None and named[1] > manifest.sealed.get(named[0], -1):
+                opened.append(os.open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        for fd in opened:
+            os.close(fd)
+        return None
+    return opened
+
+
+def _content(fd: int) -> bytes:
+    chunks = []
+    offset = 0
+    while chunk := os.pread(fd, 1 << 24, offset):
+        chunks.append(chunk)
+        offset += len(chunk)
+    return b"".join(chunks)
+
+
+def _snapshot(root: Path, manifest: Manifest, segments: list[SegmentRows]) -> Snapshot:
+    return Snapshot(
+        root=root,
+        manifest=manifest,
+        hot=_joined([segment.settled for segment in segments]),
+        hot_unsettled=_joined([segment.unsettled for segment in segments]),
+    )
+
+
+def _joined(parts: list[Mapping[str, pa.Table]]) -> Mapping[str, pa.Table]:
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: pa.concat_tables([part[name] for part in parts if name in part], promote_options="default") for name in names}
