@@ -35,6 +35,12 @@ GROUPS: Mapping[str, str] = {
 
 _WHO = "session_id, user_id, team, workflow, repo, environment, task_class, work_item, service_name, agent_name"
 
+
+def _beyond(name: str) -> str:
+    whole, calls = f"sessions.{name}", f"coalesce(summed.{name}, 0)"
+    return f"CASE WHEN {whole} > {calls} THEN {whole} - {calls} END AS {name}"
+
+
 _SPENT = f"""
 WITH calls AS (
     SELECT {_WHO}, start_time, provider, coalesce(model, request_model) AS model, operation, prompt_name,
@@ -52,11 +58,8 @@ beyond AS (
     SELECT {", ".join(f"sessions.{name}" for name in _WHO.split(", "))}, start_time, NULL AS provider,
         CASE WHEN len(models) = 1 THEN models[1] END AS model, 'container' AS operation, NULL AS prompt_name,
         0 AS calls,
-        greatest(sessions.input_tokens - coalesce(summed.input_tokens, 0), 0) AS input_tokens,
-        greatest(sessions.cache_read_tokens - coalesce(summed.cache_read_tokens, 0), 0) AS cache_read_tokens,
-        greatest(sessions.output_tokens - coalesce(summed.output_tokens, 0), 0) AS output_tokens,
-        greatest(sessions.cost_usd - coalesce(summed.cost_usd, 0), 0) AS cost_usd,
-        CASE WHEN sessions.cost_usd IS NULL THEN 'totals_only' END AS cost_missing_reason,
+        {_beyond("input_tokens")}, {_beyond("cache_read_tokens")}, {_beyond("output_tokens")}, {_beyond("cost_usd")},
+        'totals_only' AS cost_missing_reason,
         NULL AS usage_missing_reason
     FROM sessions LEFT JOIN summed USING (session_id)
     WHERE sessions.input_tokens > coalesce(summed.input_tokens, 0)

@@ -43,12 +43,11 @@ LOOKS: Mapping[str, Look] = {
 }
 OTHER = Look(mark="·", ascii=".", style="")
 BAD = {"error": "red", "denied": "yellow", "cancelled": "yellow", "timeout": "red"}
+NOT_AGENTS = {None, "", "user"}
 QUIET = {None, "", "ok", "unknown"}
-OFFSET_WIDTH = 8
-TOOK_WIDTH = 9
-COST_WIDTH = 8
 BAR_WIDTH_MAX = 48
 INDENT_MAX = 8
+ROOM_MIN = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,22 +73,31 @@ class Scale:
 class Layout:
     """Widths in cells; a bar or cost column of width 0 is not drawn."""
 
+    offset: int
     title: int
+    took: int
     bar: int
     cost: int
     unicode: bool
 
     @classmethod
-    def of(cls, width: int, *, unicode: bool, priced: bool) -> "Layout":
+    def of(cls, entries: Sequence[Entry], scale: Scale, *, width: int, unicode: bool) -> "Layout":
         """Share a line of `width` cells out: a narrow one loses the bars, then the cost."""
-        cost = COST_WIDTH if priced and width >= 60 else 0
-        free = width - OFFSET_WIDTH - 2 - TOOK_WIDTH - 2 - (cost + 2 if cost else 0)
-        bar = (
-            min(BAR_WIDTH_MAX, (free - 2) * (1 if width < 100 else 2) // (3 if width < 100 else 5))
-            if width >= 72
-            else 0
+        offset = max(len(_offset(entry, scale)) for entry in entries)
+        took = max(len("TOOK"), *(len(_took(entry)) for entry in entries))
+        cost = max(len(_cost(entry)) for entry in entries) if width >= 60 else 0
+        cost = max(cost, len("SO FAR")) if cost else 0
+        free = width - offset - 2 - took - 2 - (cost + 2 if cost else 0)
+        part = 3 if width < 100 else 2.5
+        bar = min(BAR_WIDTH_MAX, int((free - 2) / part)) if width >= 72 else 0
+        return cls(
+            offset=offset,
+            title=max(free - (bar + 2 if bar else 0), 1),
+            took=took,
+            bar=bar,
+            cost=cost,
+            unicode=unicode,
         )
-        return cls(title=max(free - (bar + 2 if bar else 0), 10), bar=bar, cost=cost, unicode=unicode)
 
 
 def timeline(entries: Sequence[Entry], *, width: int, unicode: bool = True) -> list[Text]:
@@ -103,36 +111,21 @@ def timeline(entries: Sequence[Entry], *, width: int, unicode: bool = True) -> l
     if not entries:
         return []
     scale = Scale.of(entries)
-    layout = Layout.of(width, unicode=unicode, priced=any(e["cost_usd"] is not None for e in entries))
-    depths = agent_depths(entries)
+    layout = Layout.of(entries, scale, width=width, unicode=unicode)
+    agents = {entry["actor"] for entry in entries} - NOT_AGENTS
     lines = [_heading(scale, layout)]
     before: str | None = None
     for entry in entries:
-        actor = entry["actor"] or before
-        depth = depths.get(actor, 0)
-        if actor != before and len(depths) > 1:
-            lines.append(_agent(actor, depth, layout))
-        before = actor
+        depth = min(entry["depth"], INDENT_MAX, max(layout.title - ROOM_MIN, 0) // 2)
+        if entry["actor"] not in NOT_AGENTS | {before} and len(agents) > 1:
+            before = entry["actor"]
+            lines.append(_agent(before, depth, layout))
         lines.append(_entry(entry, depth, scale, layout))
     return lines
 
 
-def agent_depths(entries: Sequence[Entry]) -> dict[str | None, int]:
-    """How deep each agent is nested: one deeper than the agent that started it or handed over to it."""
-    by_seq = {entry["seq"]: entry for entry in entries}
-    depths: dict[str | None, int] = {}
-    giver: str | None = None
-    for entry in entries:
-        actor = entry["actor"]
-        if actor and actor not in depths:
-            parent = by_seq.get(entry["parent_seq"], {}).get("actor") or giver
-            depths[actor] = min(depths[parent] + 1, INDENT_MAX) if parent in depths else 0
-        giver = actor if entry["kind"] == "handoff" else giver
-    return depths
-
-
 def _heading(scale: Scale, layout: Layout) -> Text:
-    parts = [f"{'TIME':>{OFFSET_WIDTH}}", f"{'WHAT':<{layout.title}}", f"{'TOOK':>{TOOK_WIDTH}}"]
+    parts = [f"{'TIME':>{layout.offset}}", f"{'WHAT':<{layout.title}}", f"{'TOOK':>{layout.took}}"]
     if layout.bar:
         parts.append(_ruler(duration(scale.length_ns), layout))
     if layout.cost:
@@ -149,7 +142,7 @@ def _ruler(end: str, layout: Layout) -> str:
 def _agent(actor: str | None, depth: int, layout: Layout) -> Text:
     corner = "╭ " if layout.unicode else "+ "
     room = layout.title - 2 * depth - 2
-    line = Text(" " * (OFFSET_WIDTH + 2))
+    line = Text(" " * (layout.offset + 2))
     line.append(_guides(depth, layout) + corner, style="dim magenta")
     line.append(clip(one_line(actor or ""), room, unicode=layout.unicode), style="bold magenta")
     return line
@@ -163,27 +156,32 @@ def _entry(entry: Entry, depth: int, scale: Scale, layout: Layout) -> Text:
     look = LOOKS.get(entry["kind"], OTHER)
     style = BAD.get(entry["status"] or "", look.style)
     line = Text()
-    line.append(_offset(entry["unix_nano"] - scale.start_unix_nano) + "  ", style="dim")
+    line.append(f"{_offset(entry, scale):>{layout.offset}}  ", style="dim")
     line.append_text(_title(entry, depth, look, layout))
-    took = duration(entry["duration_ns"]) if entry["duration_ns"] is not None else ""
-    line.append(f"  {took:>{TOOK_WIDTH}}")
+    line.append(f"  {_took(entry):>{layout.took}}")
     if layout.bar:
         line.append("  " + _bar(entry, scale, layout), style=style)
     if layout.cost:
-        spent = entry["cost_usd"] is not None
-        line.append(f"  {money(entry['cost_so_far_usd']) if spent else '':>{layout.cost}}", style="dim")
+        line.append(f"  {_cost(entry):>{layout.cost}}", style="dim")
     line.rstrip()
     return line
 
 
-def _offset(ns: int) -> str:
-    seconds = ns / SECOND_NS
+def _took(entry: Entry) -> str:
+    return duration(entry["duration_ns"]) if entry["duration_ns"] is not None else ""
+
+
+def _cost(entry: Entry) -> str:
+    return money(entry["cost_so_far_usd"]) if entry["cost_usd"] is not None else ""
+
+
+def _offset(entry: Entry, scale: Scale) -> str:
+    seconds = (entry["unix_nano"] - scale.start_unix_nano) / SECOND_NS
     if seconds < 99.95:
-        return f"{f'+{seconds:.1f} s':>{OFFSET_WIDTH}}"
+        return f"+{seconds:.1f} s"
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
-    text = f"+{hours}:{minute:02d}:{second:02d}" if hours else f"+{minute}:{second:02d}"
-    return f"{text:>{OFFSET_WIDTH}}"
+    return f"+{hours}:{minute:02d}:{second:02d}" if hours else f"+{minute}:{second:02d}"
 
 
 def _bar(entry: Entry, scale: Scale, layout: Layout) -> str:
@@ -199,7 +197,9 @@ def _title(entry: Entry, depth: int, look: Look, layout: Layout) -> Text:
     guides = _guides(depth, layout)
     mark = look.mark if layout.unicode else look.ascii
     verdict = "" if entry["status"] in QUIET else f"  {entry['status'].replace('_', ' ')}"
-    room = layout.title - cell_len(guides) - cell_len(mark) - 1 - cell_len(verdict)
+    room = layout.title - 2 * depth - 2 - cell_len(verdict)
+    if room < ROOM_MIN // 4:
+        room, verdict = room + cell_len(verdict), ""
     words = clip(one_line(entry["title"] or entry["kind"]), room, unicode=layout.unicode)
     title = Text()
     title.append(guides, style="dim magenta")

@@ -1,0 +1,48 @@
+"""The commands of `headgate`, one module each, put together."""
+
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headgate_console.cli import compact, config, cost, doctor, ledger, replay, session, sessions, sql, up, views
+
+HELP = """Meter, regulate and, when it must be, shut the flow of work that AI agents do.
+
+Agents send OpenTelemetry, unchanged; Headgate keeps it, and says what each did and what it cost.
+"""
+
+app = typer.Typer(
+    name="headgate",
+    help=HELP,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"headgate {metadata.version('headgate')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    configuration: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings; ./headgate.yaml by default.", show_default=False),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - the callback answers and ends.
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Keep what every command needs."""
+    context.obj = configuration
+
+
+for module in (up, replay, sessions, session, ledger, cost, sql, doctor, views, compact, config):
+    module.register(app)

@@ -1,0 +1,65 @@
+"""`headgate cost`: what it cost, and what could not be priced."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headgate_console.cli.options import Data, Json, Since, Team, Workflow, moment, settings, views
+from headgate_console.cli.screen import Screen, screen
+from headgate_console.queries.cost import GROUPS, CostFilter, cost_by, total_cost, unpriced
+from headgate_console.render.money import UNPRICED, cost_columns, cost_rows, unpriced_rows
+
+if TYPE_CHECKING:
+    import duckdb
+
+EXAMPLES = """
+    headgate cost
+    headgate cost --by model --since 7d
+    headgate cost --by workflow --team payments --json
+"""
+
+By = StrEnum("By", list(GROUPS))  # type: ignore[misc]  # the names are data
+
+
+def cost(
+    context: typer.Context,
+    data: Data = None,
+    by: Annotated[By, typer.Option(help="What to group by.")] = By("team"),
+    team: Team = None,
+    workflow: Workflow = None,
+    since: Since = None,
+    as_json: Json = False,
+) -> None:
+    """Add up what model calls cost, by who, what or where; say what has no price and why."""
+    connection = views(settings(context, data=data).data)
+    wanted = CostFilter(team=team, workflow=workflow, since=moment(since))
+    to = screen()
+    if as_json:
+        to.json(cost_by(connection, by.value, wanted))
+    else:
+        show_cost(to, connection, by.value, wanted)
+        show_unpriced(to, connection, wanted)
+
+
+def show_cost(to: Screen, connection: "duckdb.DuckDBPyConnection", by: str, wanted: CostFilter) -> None:
+    """Write the sums of one grouping, with their total."""
+    rows = cost_by(connection, by, wanted)
+    if rows:
+        total = total_cost(connection, wanted)
+        to.table(cost_columns(by), cost_rows(rows, total, by, unicode=to.unicode))
+    else:
+        to.say("No model call matches.")
+
+
+def show_unpriced(to: Screen, connection: "duckdb.DuckDBPyConnection", wanted: CostFilter) -> None:
+    """Write what has no cost and why, if anything."""
+    rows = unpriced(connection, wanted)
+    if rows:
+        to.show(["", "Without a cost:"])
+        to.table(UNPRICED, unpriced_rows(rows))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("cost", epilog=f"Examples:\n{EXAMPLES}")(cost)

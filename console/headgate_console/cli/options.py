@@ -1,0 +1,77 @@
+"""What several commands share: options, the settings they lead to, and the connection to the views."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from headgate_processors.errors import ConfigError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from headgate_console.settings import Settings
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder of the store; ./headgate-data by default.", show_default=False),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Only what happened since: `2h`, `7d`, or a time such as 2026-11-24T09:00Z."),
+]
+Now = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Count idle time up to TIME, or `now`; by default up to the newest record."),
+]
+Team = Annotated[str | None, typer.Option(metavar="TEAM", help="Only this team.")]
+Workflow = Annotated[str | None, typer.Option(metavar="NAME", help="Only this workflow.")]
+
+
+def settings(context: typer.Context, **flags: object) -> "Settings":
+    """The settings under this command's flags; a name's double underscore is a dot.
+
+    Raises:
+        ConfigError: one of them is unknown or wrong.
+    """
+    from headgate_console.settings import load_settings
+
+    given = {name.replace("__", "."): value for name, value in flags.items()}
+    return load_settings(given, file=context.obj).settings
+
+
+def views(data: Path) -> "duckdb.DuckDBPyConnection":
+    """A read-only connection with every view of the store.
+
+    Raises:
+        StoreError: the folder holds no store.
+    """
+    from headgate_console.wiring import open_views
+
+    return open_views(data)
+
+
+def moment(text: str | None, *, now: datetime | None = None) -> datetime | None:
+    """A time from `now`, RFC 3339, a date, or a length of time before now.
+
+    Raises:
+        ConfigError: it is none of these.
+    """
+    from headgate_console.settings.values import parse_duration
+
+    if text is None:
+        return None
+    at = now or datetime.now(UTC)
+    if text == "now":
+        return at
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return at - parse_duration(text)
+        except ValueError:
+            message = f"{text!r} is no time. Give `2h`, `7d`, `now`, or a time such as 2026-11-24T09:00Z."
+            raise ConfigError(message) from None
+    return read if read.tzinfo else read.replace(tzinfo=UTC)

@@ -1,0 +1,66 @@
+"""Where a command writes: results to stdout, the rest to stderr, each as wide and as colourful as it can be."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from headgate_console.render.records import write_json
+from headgate_console.render.table import Column, fit
+
+WIDTH_PIPED = 80
+WIDTH_MIN = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """The two streams of a command."""
+
+    out: Console
+    err: Console
+    width: int
+    unicode: bool
+
+    def show(self, lines: Iterable[Text | str]) -> None:
+        """Write lines of a result."""
+        for line in lines:
+            self.out.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def say(self, text: Text | str) -> None:
+        """Tell the person something that is no result."""
+        self.err.print(text, soft_wrap=True, highlight=False, markup=False)
+
+    def json(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows as one JSON array."""
+        write_json(rows, sys.stdout)
+
+    def table(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write a table that fits, and tell which columns found no room."""
+        fitted = fit(columns, rows, width=self.width, unicode=self.unicode)
+        self.show(fitted.lines)
+        if fitted.left_out and self.err.is_terminal:
+            self.say(Text(f"No room for {', '.join(fitted.left_out).lower()}: widen the terminal, or --json", "dim"))
+
+
+def screen() -> Screen:
+    """The streams of this process: width of the terminal, else `COLUMNS`, else 80."""
+    width = max(_width(), WIDTH_MIN)
+    encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
+    return Screen(
+        out=Console(file=sys.stdout, width=width, soft_wrap=True, emoji=False),
+        err=Console(file=sys.stderr, soft_wrap=True, emoji=False),
+        width=width,
+        unicode=encoding.startswith("utf"),
+    )
+
+
+def _width() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
+    return shutil.get_terminal_size((WIDTH_PIPED, 24)).columns if sys.stdout.isatty() else WIDTH_PIPED
