@@ -265,9 +265,7 @@ def _http_effect(words: Sequence[str]) -> tuple[bool | None, SideEffects]:
             method = word[2:] if word.startswith("-X") and len(word) > 2 else method
             if method.upper() not in ("GET", "HEAD", "OPTIONS"):
                 return None, "external"
-        elif word.startswith(_SENDS):
-            return None, "external"
-        elif word in ("POST", "PUT", "PATCH", "DELETE"):
+        elif word.startswith(_SENDS) or word in ("POST", "PUT", "PATCH", "DELETE"):
             return None, "external"
     return True, "none"
 

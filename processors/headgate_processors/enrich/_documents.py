@@ -1,7 +1,7 @@
 """YAML files read into validated models, with errors that say where in the file the mistake is."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
@@ -16,12 +16,17 @@ ERRORS_SHOWN_MAX = 10
 
 Model = TypeVar("Model", bound="Document")
 Step = int | str
+Problem = tuple[tuple[Step, ...], str]
 
 
 class Document(BaseModel):
     """Base of every model that a YAML file is read into: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    def problems(self) -> Iterable[Problem]:
+        """What is wrong beyond the shape of the document: where, and what."""
+        return ()
 
 
 def read_document(path: Path, model: type[Model]) -> Model:
@@ -54,8 +59,8 @@ def parse_document(text: str, model: type[Model], *, source: str) -> Model:
         ConfigError: as `read_document`.
     """
     try:
-        root = yaml.compose(text, Loader=_loader())
-        content = yaml.load(text, Loader=_loader())
+        root = yaml.compose(text, Loader=_Loader)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{source}:{mark.line + 1}" if mark else source
@@ -64,53 +69,50 @@ def parse_document(text: str, model: type[Model], *, source: str) -> Model:
     except RecursionError as error:
         raise ConfigError(f"{source}: nested too deeply to be read") from error
     try:
-        return model.model_validate({} if content is None else content)
+        document = model.model_validate({} if content is None else content)
     except ValidationError as error:
-        raise ConfigError(_report(error, root, model, source)) from error
+        raise ConfigError(_report(_mistakes(error, model), root, source)) from error
+    problems = list(document.problems())
+    if problems:
+        raise ConfigError(_report(problems, root, source))
+    return document
 
 
-def _loader() -> type[yaml.SafeLoader]:
-    """A safe loader that keeps dates as text and refuses duplicate keys."""
+class _Loader(yaml.SafeLoader):
+    """A safe loader that refuses a key that stands twice in one mapping."""
 
-    class Loader(yaml.SafeLoader):
-        yaml_implicit_resolvers = {
-            first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-            for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-        }
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
-            seen: set[object] = set()
-            for key, _ in node.value:
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key {key.value!r} stands twice", key.start_mark
-                    )
-                seen.add(key.value)
-            built: dict[object, object] = super().construct_mapping(node, deep=deep)
-            return built
-
-    return Loader
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        seen: set[object] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        built: dict[object, object] = super().construct_mapping(node, deep=deep)
+        return built
 
 
-def _report(error: ValidationError, root: yaml.Node | None, model: type[Document], source: str) -> str:
-    details = error.errors(include_url=False, include_context=False)
-    lines = [_line(detail["loc"], detail["type"], detail["msg"], root, model, source) for detail in details]
-    rest = len(lines) - ERRORS_SHOWN_MAX
-    return "\n".join(lines[:ERRORS_SHOWN_MAX] + ([f"{source}: and {rest} more"] if rest > 0 else []))
+def _report(problems: Sequence[Problem], root: yaml.Node | None, source: str) -> str:
+    lines = []
+    for location, message in problems[:ERRORS_SHOWN_MAX]:
+        line = _line_of(root, location)
+        where = f"{source}:{line}" if line else source
+        lines.append(f"{where}: {_dotted(location) or 'document'}: {message}")
+    rest = len(problems) - ERRORS_SHOWN_MAX
+    return "\n".join(lines + ([f"{source}: and {rest} more"] if rest > 0 else []))
 
 
-def _line(
-    location: Sequence[Step], kind: str, message: str, root: yaml.Node | None, model: type[Document], source: str
-) -> str:
-    line = _line_of(root, location)
-    where = f"{source}:{line}" if line else source
-    name = _dotted(location)
-    if kind != "extra_forbidden":
-        return f"{where}: {name or 'document'}: {message}"
-    known = _known_keys(model, location[:-1])
-    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+def _mistakes(error: ValidationError, model: type[Document]) -> list[Problem]:
+    return [
+        (detail["loc"], _unknown_key(model, detail["loc"]) if detail["type"] == "extra_forbidden" else detail["msg"])
+        for detail in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def _unknown_key(model: type[Document], location: Sequence[Step]) -> str:
+    key, known = str(location[-1]), _known_keys(model, location[:-1])
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-    return f"{where}: {name}: unknown key {str(location[-1])!r}; {hint}"
+    return f"unknown key {key!r}; {hint}"
 
 
 def _dotted(location: Sequence[Step]) -> str:

@@ -12,30 +12,32 @@ from collections.abc import Callable, Mapping
 Validator = Callable[[bytes, int, int], bool]
 
 _PLACEHOLDER = re.compile(
-    rb"(?i)\$.*|%.*%|<.*|\{.*|\[redacted.*|\*+|x{4,}|\.{3,}|#.*|env[:.].*|file:.*|process\.env.*|os\.environ.*|secrets\..*|"
-    rb"vault:.*|none|null|nil|true|false|undefined|required|optional|redacted|your[-_ ].*|changeme|(?:string|str|bytes|secretstr)\b.*|"
-    rb"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key)"
+    rb"(?i)\$.*|%.*%|<.*|\{.*|\[redacted.*|\*+|x{4,}|\.{3,}|#.*|env[:.].*|file:.*|process\.env.*|os\.environ.*"
+    rb"|secrets\..*|vault:.*|none|null|nil|true|false|undefined|required|optional|redacted|your[-_ ].*|changeme"
+    rb"|(?:string|str|bytes|secretstr)\b.*|(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key)"
 )
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_][A-Za-z_]*)*")
 _URL_BEFORE = re.compile(rb"://[^\s/@\"'<>]*:[^\s/@\"'<>]*$")
 _VERSION_HOST = re.compile(rb"v?[0-9]+\.[0-9x].*|[0-9]+x\.[a-z]+", re.IGNORECASE)
 _UNIT_SUFFIXES = frozenset(
-    b"service socket target timer mount slice scope png jpg jpeg gif webp avif ico svg js mjs cjs ts tsx jsx json yaml yml "
-    b"toml txt css scss html lock whl tgz transpose inverse dot matmul latest next beta alpha rc canary".split()
+    b"service socket target timer mount slice scope png jpg jpeg gif webp avif ico svg js mjs cjs ts tsx jsx json yaml "
+    b"yml toml txt css scss html lock whl tgz transpose inverse dot matmul latest next beta alpha rc canary".split()
 )
 _ROBOTS = frozenset((b"git", b"noreply", b"no-reply", b"hg", b"svn"))
 _IBAN_LENGTHS: Mapping[bytes, int] = {
     pair[:2]: int(pair[2:])
     for pair in (
-        b"AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29 "
-        b"ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 KZ20 "
-        b"LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 "
-        b"PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30"
+        b"AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 "
+        b"EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 "
+        b"IT27 JO30 KW30 KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 "
+        b"NL18 NO15 OM23 PK24 PL28 PS29 PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 "
+        b"SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30"
     ).split()
 }
 _CARD_ISSUERS = re.compile(
     rb"4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})|5[1-5][0-9]{14}|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720)[0-9]{12}"
-    rb"|3[47][0-9]{13}|3(?:0[0-5]|[689][0-9])[0-9]{11}|35(?:2[89]|[3-8][0-9])[0-9]{12}|6(?:011|5[0-9]{2}|4[4-9][0-9])[0-9]{12}|62[0-9]{14,17}"
+    rb"|3[47][0-9]{13}|3(?:0[0-5]|[689][0-9])[0-9]{11}|35(?:2[89]|[3-8][0-9])[0-9]{12}"
+    rb"|6(?:011|5[0-9]{2}|4[4-9][0-9])[0-9]{12}|62[0-9]{14,17}"
 )
 _NANP = re.compile(rb"1[2-9][0-9]{2}[2-9][0-9]{6}")
 

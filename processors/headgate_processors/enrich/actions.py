@@ -16,7 +16,6 @@ from headgate_processors.enrich._action_rules import (
     ActionTable,
     Hosts,
     PathSensitivity,
-    Sensitivity,
     SideEffects,
     ToolRule,
     strictest,
