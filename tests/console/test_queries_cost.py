@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from headgate_console.queries.cost import GROUPS, CostFilter, cost_by, total_cost, unpriced
+from headgate_console.queries.cost import CostFilter, Group, cost_by, total_cost, unpriced
 
 Make = Callable[..., dict[str, Any]]
 
@@ -51,15 +51,15 @@ def spent(views: Any, session_row: Make, call_row: Make) -> Any:
 
 def test_cost_is_summed_by_group(spent: Any) -> None:
     """The dearest group comes first, and what was only reported as a total is in its team's sums."""
-    rows = cost_by(spent, "team", CostFilter())
+    rows = cost_by(spent, Group.TEAM, CostFilter())
     assert [
         ("payments", 4, 3000, Decimal("0.030000000")),
         ("search", 0, 500, None),
     ] == [(row["team"], row["model_calls"], row["input_tokens"], row["cost_usd"]) for row in rows]
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_every_grouping_has_the_same_total(spent: Any, group: str) -> None:
+@pytest.mark.parametrize("group", Group)
+def test_every_grouping_has_the_same_total(spent: Any, group: Group) -> None:
     """Whatever one groups by, nothing is lost and nothing is counted twice."""
     rows, total = cost_by(spent, group, CostFilter()), total_cost(spent, CostFilter())
     for name in ("model_calls", "input_tokens", "output_tokens", "cost_usd"):
@@ -68,12 +68,14 @@ def test_every_grouping_has_the_same_total(spent: Any, group: str) -> None:
 
 def test_a_total_that_names_one_model_is_that_models(spent: Any) -> None:
     """What a crew reports as a whole goes to its model where it used only one."""
-    assert 500 == next(r["input_tokens"] for r in cost_by(spent, "model", CostFilter()) if r["model"] == "gpt-5-mini")
+    assert 500 == next(
+        r["input_tokens"] for r in cost_by(spent, Group.MODEL, CostFilter()) if r["model"] == "gpt-5-mini"
+    )
 
 
 def test_unknown_is_null_and_the_share_says_so(spent: Any) -> None:
     """A group without a price has no cost, and the total says which part was priced."""
-    assert None is cost_by(spent, "team", CostFilter(team="search"))[0]["cost_usd"]
+    assert None is cost_by(spent, Group.TEAM, CostFilter(team="search"))[0]["cost_usd"]
     assert 0.4 == total_cost(spent, CostFilter())["priced_share"]
 
 
@@ -90,5 +92,5 @@ def test_what_has_no_cost_says_why(spent: Any) -> None:
 def test_an_empty_store_costs_nothing_known(views: Any) -> None:
     """Without a call there are no groups, and the total is unknown rather than zero."""
     empty = views({})
-    assert [] == cost_by(empty, "team", CostFilter())
+    assert [] == cost_by(empty, Group.TEAM, CostFilter())
     assert None is total_cost(empty, CostFilter())["cost_usd"]

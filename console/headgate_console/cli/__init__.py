@@ -15,5 +15,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(None if arguments is None else list(arguments), prog_name="headgate")
     except HeadgateError as error:
-        print(f"headgate: {error}", file=sys.stderr)
+        sys.stderr.write(f"headgate: {error}\n")
         sys.exit(BAD_USAGE if isinstance(error, ConfigError) else FAILED)

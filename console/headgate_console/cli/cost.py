@@ -1,13 +1,12 @@
 """`headgate cost`: what it cost, and what could not be priced."""
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headgate_console.cli.options import Data, Json, Since, Team, Workflow, moment, settings, views
 from headgate_console.cli.screen import Screen, screen
-from headgate_console.queries.cost import GROUPS, CostFilter, cost_by, total_cost, unpriced
+from headgate_console.queries.cost import CostFilter, Group, cost_by, total_cost, unpriced
 from headgate_console.render.money import UNPRICED, cost_columns, cost_rows, unpriced_rows
 
 if TYPE_CHECKING:
@@ -19,13 +18,11 @@ EXAMPLES = """
     headgate cost --by workflow --team payments --json
 """
 
-By = StrEnum("By", list(GROUPS))  # type: ignore[misc]  # the names are data
-
 
 def cost(
     context: typer.Context,
     data: Data = None,
-    by: Annotated[By, typer.Option(help="What to group by.")] = By("team"),
+    by: Annotated[Group, typer.Option(help="What to group by.")] = Group.TEAM,
     team: Team = None,
     workflow: Workflow = None,
     since: Since = None,
@@ -36,13 +33,13 @@ def cost(
     wanted = CostFilter(team=team, workflow=workflow, since=moment(since))
     to = screen()
     if as_json:
-        to.json(cost_by(connection, by.value, wanted))
+        to.json(cost_by(connection, by, wanted))
     else:
-        show_cost(to, connection, by.value, wanted)
+        show_cost(to, connection, by, wanted)
         show_unpriced(to, connection, wanted)
 
 
-def show_cost(to: Screen, connection: "duckdb.DuckDBPyConnection", by: str, wanted: CostFilter) -> None:
+def show_cost(to: Screen, connection: "duckdb.DuckDBPyConnection", by: Group, wanted: CostFilter) -> None:
     """Write the sums of one grouping, with their total."""
     rows = cost_by(connection, by, wanted)
     if rows:

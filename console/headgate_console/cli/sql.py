@@ -1,5 +1,6 @@
 """`headgate sql`: any question to the views, in DuckDB's SQL."""
 
+import json
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -112,13 +113,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return "NULL"
     shown = plain(value)
-    return shown if isinstance(shown, str) else _json(shown)
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value, ensure_ascii=False)
+    return shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
 
 
 def _write_parquet(connection: "duckdb.DuckDBPyConnection", query: str) -> None:
@@ -128,10 +123,12 @@ def _write_parquet(connection: "duckdb.DuckDBPyConnection", query: str) -> None:
     if relation is None:
         message = "the statement gives no rows to write."
         raise CommandError(message)
-    with relation.to_arrow_reader(ROWS_A_FETCH) as reader:
-        with parquet.ParquetWriter(sys.stdout.buffer, reader.schema, compression="zstd") as writer:
-            for batch in reader:
-                writer.write_batch(batch)
+    with (
+        relation.to_arrow_reader(ROWS_A_FETCH) as reader,
+        parquet.ParquetWriter(sys.stdout.buffer, reader.schema, compression="zstd") as writer,
+    ):
+        for batch in reader:
+            writer.write_batch(batch)
 
 
 def register(app: typer.Typer) -> None:

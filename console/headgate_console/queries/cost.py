@@ -7,6 +7,7 @@ session's sums hold beyond its calls is counted here too, so that every grouping
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from headgate_console.queries.rows import Row, Where, fetch
@@ -14,25 +15,35 @@ from headgate_console.queries.rows import Row, Where, fetch
 if TYPE_CHECKING:
     import duckdb
 
-GROUPS: Mapping[str, str] = {
-    "team": "team",
-    "workflow": "workflow",
-    "user": "user_id",
-    "repo": "repo",
-    "model": "model",
-    "provider": "provider",
-    "session": "session_id",
-    "agent": "agent_name",
-    "service": "service_name",
-    "task_class": "task_class",
-    "environment": "environment",
-    "operation": "operation",
-    "prompt": "prompt_name",
-    "work_item": "work_item",
-    "day": "strftime(start_time, '%Y-%m-%d')",
-}
-"""What cost can be grouped by, and the expression over `model_calls` for it."""
 
+class Group(StrEnum):
+    """What cost can be grouped by."""
+
+    TEAM = "team"
+    WORKFLOW = "workflow"
+    USER = "user"
+    REPO = "repo"
+    MODEL = "model"
+    PROVIDER = "provider"
+    SESSION = "session"
+    AGENT = "agent"
+    SERVICE = "service"
+    TASK_CLASS = "task_class"
+    ENVIRONMENT = "environment"
+    OPERATION = "operation"
+    PROMPT = "prompt"
+    WORK_ITEM = "work_item"
+    DAY = "day"
+
+
+_EXPRESSIONS: Mapping[Group, str] = {
+    Group.USER: "user_id",
+    Group.SESSION: "session_id",
+    Group.AGENT: "agent_name",
+    Group.SERVICE: "service_name",
+    Group.PROMPT: "prompt_name",
+    Group.DAY: "strftime(start_time, '%Y-%m-%d')",
+}
 _WHO = "session_id, user_id, team, workflow, repo, environment, task_class, work_item, service_name, agent_name"
 
 
@@ -98,11 +109,11 @@ def _where(wanted: CostFilter) -> Where:
     return where
 
 
-def cost_by(connection: "duckdb.DuckDBPyConnection", group: str, wanted: CostFilter) -> list[Row]:
-    """One row per value of `group` (a key of `GROUPS`), dearest first, what has no cost last."""
+def cost_by(connection: "duckdb.DuckDBPyConnection", group: Group, wanted: CostFilter) -> list[Row]:
+    """One row per value of `group`, dearest first, what has no cost last."""
     where = _where(wanted)
     query = (
-        f"{_SPENT} SELECT {GROUPS[group]} AS {group}, {_SUMS} FROM spent {where.clause()}"
+        f"{_SPENT} SELECT {_EXPRESSIONS.get(group, group.value)} AS {group.value}, {_SUMS} FROM spent {where.clause()}"
         " GROUP BY 1 ORDER BY cost_usd DESC NULLS LAST, model_calls DESC, 1"
     )
     return fetch(connection, query, where.parameters)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from headgate_console.render.numbers import UNKNOWN, count, duration, money, moment, plural, share, tokens
+from headgate_console.render.numbers import UNKNOWN, count, duration, moment, money, plural, share, tokens
 from headgate_console.render.table import Column, Row, clip, one_line
 
 STATE_STYLES = {

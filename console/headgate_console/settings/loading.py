@@ -44,7 +44,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, file: Path | Non
     """
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     path = _file(file)
-    tree, lines = _read(path) if path else ({}, {})
+    tree, lines = _read(path) if path is not None else ({}, {})
     variables = _variables()
     origins: dict[str, str] = {
         **{name: f"{path}:{line}" for name, line in lines.items()},
@@ -53,7 +53,8 @@ def load_settings(flags: Mapping[str, object] | None = None, *, file: Path | Non
     }
     _refuse_unknown(origins)
     try:
-        settings = Settings(**_merged(tree, EnvSettingsSource(Settings)(), _nested(given)))
+        environment = EnvSettingsSource(Settings)() or {}
+        settings = Settings(**_merged(tree, environment, _nested(given)))
         return Loaded(settings=settings, origins=origins)
     except ValidationError as error:
         raise ConfigError(_wrong_values(error, origins)) from error

@@ -1,0 +1,57 @@
+"""The child's side of a supervised process: its settings, what it tells, and its end when the parent ends.
+
+The parent writes the settings to the child's stdin as one line of JSON and keeps that pipe open: its end
+means that the parent is gone. The child tells what happens on its stdout, one JSON object a line.
+"""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from headgate_console.settings import Settings
+
+PR_SET_PDEATHSIG = 1
+ORPHANED = 70
+
+
+class Lifeline:
+    """A child's tie to its supervisor. Make it first thing in the main thread."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._telling = threading.Lock()
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _die_with_parent()
+        self.settings = Settings(**json.loads(sys.stdin.readline()))
+        threading.Thread(target=_watch_parent, name="headgate-lifeline", daemon=True).start()
+
+    def tell(self, event: str, **fields: object) -> None:
+        """Tell the supervisor that a listener is `listening`, the part is `ready`, or `say` something to people."""
+        with self._telling:
+            sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+            sys.stdout.flush()
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        self.stopping.set()
+
+
+def log_to_stderr() -> None:
+    """Send warnings and errors of this process to stderr, for people."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="headgate %(name)s: %(message)s")
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _watch_parent() -> None:
+    while sys.stdin.read(4096):
+        continue
+    os._exit(ORPHANED)

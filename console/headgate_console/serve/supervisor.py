@@ -1,0 +1,168 @@
+"""The supervisor: starts the parts, tells when each listens, restarts what ends, drains on a signal."""
+
+import queue
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from headgate_console.serve.children import Child, Event, Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SupervisorConfig:
+    """How long all parts together may take to end, and how often one may be started again within a time."""
+
+    drain_s: float = 30.0
+    restarts_max: int = 5
+    restarts_window_s: float = 60.0
+    restart_wait_s: float = 0.5
+
+
+@dataclass(slots=True, kw_only=True)
+class PartState:
+    """What is known of one part."""
+
+    child: Child | None = None
+    ready: bool = False
+    failed: bool = False
+    listeners: dict[str, str] = field(default_factory=dict)
+    restarts: list[float] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+class Supervisor:
+    """Runs parts until a signal. `out` gets a line per listener, `say` everything else.
+
+    Parts end in the order given: what feeds another one comes before it.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        settings: Mapping[str, Any],
+        *,
+        out: Callable[[str], None],
+        say: Callable[[str], None],
+        config: SupervisorConfig = SupervisorConfig(),
+    ) -> None:
+        self._parts = {part.name: part for part in parts}
+        self._settings = dict(settings)
+        self._out, self._say, self._config = out, say, config
+        self._events: queue.SimpleQueue[tuple[Child | None, Event]] = queue.SimpleQueue()
+        self.states = {name: PartState() for name in self._parts}
+
+    @property
+    def ready(self) -> bool:
+        """Whether every part runs and takes work."""
+        return all(state.ready for state in self.states.values())
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every part runs, or is being started again."""
+        return not any(state.failed for state in self.states.values())
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT, then drain; the exit code of the process.
+
+        A second signal ends the parts at once.
+        """
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            for name in self._parts:
+                self._start(name)
+            code = self._watch()
+            return code or self._drain()
+        finally:
+            for state in self.states.values():
+                if state.child is not None:
+                    state.child.kill()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._events.put((None, {"event": "signal", "number": number}))
+
+    def _start(self, name: str) -> None:
+        self.states[name].child = Child(
+            self._parts[name], self._settings, lambda child, event: self._events.put((child, event))
+        )
+
+    def _watch(self) -> int:
+        while True:
+            child, event = self._events.get()
+            if child is None:
+                return 0
+            if event["event"] == "ended" and not self._restart(child.part.name, event["code"]):
+                return 1
+            self._note(child.part.name, event)
+
+    def _note(self, name: str, event: Event) -> None:
+        state = self.states[name]
+        match event["event"]:
+            case "listening":
+                if state.listeners.get(event["name"]) != event["address"]:
+                    state.listeners[event["name"]] = event["address"]
+                    self._out(f"ready {event['name']} {event['address']}")
+                self._keep_port(event)
+            case "ready":
+                state.ready = True
+            case "say":
+                self._say(event["text"])
+            case "facts":
+                state.facts.update(event["facts"])
+
+    def _keep_port(self, event: Event) -> None:
+        """A part that starts again listens where it did, also when its port was picked for it."""
+        *sections, last = event["setting"].split(".")
+        branch = self._settings
+        for section in sections:
+            branch[section] = dict(branch[section])
+            branch = branch[section]
+        branch[last] = event["address"]
+
+    def _restart(self, name: str, code: int) -> bool:
+        """Start a part that ended by itself again; False when it has ended too often."""
+        state = self.states[name]
+        began, state.ready = state.ready or bool(state.restarts), False
+        now = time.monotonic()
+        state.restarts = [at for at in state.restarts if now - at < self._config.restarts_window_s]
+        if not began or len(state.restarts) >= self._config.restarts_max:
+            state.failed = True
+            self._say(
+                f"The {name} ended with code {code}" + (" again and again." if began else " before it was ready.")
+            )
+            return False
+        self._say(f"The {name} ended with code {code}; it is started again.")
+        state.restarts.append(now)
+        time.sleep(self._config.restart_wait_s)
+        self._start(name)
+        return True
+
+    def _drain(self) -> int:
+        deadline = time.monotonic() + self._config.drain_s
+        self._say("Finishing what was begun; a second signal ends it at once.")
+        for state in self.states.values():
+            state.ready = False
+            if state.child is not None:
+                state.child.stop()
+                self._wait(state.child, deadline)
+        late = [name for name, state in self.states.items() if state.child is not None and state.child.running]
+        if late:
+            self._say(
+                f"Ended at once: {', '.join(late)}. What was acknowledged is in segments; the next start seals it."
+            )
+        return 0
+
+    def _wait(self, child: Child, deadline: float) -> None:
+        """Wait for one part to end: until the deadline, or a second signal."""
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                sender, event = self._events.get(timeout=left_s)
+            except queue.Empty:
+                return
+            if sender is None or (sender is child and event["event"] == "ended"):
+                return
+            self._note(sender.part.name, event)
