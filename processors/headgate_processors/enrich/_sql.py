@@ -70,10 +70,8 @@ def looks_like_sql(text: str) -> bool:
         "refresh",
     }:
         return False
-    return (
-        _TABLE.search(text[:STATEMENT_CHARS_MAX]) is not None
-        or (verb[1].lower() in {"select", "show", "pragma"}
-        and (verb[1].isupper() or bool(re.search(r"[*=;(]", text))))
+    return _TABLE.search(text[:STATEMENT_CHARS_MAX]) is not None or (
+        verb[1].lower() in {"select", "show", "pragma"} and (verb[1].isupper() or bool(re.search(r"[*=;(]", text)))
     )
 
 

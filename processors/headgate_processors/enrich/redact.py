@@ -58,6 +58,10 @@ class RedactionRules(Document):
         packaged = packaged_document("redaction.yaml", cls)
         return packaged if site is None else _merged(packaged, read_document(site, _SiteRules))
 
+    def only(self, kind: Literal["secret", "personal"]) -> "RedactionRules":
+        """The rules of one kind: some fields may hold names of people, but never a key."""
+        return self.model_copy(update={"rules": tuple(rule for rule in self.rules if rule.kind == kind)})
+
 
 class SiteRule(Document):
     """A rule of a site: a rule of its own, or the id of a packaged one and what differs."""
