@@ -1,0 +1,38 @@
+"""The limits of a receiver: every wait, queue and buffer that a sender can fill."""
+
+from dataclasses import dataclass
+
+MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverConfig:
+    """Where a receiver listens and what it bears.
+
+    `grpc`, `http`: `HOST:PORT`, port 0 picks a free one, None leaves the server out.
+    `max_message_bytes`: of one request, before and after decompression.
+    `max_buffered_bytes`: of all requests that are being received, wait or are worked on.
+    `running`: requests worked on at once; `waiting`: further ones that may wait, `wait_s` at most.
+    `receive_timeout_s`: for a whole request; `stall_timeout_s`: between two pieces of an HTTP body;
+    `header_timeout_s`: for the head of an HTTP request; `idle_timeout_s`: between two of a connection.
+    `max_connections`: open connections of each server. `max_header_bytes`: of the head of a request.
+    """
+
+    grpc: str | None = "127.0.0.1:4317"
+    http: str | None = "127.0.0.1:4318"
+    max_message_bytes: int = 64 * MEBIBYTE
+    max_buffered_bytes: int = 512 * MEBIBYTE
+    running: int = 32
+    waiting: int = 64
+    wait_s: float = 2.0
+    receive_timeout_s: float = 60.0
+    stall_timeout_s: float = 20.0
+    header_timeout_s: float = 10.0
+    idle_timeout_s: float = 90.0
+    max_connections: int = 512
+    max_header_bytes: int = 32 * 1024
+
+    @property
+    def places(self) -> int:
+        """Requests that a server holds at once, running or waiting."""
+        return self.running + self.waiting

@@ -1,0 +1,165 @@
+"""OTLP over gRPC: the three export services and `grpc.health.v1`.
+
+The handlers take raw bytes: decoding is the ingest's work, and one bad record must not cost the request.
+They are declared as stream-unary, which is the same on the wire for a client that sends one message, so
+that a request is admitted before its message is received, and a sender that never sends it can be ended.
+
+gRPC decompresses gzip and deflate itself and bounds what comes out. It knows no zstd: a sender that uses
+it is answered `INTERNAL` before any handler runs, and should use OTLP/HTTP.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1.health import OVERALL_HEALTH, HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_status import rpc_status
+
+from headgate_processors.errors import ConfigError, PermanentError
+from headgate_processors.otlp.port import Signal
+from headgate_processors.receiver.config import ReceiverConfig
+from headgate_processors.receiver.intake import Intake
+from headgate_processors.receiver.responses import export_response
+from headgate_processors.receiver.stalls import StallWatch
+from headgate_processors.receiver.status import Answer
+from headgate_processors.receiver.witness import Peer, loopback_address
+
+SERVICES: Mapping[str, Signal] = {
+    "opentelemetry.proto.collector.trace.v1.TraceService": Signal.TRACES,
+    "opentelemetry.proto.collector.logs.v1.LogsService": Signal.LOGS,
+    "opentelemetry.proto.collector.metrics.v1.MetricsService": Signal.METRICS,
+}
+PROTOCOL = "grpc"
+# Threads beyond the places, which refuse what finds no place and answer health checks.
+_SPARE_THREADS = 8
+
+
+class _ExportHandlers(grpc.GenericRpcHandler):
+    """Finds the handler of an export method."""
+
+    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[bytes, bytes]]) -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        return self._handlers.get(handler_call_details.method)
+
+
+class GrpcServer:
+    """Serves OTLP/gRPC from a bounded pool of threads."""
+
+    def __init__(self, intake: Intake, config: ReceiverConfig) -> None:
+        self._intake = intake
+        self._config = config
+        self._stalls = StallWatch(config.receive_timeout_s)
+        self._pool = ThreadPoolExecutor(config.places + _SPARE_THREADS, thread_name_prefix="headgate-grpc")
+        self._health = HealthServicer()
+        self._server = grpc.server(self._pool, options=_options(config))
+        self._server.add_generic_rpc_handlers((_ExportHandlers(self._handlers()),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def start(self, address: str) -> str:
+        """Listen and serve; gives back the address with the port that was bound.
+
+        Raises:
+            ConfigError: the address cannot be listened on.
+        """
+        host, port = loopback_address(address, setting="receiver.grpc")
+        shown = f"[{host}]" if ":" in host else host
+        try:
+            port = self._server.add_insecure_port(f"{shown}:{port}")
+        except RuntimeError as error:
+            message = f"receiver.grpc: cannot listen on {address}: {error}. Another program may hold it; choose a port"
+            raise ConfigError(message) from error
+        self._set_health(HealthCheckResponse.SERVING)
+        self._stalls.start()
+        self._server.start()
+        return f"{shown}:{port}"
+
+    def refuse_new(self) -> None:
+        """Tell health checks that this server is leaving."""
+        self._health.enter_graceful_shutdown()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Accept nothing more and wait for what is in flight; says whether all of it was answered in time."""
+        self.refuse_new()
+        stopped = self._server.stop(timeout_s)
+        finished = stopped.wait(timeout_s)
+        self._stalls.close()
+        self._pool.shutdown(wait=finished, cancel_futures=True)
+        return finished
+
+    def _set_health(self, status: int) -> None:
+        for service in (OVERALL_HEALTH, *SERVICES):
+            self._health.set(service, status)
+
+    def _handlers(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+        return {
+            f"/{service}/Export": grpc.stream_unary_rpc_method_handler(partial(self._export, signal))
+            for service, signal in SERVICES.items()
+        }
+
+    def _export(self, signal: Signal, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        try:
+            return self._exported(signal, messages, context)
+        except grpc.RpcError:
+            return self._cancelled(signal)
+        except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception, and must not be UNKNOWN
+            answer = self._intake.refuse(error, signal=signal, protocol=PROTOCOL)
+        return _abort(context, answer)
+
+    def _exported(self, signal: Signal, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        with self._intake.place(PROTOCOL) as place:
+            with self._stalls.watching(partial(self._end_stalled, context)):
+                body = next(messages, None)
+            if body is None:
+                message = "an export call carries one message; this one carried none"
+                raise PermanentError(message)
+            place.reserve(len(body))
+            accepted = self._intake.accept(
+                body, signal=signal, encoding="protobuf", peer=_peer(context), protocol=PROTOCOL
+            )
+        return export_response(accepted, signal=signal)
+
+    def _end_stalled(self, context: grpc.ServicerContext) -> None:
+        self._intake.counters.add("headgate_receiver_stalled_total", protocol=PROTOCOL)
+        context.cancel()
+
+    def _cancelled(self, signal: Signal) -> bytes:
+        """Count a request that ended before its message came; nobody reads the response."""
+        self._intake.counters.add(
+            "headgate_receiver_requests_total", protocol=PROTOCOL, signal=signal, status="CANCELLED"
+        )
+        return b""
+
+
+def _options(config: ReceiverConfig) -> list[tuple[str, Any]]:
+    """Channel arguments; without `so_reuseport` a second receiver on the same port is an error, as it should be."""
+    return [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_metadata_size", config.max_header_bytes),
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", 2 * config.places),
+        ("grpc.max_allowed_incoming_connections", config.max_connections),
+        ("grpc.server_handshake_timeout_ms", int(config.header_timeout_s * 1000)),
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+def _peer(context: grpc.ServicerContext) -> Peer:
+    pairs = context.invocation_metadata() or ()
+    return Peer(
+        address=context.peer(),
+        headers={key: value for key, value in pairs if isinstance(value, str)},
+    )
+
+
+def _abort(context: grpc.ServicerContext, answer: Answer) -> bytes:
+    context.abort_with_status(rpc_status.to_status(answer.status()))
+    raise AssertionError(answer)  # abort_with_status always raises

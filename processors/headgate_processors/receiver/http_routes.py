@@ -1,0 +1,143 @@
+"""The HTTP surface of a receiver: which requests are taken, and what each is answered with."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from google.rpc.code_pb2 import Code
+from google.rpc.status_pb2 import Status
+
+from headgate_processors.errors import PermanentError, TooLargeError
+from headgate_processors.otlp.port import Encoding, Signal
+from headgate_processors.receiver.admission import Place
+from headgate_processors.receiver.compression import ENCODINGS, decompressed
+from headgate_processors.receiver.config import ReceiverConfig
+from headgate_processors.receiver.intake import Intake
+from headgate_processors.receiver.responses import CONTENT_TYPES, export_response, status_response
+from headgate_processors.receiver.witness import Peer
+
+PROTOCOL = "http"
+SIGNALS: Mapping[str, Signal] = {f"/v1/{signal}": signal for signal in Signal}
+_ENCODING_OF: Mapping[str, Encoding] = {content_type: encoding for encoding, content_type in CONTENT_TYPES.items()}
+_TEXT = "text/plain; charset=utf-8"
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The head of a request; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """An answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """A request to ingest, known from its head alone."""
+
+    signal: Signal
+    encoding: Encoding
+    content_encoding: str
+    peer: Peer
+
+
+class Routes:
+    """Decides by the head of a request, before its body is read, what becomes of it."""
+
+    def __init__(self, intake: Intake, config: ReceiverConfig, *, is_ready: Callable[[], bool]) -> None:
+        self._intake = intake
+        self._config = config
+        self._is_ready = is_ready
+
+    def route(self, head: Head) -> Export | Response:
+        """The export that the head announces, or the answer to what is none."""
+        signal = SIGNALS.get(head.path)
+        if signal is None:
+            return self._page(head)
+        if head.method != "POST":
+            return _failure(405, "send OTLP with POST", head, allow="POST")
+        encoding = _ENCODING_OF.get(_media_type(head))
+        if encoding is None:
+            return _failure(415, f"content-type is not one of {', '.join(_ENCODING_OF)}", head)
+        content_encoding = head.headers.get("content-encoding", "identity").strip().lower() or "identity"
+        if content_encoding not in ENCODINGS:
+            wanted = ", ".join(ENCODINGS)
+            return _failure(415, f"content-encoding is not one of {wanted}", head, accept_encoding=wanted)
+        peer = Peer(address=head.peer, headers=head.headers)
+        return Export(signal=signal, encoding=encoding, content_encoding=content_encoding, peer=peer)
+
+    def take(self, export: Export, body: bytes, place: Place) -> Response:
+        """Ingest a body that was received whole; blocks until it is durable, and answers whatever happens."""
+        try:
+            content = self._decompressed(export, body, place)
+            accepted = self._intake.accept(
+                content, signal=export.signal, encoding=export.encoding, peer=export.peer, protocol=PROTOCOL
+            )
+            response = export_response(accepted, signal=export.signal, encoding=export.encoding)
+        except BaseException as error:  # noqa: BLE001 - a panic of native code is no Exception, and is our fault
+            return self.refuse(export, error)
+        return Response(status=200, content_type=CONTENT_TYPES[export.encoding], body=response)
+
+    def refuse(self, export: Export, error: BaseException) -> Response:
+        """The answer to an export that failed."""
+        answer = self._intake.refuse(error, signal=export.signal, protocol=PROTOCOL)
+        return Response(
+            status=answer.http,
+            content_type=CONTENT_TYPES[export.encoding],
+            body=status_response(answer.status(), encoding=export.encoding),
+            headers={} if answer.retry_after_s is None else {"retry-after": answer.retry_after_header},
+        )
+
+    def _decompressed(self, export: Export, body: bytes, place: Place) -> bytes:
+        try:
+            return decompressed(
+                body,
+                encoding=export.content_encoding,
+                max_bytes=self._config.max_message_bytes,
+                reserve=place.reserve,
+            )
+        except TooLargeError:
+            raise
+        except PermanentError as error:
+            self._intake.bury(body, error, signal=export.signal, encoding=export.encoding)
+            raise
+
+    def _page(self, head: Head) -> Response:
+        if head.path not in {"/healthz", "/readyz", "/metrics"}:
+            return _failure(404, f"no such path; OTLP goes to {', '.join(SIGNALS)}", head)
+        if head.method != "GET":
+            return _failure(405, "read this with GET", head, allow="GET")
+        if head.path == "/metrics":
+            return Response(status=200, content_type=_PROMETHEUS, body=self._intake.counters.prometheus().encode())
+        if head.path == "/readyz" and not self._is_ready():
+            return Response(status=503, content_type=_TEXT, body=b"draining\n")
+        return Response(status=200, content_type=_TEXT, body=b"ok\n")
+
+
+def _media_type(head: Head) -> str:
+    return head.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+_CODES: Mapping[int, int] = {404: Code.NOT_FOUND, 405: Code.UNIMPLEMENTED, 415: Code.INVALID_ARGUMENT}
+
+
+def _failure(status: int, message: str, head: Head, **headers: str) -> Response:
+    """A permanent failure; in the encoding of the request when it has one, else in JSON."""
+    encoding = _ENCODING_OF.get(_media_type(head), "json")
+    return Response(
+        status=status,
+        content_type=CONTENT_TYPES[encoding],
+        body=status_response(Status(code=_CODES[status], message=message), encoding=encoding),
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
