@@ -25,7 +25,7 @@ def batch_of(dataset: Dataset, columns: Mapping[str, pa.Array], rows: Sequence[M
         if ready is None:
             ready = _from_rows(column.name, column.type, rows)
         elif ready.type != column.type:
-            ready = ready.cast(column.type)
+            ready = ready.dictionary_encode() if column.type == LOW else ready.cast(column.type)
         arrays.append(ready)
     return pa.RecordBatch.from_arrays(arrays, schema=dataset.schema)
 

@@ -37,6 +37,8 @@ _COERCIONS: Mapping[str, Callable[[object], object]] = {
     "time_to_first_chunk_ns": coerce.to_count,
     "reported_cost_usd": coerce.to_money,
     "attempt": coerce.to_count,
+    "resends": coerce.to_count,
+    "event_duration_ns": coerce.to_count,
     "event_sequence": coerce.to_int,
     "exit_code": coerce.to_int,
     "http_response_status_code": coerce.to_int,
@@ -154,7 +156,12 @@ def _settle_call(record: Record, dialect: Dialect, kind: str, found: Meaning) ->
         found["gen_ai_operation_name"] = "chat"
     elif kind == "embedding":
         found["gen_ai_operation_name"] = "embeddings"
+    resends = found.pop("resends", None)
+    if isinstance(resends, int):
+        found["attempt"] = resends + 1
     _settle_usage(record, dialect, kind, found)
+    if record.is_log and record.event in dialect.about_span:
+        found["usage_role"] = "mirror"
 
 
 def _settle_usage(record: Record, dialect: Dialect, kind: str, found: Meaning) -> None:

@@ -111,12 +111,16 @@ class Normaliser:
             for row in range(wire.num_rows)
         )
         bodies: list[str | None] = []
+        names: list[str | None] = []
         for row, record_id in enumerate(ids):
+            attributes = _loads(columns["attributes"][row])
+            # Rust's tracing puts the source line into the event name and the name into the attribute.
+            names.append(_text(attributes.get("event.name")) or columns["event_name"][row])
             record = Record(
-                attributes=_loads(columns["attributes"][row]),
+                attributes=attributes,
                 resource=origins.resource(row),
                 scope=columns["scope_name"][row] or "",
-                event=columns["event_name"][row] or "",
+                event=names[row] or "",
                 body=_loads_any(columns["body"][row]),
                 status="ERROR" if columns["severity_text"][row] in {"ERROR", "FATAL"} else "UNSET",
                 is_log=True,
@@ -124,7 +128,7 @@ class Normaliser:
             owner = _Owner(signal="logs", record_id=record_id, trace_id=columns["trace_id"][row], span_id=columns["span_id"][row])
             self._row(record, owner, columns["time_unix_nano"][row], sink)
             bodies.append(self._body(record, owner, sink))
-        events = self._batch(LOG_EVENTS, wire, ids, origins, sink, body=pa.array(bodies, pa.string()))
+        events = self._batch(LOG_EVENTS, wire, ids, origins, sink, body=pa.array(bodies, pa.string()), event_name=pa.array(names, pa.string()))
         return {"log_events": events, "content": _content(sink, origins, ids)}
 
     def _metrics(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:

@@ -1,0 +1,267 @@
+"""Logical model calls from everything that tells of them: one call, however many spans, logs and witnesses.
+
+Nested spans of one call are one call, told by the deepest that has usage; parallel sources (logs beside
+spans, a gateway beside its client) join by response id, request id, else by equal usage close in time.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from headgate_analytics.node import BOUNDARY_KINDS, CALL_KINDS, CONTAINER_KINDS, Node
+
+MATCH_WINDOW_NS = 120 * 1_000_000_000
+
+_INPUT, _OUTPUT = "gen_ai_usage_input_tokens", "gen_ai_usage_output_tokens"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One logical call: `primary` tells the tokens, `others` fill what it does not say, `attempts` came before it."""
+
+    primary: Node
+    others: list[Node] = field(default_factory=list)
+    attempts: list[Node] = field(default_factory=list)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Every record of the call, the primary first."""
+        return [self.primary, *self.others]
+
+    @property
+    def start(self) -> int:
+        """The earliest start of what tells of the call."""
+        return min(node.start for node in self.nodes)
+
+    @property
+    def end(self) -> int | None:
+        """The latest end; NULL while its span is open."""
+        ends = [node.end for node in self.nodes if node.end is not None]
+        return max(ends) if ends else None
+
+    def first(self, name: str) -> object:
+        """A fact from the first record that has it."""
+        return next((node.facts[name] for node in self.nodes if name in node.facts), None)
+
+    def text(self, name: str) -> str | None:
+        """A fact as text."""
+        value = self.first(name)
+        return value if isinstance(value, str) else None
+
+    def number(self, name: str) -> int | None:
+        """A fact as a whole number."""
+        value = self.first(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether any record of it reports tokens."""
+        return any(_has_usage(node) for node in self.nodes)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the call itself ended in an error: a success anywhere outweighs the failure of an attempt."""
+        return self.error is not None
+
+    @property
+    def error(self) -> str | None:
+        """The error type; NULL for a call that went well."""
+        if self.primary.text("error_type") is None:
+            return None if self.has_usage else next((text for node in self.others if (text := node.text("error_type"))), None)
+        return self.primary.text("error_type")
+
+    def absorb(self, other: "Call") -> None:
+        """Take another telling of the same call in; the one with more to say stays primary."""
+        self.others.extend(other.nodes)
+        self.attempts.extend(other.attempts)
+
+
+def _has_usage(node: Node) -> bool:
+    return _INPUT in node.facts or _OUTPUT in node.facts
+
+
+def model_calls(nodes: Sequence[Node]) -> list[Call]:
+    """The calls of one session, in order of their start."""
+    spans = [node for node in nodes if node.kind in CALL_KINDS and not node.is_log]
+    calls = _nested(spans)
+    logs = [node for node in nodes if node.kind in CALL_KINDS and node.is_log]
+    calls = _with_mirrors(calls, [node for node in logs if node.text("usage_role") == "mirror"])
+    calls += [Call(node) for node in logs if node.text("usage_role") != "mirror"]
+    for name in ("gen_ai_response_id", "request_id"):
+        calls = _joined(calls, name)
+    calls = _matched(calls)
+    _attach_messages(calls, nodes)
+    return _with_attempts(calls, [node for node in nodes if node.kind == "attempt"])
+
+
+def _enclosing_call(node: Node) -> Node | None:
+    for ancestor in node.ancestors():
+        if ancestor.kind in CALL_KINDS:
+            return ancestor
+        if ancestor.kind in BOUNDARY_KINDS:
+            return None
+    return None
+
+
+def _nested(spans: Sequence[Node]) -> list[Call]:
+    """Chains of call spans inside each other, without a tool or agent in between, are the same call."""
+    inner: dict[Node, list[Node]] = {node: [] for node in spans}
+    tops: list[Node] = []
+    for node in spans:
+        outer = _enclosing_call(node)
+        if outer is not None and outer.kind == node.kind:
+            inner[outer].append(node)
+        else:
+            tops.append(node)
+    return [call for top in tops for call in _resolved(top, inner, 0)]
+
+
+def _resolved(node: Node, inner: dict[Node, list[Node]], depth: int) -> list[Call]:
+    below = [call for child in inner[node] for call in _resolved(child, inner, depth + 1)] if depth < 64 else []
+    telling = [call for call in below if call.has_usage]
+    if len(telling) > 1:
+        # A span around several calls only carries their sum; what failed inside was tried before one of them.
+        telling[0].attempts.extend(call.primary for call in below if not call.has_usage)
+        return telling
+    if telling:
+        call = telling[0]
+        call.others.append(node)
+        call.attempts.extend(other.primary for other in below if other is not call and other.failed)
+        return [call]
+    call = Call(node, others=[other.primary for other in below if not other.failed])
+    call.attempts.extend(other.primary for other in below if other.failed)
+    return [call]
+
+
+def _with_mirrors(calls: list[Call], mirrors: Sequence[Node]) -> list[Call]:
+    """Events that speak of the span whose context they carry join its call, or stand for it when it never came."""
+    by_span = {(node.trace_id, node.span_id): call for call in calls for node in call.nodes}
+    for mirror in mirrors:
+        place = (mirror.trace_id, mirror.span_id)
+        call = by_span.get(place) if mirror.span_id else None
+        if call is None:
+            call = Call(mirror)
+            calls.append(call)
+            by_span[place] = call
+        else:
+            call.others.append(mirror)
+    return calls
+
+
+def _joined(calls: list[Call], name: str) -> list[Call]:
+    """Calls with the same id are one; spans tell before logs, usage before none."""
+    kept: dict[str, Call] = {}
+    result: list[Call] = []
+    for call in sorted(calls, key=_authority):
+        identity = call.text(name)
+        if identity is not None and identity in kept:
+            kept[identity].absorb(call)
+            continue
+        if identity is not None:
+            kept[identity] = call
+        result.append(call)
+    return result
+
+
+def _authority(call: Call) -> tuple[bool, bool, int, str]:
+    return (not call.has_usage, call.primary.is_log, call.primary.start, call.primary.record_id)
+
+
+def _matched(calls: list[Call]) -> list[Call]:
+    """Logs that carry no id join the span of the same dialect with the same usage that is nearest in time."""
+    spans = [call for call in calls if not call.primary.is_log]
+    logs = [call for call in calls if call.primary.is_log and not any(not node.is_log for node in call.nodes)]
+    free = {id(call): call for call in spans if not any(node.is_log for node in call.nodes)}
+    taken: set[int] = set()
+    for key_of in (_usage_key, _input_key, _failure_key):
+        waiting: dict[object, list[Call]] = {}
+        for span in free.values():
+            if (key := key_of(span)) is not None:
+                waiting.setdefault(key, []).append(span)
+        pairs = sorted(
+            (_distance_ns(span, log), span.start, log.start, span.primary.record_id, log.primary.record_id, span, log)
+            for log in logs
+            if id(log) not in taken
+            for span in waiting.get(key_of(log), ())
+            if _same_trace(span, log) and _distance_ns(span, log) <= MATCH_WINDOW_NS
+        )
+        for *_, span, log in pairs:
+            if id(span) in free and id(log) not in taken:
+                del free[id(span)]
+                taken.add(id(log))
+                span.absorb(log)
+    return [call for call in calls if id(call) not in taken]
+
+
+def _same_trace(span: Call, log: Call) -> bool:
+    return log.primary.trace_id is None or span.primary.trace_id == log.primary.trace_id
+
+
+def _usage_key(call: Call) -> object:
+    return (call.primary.dialect, call.number(_INPUT), call.number(_OUTPUT)) if call.has_usage else None
+
+
+def _input_key(call: Call) -> object:
+    tokens = call.number(_INPUT)
+    return None if tokens is None else (call.primary.dialect, tokens)
+
+
+def _failure_key(call: Call) -> object:
+    return (call.primary.dialect, "failed") if call.failed else None
+
+
+def _distance_ns(span: Call, log: Call) -> int:
+    """How far the log's time is from the end of the span."""
+    end = span.end if span.end is not None else span.start
+    return abs((log.end or log.start) - end)
+
+
+def _attach_messages(calls: Sequence[Call], nodes: Sequence[Node]) -> None:
+    """Message events add to the call whose span they belong to what its span does not say."""
+    by_span = {(node.trace_id, node.span_id): call for call in calls for node in call.nodes if node.span_id}
+    for node in nodes:
+        if node.kind == "message" and node.is_log:
+            call = by_span.get((node.trace_id, node.span_id))
+            if call is not None:
+                call.others.append(node)
+
+
+def _with_attempts(calls: list[Call], attempts: Sequence[Node]) -> list[Call]:
+    """Attempts inside a call's span belong to it; those beside it to the next call of the same source."""
+    by_node = {node: call for call in calls for node in call.nodes}
+    loose: list[Node] = []
+    for attempt in attempts:
+        if any(up.kind == "attempt" for up in attempt.ancestors()):
+            continue
+        owner = next((by_node[up] for up in attempt.ancestors() if up in by_node), None) if not attempt.is_log else None
+        if owner is not None:
+            owner.attempts.append(attempt)
+        elif attempt.is_log:
+            loose.append(attempt)
+    return sorted(calls + _assign_loose(calls, loose), key=lambda call: (call.start, call.primary.record_id))
+
+
+def _assign_loose(calls: Sequence[Call], attempts: Iterable[Node]) -> list[Call]:
+    """Give each logged attempt to the call that it led to; failures that led to none are a failed call."""
+    ends = sorted(
+        ((call.end or call.start, call) for call in calls if not call.failed), key=lambda item: (item[0], item[1].start)
+    )
+    left: dict[tuple[str | None, str | None], list[Node]] = {}
+    for attempt in sorted(attempts, key=lambda node: (node.start, node.record_id)):
+        source = (attempt.dialect, attempt.text("session_key"))
+        owner = next((call for end, call in ends if end >= attempt.start and _source(call) == source), None)
+        if owner is not None:
+            owner.attempts.append(attempt)
+        elif attempt.text("error_type") is not None:
+            left.setdefault(source, []).append(attempt)
+    return [Call(failed[-1], others=[], attempts=failed) for failed in left.values()]
+
+
+def _source(call: Call) -> tuple[str | None, str | None]:
+    key = next((text for node in call.nodes if (text := node.text("session_key"))), None)
+    return call.primary.dialect, key
+
+
+def container_usage(nodes: Sequence[Node]) -> list[Node]:
+    """The outermost containers that report totals: what a session used when no call says."""
+    totals = [node for node in nodes if node.kind in CONTAINER_KINDS | {"step"} and _has_usage(node)]
+    return [node for node in totals if not any(_has_usage(up) for up in node.ancestors())]

@@ -1,0 +1,225 @@
+"""One raw record as the reconstruction sees it, and the tree that spans of one session form."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+Facts = Mapping[str, object]
+
+# Raw columns that a node needs; what `log_events` does not have stands as NULL there.
+PLACE_COLUMNS = (
+    "record_id",
+    "trace_id",
+    "span_id",
+    "parent_span_id",
+    "name",
+    "start_time_unix_nano",
+    "end_time_unix_nano",
+    "flags",
+    "status_code",
+    "event_name",
+    "time_suspect",
+    "witness",
+    "service_name",
+    "resource_attributes",
+)
+FACT_COLUMNS = (
+    "dialect",
+    "operation_kind",
+    "gen_ai_operation_name",
+    "gen_ai_provider_name",
+    "gen_ai_request_model",
+    "gen_ai_response_model",
+    "gen_ai_response_id",
+    "request_id",
+    "gen_ai_response_finish_reasons",
+    "gen_ai_usage_input_tokens",
+    "gen_ai_usage_cache_read_input_tokens",
+    "gen_ai_usage_cache_write_input_tokens",
+    "cache_write_1h_tokens",
+    "gen_ai_usage_output_tokens",
+    "gen_ai_usage_reasoning_output_tokens",
+    "usage_role",
+    "time_to_first_chunk_ns",
+    "reported_cost_usd",
+    "event_duration_ns",
+    "attempt",
+    "session_key",
+    "event_sequence",
+    "gen_ai_agent_name",
+    "gen_ai_agent_id",
+    "gen_ai_workflow_name",
+    "gen_ai_tool_name",
+    "gen_ai_tool_call_id",
+    "gen_ai_tool_type",
+    "tool_version",
+    "mcp_server",
+    "tool_outcome",
+    "exit_code",
+    "error_type",
+    "http_response_status_code",
+    "decision",
+    "decision_source",
+    "hash_key_id",
+    "arguments_hash",
+    "arguments_bytes",
+    "result_hash",
+    "result_bytes",
+    "action",
+    "action_resource",
+    "sensitivity",
+    "reversible",
+    "side_effects",
+    "system_hash",
+    "tools_hash",
+    "prefix_hash",
+    "prompt_hash",
+    "prompt_name",
+    "prompt_version",
+    "context_source",
+    "context_compacted",
+    "memory_refs",
+    "requested_tools",
+    "returned_tools",
+)
+
+CALL_KINDS = frozenset({"llm", "embedding"})
+TOOL_KINDS = frozenset({"tool", "handoff"})
+BOUNDARY_KINDS = frozenset({"tool", "tool_attempt", "handoff", "agent", "workflow", "agent_setup"})
+CONTAINER_KINDS = frozenset({"agent", "workflow"})
+_REMOTE_PARENT = 0x300
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Node:
+    """A span or log event; `facts` holds the known `FACT_COLUMNS`."""
+
+    record_id: str
+    is_log: bool
+    trace_id: str | None
+    span_id: str | None
+    parent_span_id: str | None
+    name: str
+    start: int
+    end: int | None
+    flags: int
+    status: str
+    event: str
+    suspect: bool
+    witness: str
+    service: str | None
+    resource_text: str
+    facts: Facts
+    parent: "Node | None" = field(default=None, repr=False)
+    children: "list[Node]" = field(default_factory=list, repr=False)
+
+    @property
+    def kind(self) -> str:
+        """What the record is, `other` when no dialect knows it."""
+        return str(self.facts.get("operation_kind") or "other")
+
+    @property
+    def dialect(self) -> str | None:
+        """The dialect's name."""
+        return self.text("dialect")
+
+    @property
+    def is_true_root(self) -> bool:
+        """A span that nothing in this system started: no parent, or a parent on the other side of a wire."""
+        if self.is_log or self.parent is not None:
+            return False
+        return self.parent_span_id is None or self.flags & _REMOTE_PARENT == _REMOTE_PARENT
+
+    def text(self, name: str) -> str | None:
+        """A fact as text."""
+        value = self.facts.get(name)
+        return value if isinstance(value, str) else None
+
+    def number(self, name: str) -> int | None:
+        """A fact as a whole number."""
+        value = self.facts.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def listed(self, name: str) -> list[dict[str, object]]:
+        """A fact that is a JSON array of objects, parsed."""
+        text = self.text(name)
+        parsed: list[dict[str, object]] = orjson.loads(text) if text else []
+        return parsed
+
+    def ancestors(self) -> Iterator["Node"]:
+        """The chain of parents, nearest first; ends at a cycle."""
+        seen = {self}
+        node = self.parent
+        while node is not None and node not in seen:
+            yield node
+            seen.add(node)
+            node = node.parent
+
+
+def node_of(row: Sequence[object], *, is_log: bool) -> Node:
+    """A node from the values of `PLACE_COLUMNS` and `FACT_COLUMNS`, in that order."""
+    place = dict(zip(PLACE_COLUMNS, row, strict=False))
+    values = row[len(PLACE_COLUMNS) :]
+    facts = {name: value for name, value in zip(FACT_COLUMNS, values, strict=True) if value is not None}
+    start, end = _int(place["start_time_unix_nano"]), place["end_time_unix_nano"]
+    if is_log:
+        took = facts.get("event_duration_ns")
+        end = start
+        start -= took if isinstance(took, int) else 0
+    return Node(
+        record_id=str(place["record_id"]),
+        is_log=is_log,
+        trace_id=_text(place["trace_id"]),
+        span_id=_text(place["span_id"]),
+        parent_span_id=_text(place["parent_span_id"]),
+        name=str(place["name"] or ""),
+        start=start,
+        end=end if isinstance(end, int) else None,
+        flags=_int(place["flags"]),
+        status=str(place["status_code"] or "UNSET"),
+        event=str(place["event_name"] or ""),
+        suspect=bool(place["time_suspect"]),
+        witness=str(place["witness"] or "client"),
+        service=_text(place["service_name"]),
+        resource_text=str(place["resource_attributes"] or "{}"),
+        facts=facts,
+    )
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def deduplicated(nodes: Sequence[Node]) -> list[Node]:
+    """One node per record in a fixed order: of two versions of a span the ended one wins, then the later end."""
+    best: dict[str, Node] = {}
+    for node in nodes:
+        other = best.get(node.record_id)
+        if other is None or _version(node) > _version(other):
+            best[node.record_id] = node
+    return sorted(best.values(), key=lambda node: (node.start, node.is_log, node.record_id))
+
+
+def _version(node: Node) -> tuple[bool, int, int]:
+    return (node.end is not None, node.end or 0, len(node.facts))
+
+
+def link(nodes: Sequence[Node]) -> dict[tuple[str, str], Node]:
+    """Connect spans to their parents and logs to the span whose context they carry; returns the spans by id.
+
+    A parent that was never exported leaves an orphan; an edge that would close a cycle is left out.
+    """
+    spans = {(node.trace_id, node.span_id): node for node in nodes if not node.is_log and node.trace_id and node.span_id}
+    for node in nodes:
+        wanted = node.span_id if node.is_log else node.parent_span_id
+        parent = spans.get((node.trace_id, wanted)) if wanted else None
+        if parent is None or parent is node or node in parent.ancestors():
+            continue
+        node.parent = parent
+        parent.children.append(node)
+    return {(str(trace), str(span)): node for (trace, span), node in spans.items()}

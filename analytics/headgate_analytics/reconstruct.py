@@ -1,0 +1,263 @@
+"""One session from its records: pure, and the same for any order in which they came."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import orjson
+
+from headgate_analytics.model_calls import Call, container_usage, model_calls
+from headgate_analytics.node import CALL_KINDS, CONTAINER_KINDS, Node, deduplicated, link
+from headgate_analytics.rows import Row, Who, agents_of, call_status, model_call_row, tokens_row, tool_call_row
+from headgate_analytics.stitch import Stitched
+from headgate_analytics.timeline import Moment, call_moment, error_moment, task_moment, timeline_rows, tool_moment
+from headgate_analytics.tool_calls import ToolCall, tool_calls
+from headgate_processors.enrich.identity import Identity
+
+_TOKEN_SUMS = (
+    "input_tokens",
+    "uncached_input_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+)
+_RANK = {"verified": 0, "claimed": 1, "matched": 2, "unknown": 3}
+_FAILED = frozenset({"error", "denied", "timeout", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionContent:
+    """Redacted content that rows show: tasks and arguments by record id, requested arguments by call id."""
+
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    requested: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the reconstruction asks of the rest: identity, prices, titles.
+
+    `price(row, reported_usd)` gives the cost columns of a `model_calls` row.
+    """
+
+    identify: Callable[[str, str | None], Identity]
+    price: Callable[[Row, Decimal | None], Row]
+    title: Callable[[Row], str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconstruction:
+    """The rows of one session."""
+
+    session: Row
+    model_calls: list[Row]
+    tool_calls: list[Row]
+    timeline: list[Row]
+
+
+def reconstruct(
+    stitched: Stitched, nodes: Sequence[Node], content: SessionContent, rules: Rules, *, revision: int
+) -> Reconstruction:
+    """Rebuild one session.
+
+    `nodes` are all records of the session's anchors in any order, with or without repeats.
+    """
+    nodes = deduplicated(nodes)
+    link(nodes)
+    who = _who(stitched, nodes, rules, revision)
+    calls = model_calls(nodes)
+    tools = tool_calls(nodes, calls)
+    call_rows = [_priced(call, who, rules) for call in calls]
+    tool_rows = _distinct([tool_call_row(tool, who, content.arguments, content.requested) for tool in tools], "tool_call_id")
+    moments = [call_moment(call, row) for call, row in zip(calls, call_rows, strict=True)]
+    moments += [tool_moment(tool, row, rules.title(row)) for tool, row in zip(tools, tool_rows, strict=True)]
+    moments += _tasks(nodes, calls, content)
+    moments += _errors(nodes, calls, tools, who)
+    session = _session_row(stitched, nodes, who, call_rows, tool_rows, content)
+    return Reconstruction(
+        session=session, model_calls=call_rows, tool_calls=tool_rows, timeline=timeline_rows(moments, who)
+    )
+
+
+def _who(stitched: Stitched, nodes: Sequence[Node], rules: Rules, revision: int) -> Who:
+    agents = agents_of(nodes)
+    candidates = {
+        (node.resource_text, name) for node in nodes for name in (agents.main, node.text("gen_ai_agent_name"))
+    } if nodes else set()
+    identities = [
+        (rules.identify(resource, name), name != agents.main, resource, name or "") for resource, name in candidates
+    ]
+    best = min(identities, key=lambda item: (_RANK.get(item[0].identity_source or "unknown", 3), *item[1:]))
+    return Who(
+        session_id=stitched.key.session_id,
+        identity=best[0],
+        service_name=next((node.service for node in nodes if node.service), None),
+        agents=agents,
+        revision=revision,
+    )
+
+
+def _priced(call: Call, who: Who, rules: Rules) -> Row:
+    row = model_call_row(call, who)
+    reported = call.first("reported_cost_usd")
+    return row | rules.price(row, reported if isinstance(reported, Decimal) else None)
+
+
+def _distinct(rows: list[Row], name: str) -> list[Row]:
+    """Give rows with equal ids an ordinal, so that equal calls of one message stay apart."""
+    seen: dict[object, int] = {}
+    for row in rows:
+        count = seen.get(row[name], 0)
+        seen[row[name]] = count + 1
+        if count:
+            row[name] = f"{row[name]}-{count}"
+    return rows
+
+
+def _tasks(nodes: Sequence[Node], calls: Sequence[Call], content: SessionContent) -> list[Moment]:
+    """What users asked: task events, else the first message of the first call or agent of each trace."""
+    events = [node for node in nodes if node.kind == "task"]
+    if events:
+        return [task_moment(node, content.tasks.get(node.record_id)) for node in events]
+    found: list[Moment] = []
+    told: set[str] = set()
+    seen_traces: set[str | None] = set()
+    for node in nodes:
+        text = content.tasks.get(node.record_id)
+        if text is None or node.trace_id in seen_traces or node.kind not in CONTAINER_KINDS | CALL_KINDS | {"step"}:
+            continue
+        seen_traces.add(node.trace_id)
+        if text not in told:
+            told.add(text)
+            found.append(task_moment(node, text))
+    return found
+
+
+def _errors(nodes: Sequence[Node], calls: Sequence[Call], tools: Sequence[ToolCall], who: Who) -> list[Moment]:
+    """Errors of agents and steps that no failed call inside them explains."""
+    failed = {node for call in calls if call.failed for node in call.nodes}
+    failed |= {node for tool in tools if tool.result_class in _FAILED for node in tool.nodes}
+    explained = {up for node in failed for up in node.ancestors()}
+    culprits = [
+        node
+        for node in nodes
+        if node.kind in CONTAINER_KINDS | {"step"} and node.status == "ERROR" and not node.is_log and node not in explained
+    ]
+    inner = [node for node in culprits if not any(child in culprits for child in node.children)]
+    return [error_moment(node, who.agents.of([node])) for node in inner]
+
+
+def _sum(rows: Sequence[Row], name: str) -> int | None:
+    values = [value for row in rows if isinstance(value := row[name], int)]
+    return sum(values) if values else None
+
+
+def _usage(nodes: Sequence[Node], calls: Sequence[Row]) -> Row:
+    """The token sums: of the calls, else of the outermost containers that report a total."""
+    counted = [row for row in calls if row["operation"] != "embeddings"]
+    if any(row["usage_source"] for row in counted):
+        return {name: _sum(counted, name) for name in _TOKEN_SUMS} | {"usage_source": "reported"}
+    totals = [tokens_row(Call(node)) for node in container_usage(nodes)]
+    return {name: _sum(totals, name) for name in _TOKEN_SUMS} | {"usage_source": "container" if totals else None}
+
+
+def _money(calls: Sequence[Row]) -> Row:
+    priced = [row["cost_usd"] for row in calls if isinstance(row["cost_usd"], Decimal)]
+    with_usage = [row for row in calls if row["usage_source"] is not None]
+    known = sum(row["cost_usd"] is not None for row in with_usage)
+    return {
+        "cost_usd": sum(priced, Decimal(0)) if priced else None,
+        "cost_priced_share": known / len(with_usage) if with_usage else None,
+    }
+
+
+def _session_row(
+    stitched: Stitched,
+    nodes: Sequence[Node],
+    who: Who,
+    calls: Sequence[Row],
+    tools: Sequence[Row],
+    content: SessionContent,
+) -> Row:
+    times = [node for node in nodes if not node.suspect] or list(nodes)
+    start = min(node.start for node in times)
+    last = max(node.end if node.end is not None else node.start for node in times)
+    ended, reason = _ended(nodes)
+    agent_ran = any(node.kind in CONTAINER_KINDS for node in nodes)
+    return {
+        **who.row(nodes, who.agents.main),
+        **_usage(nodes, calls),
+        **_money(calls),
+        "session_source": stitched.source,
+        "source_key": stitched.key.key,
+        "task": _task(nodes, content),
+        "state": "done" if ended else "running",
+        "state_reason": reason,
+        "start_time_unix_nano": start,
+        "end_time_unix_nano": last if ended else None,
+        "last_activity_time_unix_nano": last,
+        "duration_ns": max(0, last - start),
+        "root_ended": ended,
+        "trace_count": len({node.trace_id for node in nodes if node.trace_id}),
+        "agent_names": _unique(node.text("gen_ai_agent_name") for node in nodes),
+        "models": _unique(row["model"] for row in calls),
+        "tools": _unique(row["tool"] for row in tools),
+        "dialects": _unique(node.dialect for node in nodes),
+        "model_call_count": None if agent_ran and not calls else len(calls),
+        "tool_call_count": len(tools),
+        "tool_error_count": sum(row["result_class"] in {"error", "timeout"} for row in tools),
+        "retry_count": sum(value for row in calls if isinstance(value := row["failed_attempts"], int)),
+        "handoff_count": sum(row["tool_type"] == "handoff" for row in tools),
+        "intervention_count": sum(row["decision_source"] == "user" for row in tools),
+        "denied_count": sum(row["status"] == "denied" for row in calls)
+        + sum(row["result_class"] == "denied" for row in tools),
+        "removed": False,
+    }
+
+
+def _unique(values: object) -> list[str]:
+    assert hasattr(values, "__iter__")
+    return list(dict.fromkeys(value for value in values if isinstance(value, str)))
+
+
+def _task(nodes: Sequence[Node], content: SessionContent) -> str | None:
+    ranked = sorted(
+        (node.kind != "task", node.start, node.record_id) for node in nodes if node.record_id in content.tasks
+    )
+    return content.tasks[ranked[0][2]] if ranked else None
+
+
+_LIVING = CALL_KINDS | CONTAINER_KINDS | {"tool", "handoff", "task"}
+
+
+def _ended(nodes: Sequence[Node]) -> tuple[bool, str]:
+    """Whether the last trace in which an agent, call or tool ran has a root, and that root ended."""
+    alive = [node for node in nodes if not node.is_log and node.kind in _LIVING and node.trace_id]
+    if not alive:
+        return False, "no root span was reported"
+    latest = max(alive, key=lambda node: (node.start, node.record_id)).trace_id
+    roots = [node for node in nodes if node.trace_id == latest and node.is_true_root]
+    lively = {top for node in alive if node.trace_id == latest for top in (*node.ancestors(), node)}
+    if any(root.end is not None and root in lively for root in roots):
+        return True, "the root of its last trace ended"
+    return False, "the root of its last trace has not ended"
+
+
+def requested_arguments(texts: Sequence[str]) -> dict[str, object]:
+    """Redacted arguments by call id, from `requested_tools` content rows."""
+    found: dict[str, object] = {}
+    for text in texts:
+        try:
+            listed = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            continue
+        for entry in listed if isinstance(listed, list) else ():
+            if isinstance(entry, dict) and isinstance(entry.get("id"), str) and entry.get("arguments") is not None:
+                found.setdefault(entry["id"], entry["arguments"])
+    return found
+
+
+__all__ = ["Reconstruction", "Rules", "SessionContent", "call_status", "reconstruct", "requested_arguments"]

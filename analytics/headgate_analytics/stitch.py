@@ -1,0 +1,272 @@
+"""Which traces and logs are one session: keys and links joined, guesses only where nothing names a session.
+
+An *anchor* is a trace, or the logs without a trace that share one key. Facts about anchors only ever
+grow (earliest, latest, any), so any order of arrival gives the same sessions.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+_UUID = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}(?![0-9a-z])", re.IGNORECASE)
+_ULID = re.compile(r"(?<![0-9a-z])[0-7][0-9a-hjkmnp-tv-z]{25}(?![0-9a-z])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SessionKey:
+    """The source's own key with the scope that makes it unique."""
+
+    tenant: str
+    scope: str
+    key: str
+
+    @property
+    def session_id(self) -> str:
+        """The first 32 hexadecimal digits of SHA-256 over tenant, scope and key, joined by NUL."""
+        return sha256("\0".join((self.tenant, self.scope, self.key)).encode()).hexdigest()[:32]
+
+
+def session_key(tenant: str, service_name: str | None, key: str) -> SessionKey:
+    """The key with its scope: empty when the key is unique in the world, else the service."""
+    unique = _UUID.search(key) is not None or _ULID.search(key) is not None
+    return SessionKey(tenant, "" if unique else service_name or "", key)
+
+
+def trace_key(tenant: str, trace_id: str) -> SessionKey:
+    """The key of a trace that has none of its own."""
+    return SessionKey(tenant, "", trace_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What some records of one anchor say: `trace_id` or `key` names the anchor.
+
+    `root_calls` and `root_others` count true roots that are a model or tool call, and that are not.
+    """
+
+    tenant: str
+    trace_id: str | None
+    service_name: str | None
+    key: str | None
+    instance: str | None
+    first_unix_nano: int
+    last_unix_nano: int
+    substantive: bool
+    root_calls: int
+    root_others: int
+    linked_trace_id: str | None = None
+
+
+@dataclass(slots=True)
+class Anchor:
+    """Everything known of one trace, or of the logs of one key."""
+
+    tenant: str
+    trace_id: str | None
+    keys: dict[SessionKey, int] = field(default_factory=dict)
+    instance: str | None = None
+    first_unix_nano: int = 2**63 - 1
+    last_unix_nano: int = 0
+    substantive: bool = False
+    root_calls: bool = False
+    root_others: bool = False
+
+    def absorb(self, fact: Fact) -> None:
+        """Add what `fact` says; absorbing it twice changes nothing."""
+        self.first_unix_nano = min(self.first_unix_nano, fact.first_unix_nano)
+        self.last_unix_nano = max(self.last_unix_nano, fact.last_unix_nano)
+        self.substantive |= fact.substantive
+        self.root_calls |= fact.root_calls > 0
+        self.root_others |= fact.root_others > 0
+        if fact.instance is not None:
+            self.instance = fact.instance if self.instance is None else min(self.instance, fact.instance)
+        if fact.key is not None:
+            key = session_key(fact.tenant, fact.service_name, fact.key)
+            self.keys[key] = min(self.keys.get(key, fact.first_unix_nano), fact.first_unix_nano)
+
+    @property
+    def guessable(self) -> bool:
+        """A keyless trace whose root is itself a call, of a process that says which one it is."""
+        return not self.keys and self.root_calls and not self.root_others and self.instance is not None
+
+
+AnchorId = str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stitched:
+    """One session: its key, where the key came from, and its anchors."""
+
+    key: SessionKey
+    source: str
+    anchors: frozenset[AnchorId]
+
+
+class Stitcher:
+    """Joins anchors into sessions, incrementally.
+
+    Memory grows with the number of anchors, a few hundred bytes each.
+    """
+
+    def __init__(self, *, idle_gap_ns: int) -> None:
+        self._idle_gap_ns = idle_gap_ns
+        self._anchors: dict[AnchorId, Anchor] = {}
+        self._parents: dict[str, str] = {}
+        self._members: dict[str, set[AnchorId]] = {}
+        self._instances: dict[tuple[str, str], set[AnchorId]] = {}
+        self._links: dict[AnchorId, set[AnchorId]] = {}
+        self._assigned: dict[AnchorId, tuple[str, str]] = {}
+
+    def absorb(self, facts: Iterable[Fact]) -> set[AnchorId]:
+        """Take in facts; the anchors that they touch."""
+        touched: set[AnchorId] = set()
+        for fact in facts:
+            anchor_id = self._absorb_one(fact)
+            if anchor_id is not None:
+                touched.add(anchor_id)
+        return touched
+
+    def _absorb_one(self, fact: Fact) -> AnchorId | None:
+        anchor_id = anchor_id_of(fact)
+        if anchor_id is None:
+            return None
+        anchor = self._anchors.get(anchor_id)
+        if anchor is None:
+            anchor = self._anchors[anchor_id] = Anchor(tenant=fact.tenant, trace_id=fact.trace_id)
+            self._members[self._find(anchor_id)] = {anchor_id}
+        anchor.absorb(fact)
+        for key in anchor.keys:
+            self._union(anchor_id, f"key\0{key.tenant}\0{key.scope}\0{key.key}")
+        if anchor.guessable and anchor.instance is not None:
+            self._instances.setdefault((fact.tenant, anchor.instance), set()).add(anchor_id)
+        if fact.linked_trace_id is not None and fact.trace_id is not None:
+            other = f"trace\0{fact.tenant}\0{fact.linked_trace_id}"
+            self._links.setdefault(anchor_id, set()).add(other)
+            self._links.setdefault(other, set()).add(anchor_id)
+        return anchor_id
+
+    def _find(self, item: str) -> str:
+        root = item
+        while (up := self._parents.get(root, root)) != root:
+            root = up
+        while (up := self._parents.get(item, item)) != root:
+            self._parents[item] = root
+            item = up
+        return root
+
+    def _union(self, left: str, right: str) -> None:
+        a, b = self._find(left), self._find(right)
+        if a == b:
+            return
+        if len(self._members.get(a, ())) < len(self._members.get(b, ())):
+            a, b = b, a
+        self._parents[b] = a
+        self._members.setdefault(a, set()).update(self._members.pop(b, ()))
+
+    def component(self, anchor_id: AnchorId) -> frozenset[AnchorId]:
+        """The anchors that share a key, directly or through each other."""
+        return frozenset(self._members.get(self._find(anchor_id), {anchor_id}))
+
+    def sessions_of(self, touched: Iterable[AnchorId]) -> tuple[list[Stitched], set[str]]:
+        """The sessions of the touched anchors as they stand, and ids of sessions that no longer exist.
+
+        A component in which nothing happened that a session is made of (start-up noise) is no session.
+        """
+        done: set[AnchorId] = set()
+        found: dict[str, Stitched] = {}
+        before: set[str] = set()
+        for anchor_id in sorted(self._affected(touched)):
+            if anchor_id in done:
+                continue
+            for group in self._groups(anchor_id):
+                done |= group.anchors
+                before |= {self._assigned[member][0] for member in group.anchors if member in self._assigned}
+                self._assign(group, found)
+        return [found[session_id] for session_id in sorted(found)], before - set(found)
+
+    def _affected(self, touched: Iterable[AnchorId]) -> set[AnchorId]:
+        """The touched anchors and those whose guess or link may change with them."""
+        affected: set[AnchorId] = set()
+        for anchor_id in touched:
+            anchor = self._anchors.get(anchor_id)
+            if anchor is None:
+                continue
+            affected.add(anchor_id)
+            affected |= self._links.get(anchor_id, set()) & self._anchors.keys()
+            guessed = anchor.guessable or self._assigned.get(anchor_id, ("", ""))[1] == "guess"
+            if guessed and anchor.instance is not None:
+                affected |= self._instances.get((anchor.tenant, anchor.instance), set())
+        return affected
+
+    def _assign(self, group: Stitched, found: dict[str, Stitched]) -> None:
+        substantive = any(self._anchors[member].substantive for member in group.anchors)
+        for member in group.anchors:
+            if substantive:
+                self._assigned[member] = (group.key.session_id, group.source)
+            else:
+                self._assigned.pop(member, None)
+        if substantive:
+            found[group.key.session_id] = group
+
+    def _groups(self, anchor_id: AnchorId) -> list[Stitched]:
+        members = self.component(anchor_id)
+        if any(self._anchors[member].keys for member in members):
+            return [self._keyed_group(members)]
+        linked = self._linked(anchor_id)
+        anchor = self._anchors[anchor_id]
+        if len(linked) == 1 and anchor.guessable:
+            return self._guessed(anchor)
+        return [self._trace_group(linked)]
+
+    def _linked(self, anchor_id: AnchorId) -> frozenset[AnchorId]:
+        """The keyless traces that span links connect: a link is a weak edge, it never joins named sessions."""
+        reached: set[AnchorId] = set()
+        queue = [anchor_id]
+        while queue:
+            current = queue.pop()
+            anchor = self._anchors.get(current)
+            if current in reached or anchor is None or anchor.keys:
+                continue
+            reached.add(current)
+            queue.extend(self._links.get(current, ()))
+        return frozenset(reached)
+
+    def _keyed_group(self, anchors: frozenset[AnchorId]) -> Stitched:
+        ranked = (
+            (at_unix_nano, key) for member in anchors for key, at_unix_nano in self._anchors[member].keys.items()
+        )
+        return Stitched(key=min(ranked)[1], source="attribute", anchors=anchors)
+
+    def _trace_group(self, anchors: frozenset[AnchorId], source: str = "trace") -> Stitched:
+        first = min(
+            (self._anchors[member] for member in anchors),
+            key=lambda anchor: (anchor.first_unix_nano, anchor.trace_id or ""),
+        )
+        return Stitched(key=trace_key(first.tenant, first.trace_id or ""), source=source, anchors=anchors)
+
+    def _guessed(self, anchor: Anchor) -> list[Stitched]:
+        """Keyless call traces of one process, cut wherever it was idle for longer than the gap."""
+        members = [
+            (other.first_unix_nano, other.last_unix_nano, member)
+            for member in self._instances[(anchor.tenant, anchor.instance or "")]
+            if (other := self._anchors[member]).guessable and len(self._linked(member)) == 1
+        ]
+        runs: list[set[AnchorId]] = []
+        latest = 0
+        for first, last, member in sorted(members):
+            if not runs or first - latest > self._idle_gap_ns:
+                runs.append(set())
+            runs[-1].add(member)
+            latest = max(latest, last)
+        return [self._trace_group(frozenset(run), "guess") for run in runs]
+
+
+def anchor_id_of(fact: Fact) -> AnchorId | None:
+    """The anchor of a fact; a log without trace and key has none."""
+    if fact.trace_id is not None:
+        return f"trace\0{fact.tenant}\0{fact.trace_id}"
+    if fact.key is not None:
+        key = session_key(fact.tenant, fact.service_name, fact.key)
+        return f"log\0{key.tenant}\0{key.scope}\0{key.key}"
+    return None

@@ -1,0 +1,338 @@
+"""Logical tool calls: requested by a model, decided, run, reported back; one row however many records tell of it."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from headgate_analytics.model_calls import Call
+from headgate_analytics.node import TOOL_KINDS, Node
+
+HOPS_MAX = 3
+_WORD = re.compile(r"[^a-z0-9]+")
+_SEVERITY = ("denied", "timeout", "cancelled", "error", "empty", "ok")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A tool call that a model's message asks for."""
+
+    call: Call
+    call_id: str | None
+    name: str
+    type: str
+    arguments_hash: str | None
+    facts: dict[str, object]
+
+    @property
+    def at_unix_nano(self) -> int:
+        """When it was asked for: at the end of the model call."""
+        return self.call.end if self.call.end is not None else self.call.start
+
+
+@dataclass(slots=True, eq=False)
+class ToolCall:
+    """One logical tool call and everything that tells of it."""
+
+    runs: list[Node] = field(default_factory=list)
+    parts: list[Node] = field(default_factory=list)
+    approvals: list[Node] = field(default_factory=list)
+    request: Request | None = None
+    returned: dict[str, object] | None = None
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Every record of the call; those that ran it first, spans before logs."""
+        runs = sorted(self.runs, key=lambda node: (node.is_log, node.start, node.record_id))
+        return [*runs, *self.parts, *self.approvals]
+
+    def first(self, name: str) -> object:
+        """A fact from the first record that has it."""
+        return next((node.facts[name] for node in self.nodes if name in node.facts), None)
+
+    def text(self, name: str) -> str | None:
+        """A fact as text."""
+        value = self.first(name)
+        return value if isinstance(value, str) else None
+
+    @property
+    def name(self) -> str | None:
+        """The tool's name, from what ran, else from the request; of two, the one that the other only prefixes."""
+        names = list(dict.fromkeys(name for node in self.nodes if (name := node.text("gen_ai_tool_name"))))
+        if not names:
+            return self.request.name if self.request else None
+        return next((name for name in names if names[0] != name and names[0].endswith(name)), names[0])
+
+    @property
+    def type(self) -> str:
+        """The contract's tool type; the more telling of the request's and the run's."""
+        types = {node.text("gen_ai_tool_type") for node in self.nodes} | {self.request.type if self.request else None}
+        for special in ("handoff", "subagent", "mcp", "code", "builtin"):
+            if special in types:
+                return special
+        return "function"
+
+    @property
+    def call_id(self) -> str | None:
+        """The source's id."""
+        return self.text("gen_ai_tool_call_id") or (self.request.call_id if self.request else None)
+
+    @property
+    def start(self) -> int:
+        """When it started to run, else when it was decided or asked for."""
+        ran = [node.start for node in (self.runs or self.parts or self.approvals)]
+        if ran:
+            return min(ran)
+        return self.request.at_unix_nano if self.request else 0
+
+    @property
+    def end(self) -> int | None:
+        """When it ended; NULL while it runs or was only asked for."""
+        ends = [node.end for node in self.runs or self.parts if node.end is not None]
+        return max(ends) if ends else None
+
+    @property
+    def state(self) -> str:
+        """`executed`, `running`, `decided` or `requested`."""
+        if self.runs or self.parts:
+            return "executed" if self.end is not None else "running"
+        return "decided" if self.approvals else "requested"
+
+    @property
+    def result_class(self) -> str:
+        """The worst that any record of it says; what only the model was told comes last."""
+        outcomes = {node.text("tool_outcome") for node in (*self.runs, *self.parts)}
+        outcomes |= {"denied" for node in self.approvals if node.text("decision") == "deny"}
+        if not outcomes - {None} and self.returned is not None:
+            outcomes.add(str(self.returned.get("outcome") or "unknown"))
+        return next((name for name in _SEVERITY if name in outcomes), "unknown")
+
+    @property
+    def attempts(self) -> int | None:
+        """How often it ran, where the source shows more than the one call."""
+        spans = [node for node in self.runs if not node.is_log]
+        return len(spans) if len(spans) > 1 else None
+
+
+def plain(name: str | None) -> str:
+    """A tool's name without case, punctuation and server prefix, for comparing dialects."""
+    text = (name or "").rsplit("__", 1)[-1].lower()
+    return _WORD.sub("_", text).strip("_")
+
+
+def tool_calls(nodes: Sequence[Node], calls: Sequence[Call]) -> list[ToolCall]:
+    """The tool calls of one session, in order of their start."""
+    found = _from_runs([node for node in nodes if node.kind in TOOL_KINDS])
+    found = _with_parts(found, [node for node in nodes if node.kind == "tool_attempt"])
+    found = _with_approvals(found, [node for node in nodes if node.kind == "approval"])
+    found = _without_copies(found)
+    requests = _requests(calls)
+    _answer(found, requests)
+    matched = {id(tool.request) for tool in found}
+    found += [ToolCall(request=request) for request in requests if id(request) not in matched]
+    _report(found, calls)
+    named = [tool for tool in found if tool.name is not None]
+    return sorted(named, key=lambda tool: (tool.start, tool.name or "", tool.call_id or ""))
+
+
+def _outer_tool(node: Node) -> Node | None:
+    """The tool span around this one that is the same call: same name, near, with no model or agent between."""
+    for hop, ancestor in enumerate(node.ancestors()):
+        if hop >= HOPS_MAX or ancestor.kind in {"llm", "agent", "workflow"}:
+            return None
+        if ancestor.kind in {"tool", "tool_attempt", "handoff"}:
+            same = plain(ancestor.text("gen_ai_tool_name")) == plain(node.text("gen_ai_tool_name"))
+            return ancestor if same or ancestor.kind == "tool_attempt" and not ancestor.text("gen_ai_tool_name") else None
+    return None
+
+
+def _from_runs(runs: Sequence[Node]) -> list[ToolCall]:
+    """Spans nested in the span of the same tool, and records with the same call id, are one call."""
+    by_node: dict[Node, ToolCall] = {}
+    by_id: dict[str, list[ToolCall]] = {}
+    found: list[ToolCall] = []
+    for node in sorted(runs, key=lambda node: (len(list(node.ancestors())), node.is_log, node.start, node.record_id)):
+        outer = _outer_tool(node) if not node.is_log else None
+        tool = by_node.get(outer) if outer is not None else None
+        known = by_id.setdefault(_call_id(node), []) if _call_id(node) else []
+        if tool is not None:
+            tool.parts.append(node)
+        else:
+            tool = next((other for other in known if _same_call(node, other)), None)
+            if tool is None:
+                tool = ToolCall()
+                found.append(tool)
+            tool.runs.append(node)
+        by_node[node] = tool
+        if tool not in known:
+            known.append(tool)
+    return found
+
+
+def _call_id(node: Node) -> str:
+    call_id = node.text("gen_ai_tool_call_id") or ""
+    return "" if call_id == "unknown" else call_id
+
+
+def _same_call(node: Node, tool: ToolCall) -> bool:
+    """One id may serve two tools of one source; a span and a log may name the same tool differently."""
+    same_source = [run for run in tool.runs if run.is_log == node.is_log]
+    return all(plain(run.text("gen_ai_tool_name")) == plain(node.text("gen_ai_tool_name")) for run in same_source)
+
+
+def _by_call_id(found: Iterable[ToolCall]) -> dict[str, ToolCall]:
+    index: dict[str, ToolCall] = {}
+    for tool in found:
+        for node in tool.nodes:
+            if _call_id(node):
+                index.setdefault(_call_id(node), tool)
+    return index
+
+
+def _with_parts(found: list[ToolCall], parts: Sequence[Node]) -> list[ToolCall]:
+    """What runs inside a tool call belongs to it, by parent or by id; alone it stands for the call if it has a name."""
+    by_node = {node: tool for tool in found for node in tool.nodes}
+    by_id = _by_call_id(found)
+    for part in parts:
+        tool = next((by_node[up] for up in part.ancestors() if up in by_node), None)
+        tool = tool or by_id.get(part.text("gen_ai_tool_call_id") or "")
+        if tool is None:
+            tool = ToolCall()
+            found.append(tool)
+            call_id = part.text("gen_ai_tool_call_id")
+            if call_id:
+                by_id[call_id] = tool
+        tool.parts.append(part)
+        by_node[part] = tool
+    return found
+
+
+def _with_approvals(found: list[ToolCall], approvals: Sequence[Node]) -> list[ToolCall]:
+    """A decision belongs to the call that it decides; a call that was decided and never ran is a call."""
+    by_node = {node: tool for tool in found for node in tool.nodes}
+    by_id = _by_call_id(found)
+    for approval in approvals:
+        call_id = approval.text("gen_ai_tool_call_id") or ""
+        tool = by_id.get(call_id) or next((by_node[up] for up in approval.ancestors() if up in by_node), None)
+        if tool is None and call_id:
+            tool = by_id[call_id] = ToolCall()
+            found.append(tool)
+        if tool is not None:
+            tool.approvals.append(approval)
+    return found
+
+
+def _without_copies(found: list[ToolCall]) -> list[ToolCall]:
+    """Logs that carry no id join the span of the same dialect and tool that is nearest in time."""
+    logs = [tool for tool in found if tool.runs and all(node.is_log for node in tool.runs) and tool.call_id is None]
+    spans = [tool for tool in found if any(not node.is_log for node in tool.runs)]
+    gone: set[int] = set()
+    for log in sorted(logs, key=lambda tool: tool.start):
+        node = log.runs[0]
+        near = [
+            tool
+            for tool in spans
+            if tool.runs[0].dialect == node.dialect
+            and plain(tool.name) == plain(log.name)
+            and not any(run.is_log for run in tool.runs)
+            and tool.start <= (node.end or node.start)
+        ]
+        if near:
+            best = max(near, key=lambda tool: tool.start)
+            best.runs.extend(log.runs)
+            gone.add(id(log))
+    return [tool for tool in found if id(tool) not in gone]
+
+
+def _requests(calls: Sequence[Call]) -> list[Request]:
+    """Every call that a model's message asks for, once each."""
+    requests: list[Request] = []
+    seen: set[tuple[str, str]] = set()
+    for call in calls:
+        for node in call.nodes:
+            listed = node.listed("requested_tools")
+            fresh = [entry for entry in listed if (str(entry.get("id") or ""), str(entry["name"])) not in seen or not entry.get("id")]
+            if not listed:
+                continue
+            for entry in fresh:
+                call_id = entry.get("id")
+                if isinstance(call_id, str):
+                    seen.add((call_id, str(entry["name"])))
+                requests.append(_request(call, entry))
+            break
+    return requests
+
+
+def _request(call: Call, entry: dict[str, object]) -> Request:
+    call_id, digest = entry.get("id"), entry.get("arguments_hash")
+    return Request(
+        call=call,
+        call_id=call_id if isinstance(call_id, str) else None,
+        name=str(entry["name"]),
+        type=str(entry.get("type") or "function"),
+        arguments_hash=digest if isinstance(digest, str) else None,
+        facts=entry,
+    )
+
+
+def _answer(found: Sequence[ToolCall], requests: Sequence[Request]) -> None:
+    """Pair what ran with what was asked for: by id, by name and arguments, by name, hand-off with hand-off."""
+    waiting = sorted(found, key=lambda tool: (tool.start, tool.name or ""))
+    taken: set[int] = set()
+    for tool_key, request_key, needs_order in _PAIRINGS:
+        open_requests: dict[object, list[Request]] = {}
+        for request in requests:
+            key = request_key(request)
+            if key is not None and id(request) not in taken:
+                open_requests.setdefault(key, []).append(request)
+        for tool in waiting:
+            listed = open_requests.get(tool_key(tool)) if tool.request is None else None
+            paired = next((request for request in listed or () if not needs_order or _may_pair(tool, request)), None)
+            if listed and paired is not None:
+                tool.request = paired
+                taken.add(id(paired))
+                listed.remove(paired)
+
+
+_Pairing = tuple[Callable[[ToolCall], object], Callable[[Request], object], bool]
+
+
+def _delegation(name: str | None) -> str | None:
+    return "delegate" if plain(name).startswith("delegate") else None
+
+
+_PAIRINGS: tuple[_Pairing, ...] = (
+    (lambda tool: tool.call_id, lambda request: request.call_id, False),
+    (
+        lambda tool: (plain(tool.name), tool.text("arguments_hash")),
+        lambda request: (plain(request.name), request.arguments_hash),
+        True,
+    ),
+    (lambda tool: plain(tool.name), lambda request: plain(request.name), True),
+    (
+        lambda tool: "handoff" if tool.type == "handoff" else None,
+        lambda request: "handoff" if request.type == "handoff" else None,
+        True,
+    ),
+    (lambda tool: _delegation(tool.name), lambda request: _delegation(request.name), True),
+)
+
+
+def _may_pair(tool: ToolCall, request: Request) -> bool:
+    """Two different ids are two calls; without ids, a run follows its request."""
+    if tool.call_id is not None and request.call_id is not None:
+        return False
+    ends = tool.end
+    return ends is None or ends >= request.call.start
+
+
+def _report(found: Sequence[ToolCall], calls: Sequence[Call]) -> None:
+    """What the next input told the model of a call's result, for calls of which nothing else tells."""
+    told: dict[str, dict[str, object]] = {}
+    for call in calls:
+        for node in call.nodes:
+            for entry in node.listed("returned_tools"):
+                if isinstance(entry.get("id"), str):
+                    told.setdefault(str(entry["id"]), entry)
+    for tool in found:
+        if tool.call_id is not None:
+            tool.returned = told.get(tool.call_id)
