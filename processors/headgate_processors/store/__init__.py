@@ -1,8 +1,9 @@
 """The store: rows durable when `Store.append` returns, in Parquet a moment later, readable by any process."""
 
 from headgate_processors.store.config import CompactConfig, ReaderConfig, StoreConfig
+from headgate_processors.store.derived import DerivedWriter
 from headgate_processors.store.reader import StoreReader
 from headgate_processors.store.recover import Recovered
 from headgate_processors.store.store import Store
 
-__all__ = ["CompactConfig", "ReaderConfig", "Recovered", "Store", "StoreConfig", "StoreReader"]
+__all__ = ["CompactConfig", "DerivedWriter", "ReaderConfig", "Recovered", "Store", "StoreConfig", "StoreReader"]

@@ -86,7 +86,9 @@ class Committer:
             self._queued_bytes += request.bytes
             self._wake.notify_all()
         if not request.done.wait(self._config.commit_timeout_s):
-            raise TransientError(f"the store did not commit within {self._config.commit_timeout_s:g} s: the disk under {self._folder.root} is slow or stuck; send again")
+            raise TransientError(
+                f"the store did not commit within {self._config.commit_timeout_s:g} s: the disk under {self._folder.root} is slow or stuck; send again"
+            )
         if request.error is not None:
             raise request.error
 
@@ -128,7 +130,9 @@ class Committer:
         if self._closing:
             raise TransientError("the store is closing: send again to the next start")
         if request.bytes > min(config.queue_bytes_max, config.unsealed_bytes_max):
-            raise TooLargeError(f"{request.bytes} bytes of rows in one request, more than the store takes at once: send smaller requests")
+            raise TooLargeError(
+                f"{request.bytes} bytes of rows in one request, more than the store takes at once: send smaller requests"
+            )
         if len(self._queue) >= config.queue_requests_max or self._queued_bytes + request.bytes > config.queue_bytes_max:
             self._refuse(f"the commit queue is full ({len(self._queue)} requests, {self._queued_bytes} bytes)")
         if self._unsealed_bytes + self._queued_bytes + request.bytes > config.unsealed_bytes_max:
@@ -198,7 +202,11 @@ class Committer:
     def _open(self) -> Segment:
         sequence = self._next
         self._next += 1
-        return Segment(sequence=sequence, file=SegmentWriter(self._folder.segment(self._writer, sequence), self._disk), opened_s=time.monotonic())
+        return Segment(
+            sequence=sequence,
+            file=SegmentWriter(self._folder.segment(self._writer, sequence), self._disk),
+            opened_s=time.monotonic(),
+        )
 
     def _roll(self) -> None:
         if self._segment is not None:
@@ -210,8 +218,13 @@ class Committer:
         _LOG.error("a commit failed: %s", problem)
         self.counts["commit_failures"] += 1
         if problem.errno in _FULL:
-            return OverloadError(f"the disk under {self._folder.root} is full: free space; nothing of this request was kept", retry_after_s=5.0)
-        return TransientError(f"the disk under {self._folder.root} failed ({problem}): nothing of this request was kept, send again")
+            return OverloadError(
+                f"the disk under {self._folder.root} is full: free space; nothing of this request was kept",
+                retry_after_s=5.0,
+            )
+        return TransientError(
+            f"the disk under {self._folder.root} failed ({problem}): nothing of this request was kept, send again"
+        )
 
 
 def _merge(group: Sequence[_Request]) -> Mapping[str, pa.RecordBatch]:

@@ -6,15 +6,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from headgate_processors.store.repeats import CHILD_KEYS, RECORDS
+
 BEGINNING = -(2**63)
 
 _EVENT_TIME = {"spans": ("end_time_unix_nano", "start_time_unix_nano")}
-_RECORDS = ("spans", "log_events", "metric_points")
-_CHILDREN = {
-    "span_events": ("record_id", "ordinal"),
-    "span_links": ("record_id", "ordinal"),
-    "content": ("record_id", "field", "attribute", "hash"),
-}
 
 
 class Window:
@@ -32,11 +28,11 @@ class Window:
 
     def ended_known(self, ids: Set[str]) -> set[str]:
         """Those of `ids` of which a version with an end was seen."""
-        return (ids & self._young[0]) | (ids & self._old[0])
+        return {*(ids & self._young[0]), *(ids & self._old[0])}
 
     def open_known(self, ids: Set[str]) -> set[str]:
         """Those of `ids` of which a version without an end was seen."""
-        return (ids & self._young[1]) | (ids & self._old[1])
+        return {*(ids & self._young[1]), *(ids & self._old[1])}
 
     def add(self, *, ended: Set[str], open_: Set[str], received_unix_nano: int) -> None:
         """Remember records that are durable."""
@@ -76,22 +72,26 @@ class Windows:
 
     def __init__(self, *, rows_max: int, skew_ns: int) -> None:
         self._skew_ns = skew_ns
-        self.by_dataset = {dataset: Window(rows_max) for dataset in _RECORDS}
+        self.by_dataset = {dataset: Window(rows_max) for dataset in RECORDS}
 
     def screen(self, batches: Mapping[str, pa.RecordBatch]) -> Screened:
         """Leave out what was seen before. Nothing is remembered until `accept`, for the write may fail."""
         kept: dict[str, pa.RecordBatch] = {}
         fresh: dict[str, _Fresh] = {}
         unsettled: set[str] = set()
-        for dataset in _RECORDS:
+        for dataset in RECORDS:
             if dataset in batches:
                 kept[dataset], fresh[dataset], settled = self._records(dataset, batches[dataset])
                 if not settled:
                     unsettled.add(dataset)
         dropped = {record_id for one in fresh.values() for record_id in one.dropped}
-        stored = {record_id for one in fresh.values() for record_id in (one.ended | one.open_) & dropped} if dropped else set()
+        stored = (
+            {record_id for one in fresh.values() for record_id in (one.ended | one.open_) & dropped}
+            if dropped
+            else set()
+        )
         for dataset, batch in batches.items():
-            if dataset in _CHILDREN:
+            if dataset in CHILD_KEYS:
                 kept[dataset] = _children(dataset, batch, dropped=dropped, stored=stored) if dropped else batch
         counts = {dataset: batches[dataset].num_rows - batch.num_rows for dataset, batch in kept.items()}
         return Screened(
@@ -104,7 +104,9 @@ class Windows:
     def accept(self, screened: Screened) -> None:
         """Remember what was written."""
         for dataset, fresh in screened.fresh.items():
-            self.by_dataset[dataset].add(ended=fresh.ended, open_=fresh.open_, received_unix_nano=fresh.received_unix_nano)
+            self.by_dataset[dataset].add(
+                ended=fresh.ended, open_=fresh.open_, received_unix_nano=fresh.received_unix_nano
+            )
 
     def _records(self, dataset: str, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, _Fresh, bool]:
         window = self.by_dataset[dataset]
@@ -170,7 +172,8 @@ def _choose(window: Window, ids: list[str], is_open: list[bool]) -> tuple[_Fresh
 
 def _children(dataset: str, batch: pa.RecordBatch, *, dropped: set[str], stored: set[str]) -> pa.RecordBatch:
     """Rows whose record is stored; where a commit held a record twice, each of its children once."""
-    keys = list(zip(*(batch.column(name).to_pylist() for name in _CHILDREN[dataset]), strict=True))
+    names = ("record_id", *CHILD_KEYS[dataset])
+    keys = list(zip(*(batch.column(name).to_pylist() for name in names), strict=True))
     seen: set[tuple[object, ...]] = set()
     rows = []
     for row, key in enumerate(keys):

@@ -86,7 +86,9 @@ def check_writer(name: str) -> str:
         StoreError: it cannot.
     """
     if not _WRITER.fullmatch(name):
-        raise StoreError(f"writer name {name!r} must be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit")
+        raise StoreError(
+            f"writer name {name!r} must be 1 to 64 letters, digits, '.', '_' or '-', and start with a letter or digit"
+        )
     return name
 
 
@@ -101,11 +103,17 @@ def open_folder(root: Path) -> StoreFolder:
         found = json.loads(path.read_bytes())
         version, buckets, hash_name = int(found["format"]), int(found["buckets"]), str(found["hash"])
     except FileNotFoundError as error:
-        raise StoreError(f"{root} holds no store (no store.json): give another --data folder, or fill it with `headgate replay` or `headgate up`") from error
+        raise StoreError(
+            f"{root} holds no store (no store.json): give another --data folder, or fill it with `headgate replay` or `headgate up`"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({error}): restore it, or write it anew with format, buckets and hash of this store") from error
+        raise StoreError(
+            f"{path} is damaged ({error}): restore it, or write it anew with format, buckets and hash of this store"
+        ) from error
     if version > FORMAT or hash_name != HASH:
-        raise StoreError(f"{root} was written by a newer Headgate (store format {version}, hash {hash_name!r}; this one knows format {FORMAT}, hash {HASH!r}): upgrade Headgate to use it")
+        raise StoreError(
+            f"{root} was written by a newer Headgate (store format {version}, hash {hash_name!r}; this one knows format {FORMAT}, hash {HASH!r}): upgrade Headgate to use it"
+        )
     return StoreFolder(root=root, buckets=buckets)
 
 
@@ -115,7 +123,9 @@ def make_folder(root: Path, *, buckets: int, disk: Disk) -> StoreFolder:
     if not path.exists():
         for folder in (root, root / "segments", root / "writers"):
             folder.mkdir(parents=True, exist_ok=True)
-        _write_once(path, {"format": FORMAT, "buckets": buckets, "hash": HASH, "created": datetime.now(UTC).isoformat()}, disk)
+        _write_once(
+            path, {"format": FORMAT, "buckets": buckets, "hash": HASH, "created": datetime.now(UTC).isoformat()}, disk
+        )
     return open_folder(root)
 
 

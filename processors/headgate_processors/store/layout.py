@@ -18,7 +18,9 @@ RAW: Mapping[str, Layout] = MappingProxyType(
         "spans": Layout(bucket_by=("trace_id",), order_by=("trace_id", "start_time_unix_nano")),
         "span_events": Layout(bucket_by=("trace_id",), order_by=("trace_id", "span_id", "ordinal")),
         "span_links": Layout(bucket_by=("trace_id",), order_by=("trace_id", "span_id", "ordinal")),
-        "log_events": Layout(bucket_by=("trace_id", "session_key"), order_by=("trace_id", "session_key", "time_unix_nano")),
+        "log_events": Layout(
+            bucket_by=("trace_id", "session_key"), order_by=("trace_id", "session_key", "time_unix_nano")
+        ),
         "metric_points": Layout(bucket_by=("service_name",), order_by=("service_name", "name", "time_unix_nano")),
         "content": Layout(bucket_by=("trace_id", "record_id"), order_by=("trace_id", "span_id", "record_id")),
     }

@@ -27,7 +27,12 @@ class Holder:
     def of_this_process(cls) -> "Holder":
         """This process, as from this moment."""
         command = " ".join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
-        return cls(pid=os.getpid(), host=socket.gethostname(), since=datetime.now(UTC).isoformat(timespec="seconds"), command=command[:200])
+        return cls(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command[:200],
+        )
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host} since {self.since} ({self.command})"

@@ -85,7 +85,9 @@ def read_manifest(root: Path) -> Manifest:
     except FileNotFoundError:
         return Manifest()
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({error}): restore it from a copy; the Parquet files beside it are whole") from error
+        raise StoreError(
+            f"{path} is damaged ({error}): restore it from a copy; the Parquet files beside it are whole"
+        ) from error
 
 
 def update_manifest(root: Path, change: Callable[[Manifest], Manifest], *, disk: Disk) -> Manifest:

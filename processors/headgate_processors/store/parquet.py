@@ -50,7 +50,9 @@ def by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
             yield _day_name(day), rows
 
 
-def by_bucket(table: pa.Table, layout: Layout, folder: StoreFolder, *, rows_min: int) -> Iterator[tuple[int | None, pa.Table]]:
+def by_bucket(
+    table: pa.Table, layout: Layout, folder: StoreFolder, *, rows_min: int
+) -> Iterator[tuple[int | None, pa.Table]]:
     """The rows of each bucket, or all of them together when buckets would hold fewer than `rows_min`."""
     if table.num_rows < rows_min * folder.buckets:
         yield None, table

@@ -53,13 +53,20 @@ def recover(writer: str, *, folder: StoreFolder, disk: Disk, config: StoreConfig
 
 def segments_of(folder: StoreFolder, writer: str) -> Sequence[tuple[int, Path]]:
     """The segments of one writer, oldest first."""
-    found = [(named[1], path) for path in folder.segments.glob("*.seg") if (named := sequence_of(path)) and named[0] == writer]
+    found = [
+        (named[1], path)
+        for path in folder.segments.glob("*.seg")
+        if (named := sequence_of(path)) and named[0] == writer
+    ]
     return sorted(found)
 
 
 def next_sequence(writer: str, folder: StoreFolder) -> int:
     """A segment number that this writer never used."""
-    used = [read_manifest(folder.root).sealed.get(writer, 0), *(sequence for sequence, _ in segments_of(folder, writer))]
+    used = [
+        read_manifest(folder.root).sealed.get(writer, 0),
+        *(sequence for sequence, _ in segments_of(folder, writer)),
+    ]
     return max(used) + 1
 
 
@@ -70,15 +77,23 @@ def refill(windows: Windows, *, folder: StoreFolder, rows_max: int) -> None:
         files = sorted(manifest.of(dataset), key=lambda file: file.max_received_unix_nano or 0, reverse=True)
         chosen, complete = _newest(files, rows_max // 2)
         if not complete:
-            window.forget_before(max((file.max_received_unix_nano or 0 for file in files[len(chosen) :]), default=0) + 1)
+            window.forget_before(
+                max((file.max_received_unix_nano or 0 for file in files[len(chosen) :]), default=0) + 1
+            )
         for file in reversed(chosen):
             columns = ["record_id", "end_time_unix_nano"] if dataset == "spans" else ["record_id"]
             table = pq.read_table(folder.root / file.path, columns=columns, partitioning=None)
             ids = table.column("record_id").to_pylist()
             open_ = set()
             if dataset == "spans" and (ends := table.column("end_time_unix_nano")).null_count:
-                open_ = {record_id for record_id, unended in zip(ids, ends.is_null().to_pylist(), strict=True) if unended}
-            ended = set(ids) - open_ if not open_ else {record_id for record_id, end in zip(ids, ends.to_pylist(), strict=True) if end is not None}
+                open_ = {
+                    record_id for record_id, unended in zip(ids, ends.is_null().to_pylist(), strict=True) if unended
+                }
+            ended = (
+                set(ids) - open_
+                if not open_
+                else {record_id for record_id, end in zip(ids, ends.to_pylist(), strict=True) if end is not None}
+            )
             window.add(ended=ended, open_=open_, received_unix_nano=file.max_received_unix_nano or 0)
 
 
@@ -94,7 +109,12 @@ def _newest(files: Sequence[LiveFile], rows_max: int) -> tuple[Sequence[LiveFile
 def _rows(found: SegmentRows) -> dict[str, Rows]:
     return {
         dataset: Rows(
-            batches=[batch for tables in (found.settled, found.unsettled) if dataset in tables for batch in tables[dataset].to_batches()],
+            batches=[
+                batch
+                for tables in (found.settled, found.unsettled)
+                if dataset in tables
+                for batch in tables[dataset].to_batches()
+            ],
             settled=dataset not in found.unsettled,
         )
         for dataset in {*found.settled, *found.unsettled}
@@ -113,5 +133,3 @@ def _clean(writer: str, folder: StoreFolder) -> int:
             remove(path)
             removed += 1
     return removed
-
-

@@ -43,7 +43,9 @@ class SqlTable:
     @property
     def nothing(self) -> str:
         """A query of no rows with these columns: DuckDB refuses an empty list of files."""
-        return f"SELECT {', '.join(f'NULL::{column.type} AS {quote(column.name)}' for column in self.columns)} WHERE false"
+        return (
+            f"SELECT {', '.join(f'NULL::{column.type} AS {quote(column.name)}' for column in self.columns)} WHERE false"
+        )
 
     @property
     def shown(self) -> str:

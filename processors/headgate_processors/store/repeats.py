@@ -10,53 +10,74 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 RECORDS = ("spans", "log_events", "metric_points")
-CHILD_KEYS: Mapping[str, str] = MappingProxyType(
-    {"span_events": "ordinal", "span_links": "ordinal", "content": "field, attribute, hash, bytes"}
+CHILD_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"span_events": ("ordinal",), "span_links": ("ordinal",), "content": ("field", "attribute", "hash")}
+)
+SOURCE_COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "spans": ("record_id", "received_unix_nano", "end_time_unix_nano"),
+        "log_events": ("record_id", "received_unix_nano"),
+        "metric_points": ("record_id", "received_unix_nano"),
+        **{child: ("record_id", "received_unix_nano", *key) for child, key in CHILD_KEYS.items()},
+    }
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Queries over the files of one dataset that give all its columns, `filename` and `file_row_number`."""
+    """Two queries over one dataset: its `SOURCE_COLUMNS`, then `filename` and `file_row_number`, of every row."""
 
     settled: str
     unsettled: str
 
+    @property
+    def every(self) -> str:
+        """Both."""
+        return f"{self.settled}\nUNION ALL\n{self.unsettled}"
 
-def contested_sql(sources: Mapping[str, Source]) -> str:
-    """The versions of every record that has more than one: dataset, record_id, received, file, row, rank from 1.
 
-    Of two versions the one with an end is better, then the one received earlier.
+def contested_sql(sources: Mapping[str, Source], *, part: int = 0, parts: int = 1) -> str:
+    """The versions of every record that has more than one.
+
+    Columns: dataset, record_id, received_unix_nano, filename, file_row_number, and rank, 1 for the version that wins:
+    one with an end, then the one received first. `parts` splits the records, so that each part fits into memory.
     """
-    return "\nUNION ALL\n".join(_contested(dataset, source) for dataset, source in sources.items())
+    return "\nUNION ALL\n".join(_contested(dataset, source, part, parts) for dataset, source in sources.items())
 
 
-def _contested(dataset: str, source: Source) -> str:
+def _contested(dataset: str, source: Source, part: int, parts: int) -> str:
     unended = "end_time_unix_nano IS NULL" if dataset == "spans" else "false"
     columns = f"record_id, received_unix_nano, {unended} AS unended, filename, file_row_number"
+    mine = f"WHERE hash(record_id) % {parts} = {part}" if parts > 1 else ""
     return f"""
-(WITH fresh AS (SELECT DISTINCT record_id FROM ({source.unsettled})),
+(WITH fresh AS (SELECT DISTINCT record_id FROM ({source.unsettled}) {mine}),
 versions AS (
   SELECT {columns} FROM ({source.settled}) SEMI JOIN fresh USING (record_id)
   UNION ALL
-  SELECT {columns} FROM ({source.unsettled})
+  SELECT {columns} FROM ({source.unsettled}) {mine}
 ),
 several AS (SELECT record_id FROM versions GROUP BY record_id HAVING count(*) > 1)
 SELECT '{dataset}' AS dataset, record_id, received_unix_nano, filename, file_row_number,
-  row_number() OVER (PARTITION BY record_id ORDER BY unended, received_unix_nano, filename, file_row_number) AS rank
+  row_number() OVER (
+    PARTITION BY record_id ORDER BY unended, received_unix_nano, filename, file_row_number
+  ) AS rank
 FROM versions SEMI JOIN several USING (record_id))"""
 
 
 def lost_children_sql(dataset: str, query: str, contested: str) -> str:
     """Rows of a child dataset whose record's version lost, or that stand there twice: file and row.
 
-    `query` gives all columns, `filename` and `file_row_number`; `contested` names the table of `contested_sql`.
+    `query` gives the dataset's `SOURCE_COLUMNS`, `filename` and `file_row_number`; `contested` names the table of `contested_sql`.
     """
     return f"""
-WITH winners AS (SELECT record_id, received_unix_nano AS won_unix_nano FROM {contested} WHERE rank = 1),
+WITH winners AS (
+  SELECT record_id, received_unix_nano AS won_unix_nano FROM {contested} WHERE rank = 1
+),
 children AS (
-  SELECT record_id, received_unix_nano, won_unix_nano, filename, file_row_number,
-    row_number() OVER (PARTITION BY record_id, received_unix_nano, {CHILD_KEYS[dataset]} ORDER BY filename, file_row_number) AS copy
+  SELECT received_unix_nano, won_unix_nano, filename, file_row_number,
+    row_number() OVER (
+      PARTITION BY record_id, received_unix_nano, {", ".join(CHILD_KEYS[dataset])} ORDER BY filename, file_row_number
+    ) AS copy
   FROM ({query}) JOIN winners USING (record_id)
 )
 SELECT filename, file_row_number FROM children WHERE received_unix_nano <> won_unix_nano OR copy > 1"""

@@ -57,7 +57,9 @@ def check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         if statement.type == duckdb.StatementType.EXPLAIN:
             _check_explained(connection, statement.query)
         elif statement.type not in {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}:
-            raise StoreError(f"{statement.type.name} is refused: the store answers queries only (SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN)")
+            raise StoreError(
+                f"{statement.type.name} is refused: the store answers queries only (SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN)"
+            )
 
 
 def _check_explained(connection: duckdb.DuckDBPyConnection, sql: str) -> None:

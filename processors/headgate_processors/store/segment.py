@@ -176,7 +176,9 @@ def read_segment(content: Bytes) -> SegmentRows:
             frames += 1
             parts += found
     settled, unsettled = _tables(parts)
-    return SegmentRows(settled=settled, unsettled=unsettled, frames=frames, good_bytes=position, cut_bytes=len(view) - position)
+    return SegmentRows(
+        settled=settled, unsettled=unsettled, frames=frames, good_bytes=position, cut_bytes=len(view) - position
+    )
 
 
 def _read_frame(view: memoryview, position: int) -> tuple[int, list[_Part]] | None:

@@ -42,7 +42,9 @@ def take_snapshot(root: Path, *, attempts: int) -> Snapshot:
         finally:
             for fd in opened or ():
                 os.close(fd)
-    raise StoreError(f"{root} was sealed {attempts} times while it was being read: try again, or raise the seal interval")
+    raise StoreError(
+        f"{root} was sealed {attempts} times while it was being read: try again, or raise the seal interval"
+    )
 
 
 def _open_segments(folder: Path, manifest: Manifest) -> list[int] | None:
@@ -79,4 +81,7 @@ def _snapshot(root: Path, manifest: Manifest, segments: list[SegmentRows]) -> Sn
 
 def _joined(parts: list[Mapping[str, pa.Table]]) -> Mapping[str, pa.Table]:
     names = dict.fromkeys(name for part in parts for name in part)
-    return {name: pa.concat_tables([part[name] for part in parts if name in part], promote_options="default") for name in names}
+    return {
+        name: pa.concat_tables([part[name] for part in parts if name in part], promote_options="default")
+        for name in names
+    }

@@ -37,7 +37,17 @@ class StoreLoad:
 class Store:
     """One writer of one data folder. Open it with `Store.open`; every method may be called by any thread."""
 
-    def __init__(self, *, folder: StoreFolder, lock: Lock, writer: str, committer: Committer, recovered: Recovered, disk: Disk, config: StoreConfig) -> None:
+    def __init__(
+        self,
+        *,
+        folder: StoreFolder,
+        lock: Lock,
+        writer: str,
+        committer: Committer,
+        recovered: Recovered,
+        disk: Disk,
+        config: StoreConfig,
+    ) -> None:
         self.writer, self.recovered = writer, recovered
         self._folder, self._lock, self._committer, self._disk, self._config = folder, lock, committer, disk, config
         self._sealing = threading.Lock()
@@ -73,12 +83,20 @@ class Store:
             refill(windows, folder=place, rows_max=config.dedupe_rows_max)
             soon = threading.Event()
             committer = Committer(
-                folder=place, writer=name, first_sequence=next_sequence(name, place), windows=windows, disk=port, config=config, on_full=soon.set
+                folder=place,
+                writer=name,
+                first_sequence=next_sequence(name, place),
+                windows=windows,
+                disk=port,
+                config=config,
+                on_full=soon.set,
             )
         except BaseException:
             lock.release()
             raise
-        store = cls(folder=place, lock=lock, writer=name, committer=committer, recovered=recovered, disk=port, config=config)
+        store = cls(
+            folder=place, lock=lock, writer=name, committer=committer, recovered=recovered, disk=port, config=config
+        )
         store._seal_soon = soon
         committer.start()
         store._sealer.start()
@@ -142,7 +160,14 @@ class Store:
                 )
                 for dataset in sorted(datasets)
             }
-            seal_rows(rows, writer=self.writer, sequence=segment.sequence, folder=self._folder, disk=self._disk, config=self._config)
+            seal_rows(
+                rows,
+                writer=self.writer,
+                sequence=segment.sequence,
+                folder=self._folder,
+                disk=self._disk,
+                config=self._config,
+            )
         else:
             segment.file.path.unlink(missing_ok=True)
         self._committer.sealed(segment)
@@ -159,5 +184,3 @@ class Store:
                 _LOG.exception("sealing failed; the rows stay in their segment")
                 self._committer.counts["seal_failures"] += 1
                 self._seal_error = str(problem)
-
-

@@ -1,0 +1,126 @@
+"""The rows of raw datasets in one snapshot: files and unsealed segments, without the versions that lost."""
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+import pyarrow as pa
+
+from headgate_processors.schema import DATASETS
+from headgate_processors.store.manifest import LiveFile
+from headgate_processors.store.relation import SqlTable, parquet, quote, sql_type, text, union
+from headgate_processors.store.repeats import (
+    CHILD_KEYS,
+    RECORDS,
+    SOURCE_COLUMNS,
+    Source,
+    contested_sql,
+    lost_children_sql,
+)
+from headgate_processors.store.snapshot import Snapshot
+
+PRIVATE = "store"
+LOST = f"{PRIVATE}.lost"
+
+_CONTESTED = f"{PRIVATE}.contested"
+_PART_ROWS = 2_000_000
+
+
+class RawRows:
+    """Gives queries over one snapshot on one connection, whose schema `store` holds what is between.
+
+    The table `store.lost` lists, by dataset and file, the numbers of the rows that another version replaced.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+        self._connection, self._snapshot = connection, snapshot
+        self._hot: dict[str, dict[bool, pa.Table]] = {}
+        for settled, tables in ((True, snapshot.hot), (False, snapshot.hot_unsettled)):
+            for dataset, table in tables.items():
+                self._hot.setdefault(dataset, {})[settled] = table
+                connection.register(hot_name(dataset, settled=settled), table)
+        connection.execute(f"CREATE TABLE {LOST} (dataset VARCHAR, filename VARCHAR, file_row_number BIGINT)")
+        self._find_lost()
+        self.touched: Mapping[str, frozenset[str]] = self._touched()
+
+    def query(self, table: SqlTable) -> str:
+        """All rows of one dataset, each once."""
+        touched = self.touched.get(table.name, frozenset())
+        files = self._snapshot.manifest.of(table.name)
+        queries = []
+        if whole := [file for file in files if self._path(file) not in touched]:
+            queries.append(f"SELECT * FROM {self._parquet(whole)}")
+        if partly := [file for file in files if self._path(file) in touched]:
+            queries.append(
+                f"SELECT * FROM {self._parquet(partly)} AS f "
+                f"ANTI JOIN (SELECT * FROM {LOST} WHERE dataset = {text(table.name)}) AS l "
+                "ON f.filename = l.filename AND f.file_row_number = l.file_row_number"
+            )
+        for settled, rows in self._hot.get(table.name, {}).items():
+            name = hot_name(table.name, settled=settled)
+            if name in touched:
+                gone = set(self.lost_rows(table.name, name))
+                self._connection.unregister(name)
+                kept = rows.filter(pa.array([row not in gone for row in range(rows.num_rows)]))
+                self._connection.register(name, kept)
+            queries.append(f"SELECT * FROM {quote(name)}")
+        return union(queries, table)
+
+    def lost_rows(self, dataset: str, filename: str) -> Sequence[int]:
+        """The numbers of the rows of one file that another version replaced."""
+        query = f"SELECT file_row_number FROM {LOST} WHERE dataset = ? AND filename = ?"
+        return [row for (row,) in self._connection.execute(query, [dataset, filename]).fetchall()]
+
+    def _find_lost(self) -> None:
+        doubtful = [dataset for dataset in RECORDS if self._unsettled_rows(dataset)]
+        if not doubtful:
+            return
+        sources = {dataset: self._source(dataset) for dataset in doubtful}
+        parts = 1 + sum(self._unsettled_rows(dataset) for dataset in doubtful) // _PART_ROWS
+        for part in range(parts):
+            start = f"CREATE TABLE {_CONTESTED} AS" if part == 0 else f"INSERT INTO {_CONTESTED}"
+            self._connection.execute(f"{start} {contested_sql(sources, part=part, parts=parts)}")
+        self._connection.execute(
+            f"INSERT INTO {LOST} SELECT dataset, filename, file_row_number FROM {_CONTESTED} WHERE rank > 1"
+        )
+        if self._touched():
+            for child in CHILD_KEYS:
+                lost = lost_children_sql(child, self._source(child).every, _CONTESTED)
+                self._connection.execute(f"INSERT INTO {LOST} SELECT {text(child)}, * FROM ({lost})")
+        self._connection.execute(f"DROP TABLE {_CONTESTED}")
+
+    def _touched(self) -> dict[str, frozenset[str]]:
+        query = f"SELECT dataset, list(DISTINCT filename) FROM {LOST} GROUP BY dataset"
+        return {dataset: frozenset(names) for dataset, names in self._connection.execute(query).fetchall()}
+
+    def _unsettled_rows(self, dataset: str) -> int:
+        files = sum(file.rows for file in self._snapshot.manifest.of(dataset) if not file.settled)
+        hot = self._hot.get(dataset, {}).get(False)
+        return files + (hot.num_rows if hot is not None else 0)
+
+    def _source(self, dataset: str) -> Source:
+        return Source(settled=self._numbered(dataset, settled=True), unsettled=self._numbered(dataset, settled=False))
+
+    def _numbered(self, dataset: str, *, settled: bool) -> str:
+        names = SOURCE_COLUMNS[dataset]
+        types = {field.name: sql_type(field.type) for field in DATASETS[dataset].schema}
+        nothing = ", ".join(f"NULL::{types[name]} AS {name}" for name in names)
+        queries = [f"SELECT {nothing}, NULL::VARCHAR AS filename, NULL::BIGINT AS file_row_number WHERE false"]
+        columns = ", ".join(names)
+        if files := [file for file in self._snapshot.manifest.of(dataset) if file.settled is settled]:
+            queries.append(f"SELECT {columns}, filename, file_row_number FROM {self._parquet(files)}")
+        if settled in self._hot.get(dataset, {}):
+            name = hot_name(dataset, settled=settled)
+            number = "row_number() OVER () - 1 AS file_row_number"
+            queries.append(f"SELECT {columns}, {text(name)} AS filename, {number} FROM {quote(name)}")
+        return "\nUNION ALL\n".join(queries)
+
+    def _parquet(self, files: Sequence[LiveFile]) -> str:
+        return parquet([self._path(file) for file in files], mixed=len({file.schema_id for file in files}) > 1)
+
+    def _path(self, file: LiveFile) -> str:
+        return str(self._snapshot.root / file.path)
+
+
+def hot_name(dataset: str, *, settled: bool) -> str:
+    """The name under which unsealed rows are registered."""
+    return f"hot:{dataset}" if settled else f"hot:{dataset}:unsettled"
