@@ -200,6 +200,7 @@ def _session_row(
         "end_time_unix_nano": last if ended else None,
         "last_activity_time_unix_nano": last,
         "duration_ns": max(0, last - start),
+        "time_suspect": all(node.suspect for node in nodes),
         "root_ended": ended,
         "trace_count": len({node.trace_id for node in nodes if node.trace_id}),
         "agent_names": _unique(node.text("gen_ai_agent_name") for node in nodes),
@@ -214,7 +215,6 @@ def _session_row(
         "intervention_count": sum(row["decision_source"] == "user" for row in tools),
         "denied_count": sum(row["status"] == "denied" for row in calls)
         + sum(row["result_class"] == "denied" for row in tools),
-        "removed": False,
     }
 
 

@@ -157,6 +157,7 @@ SESSIONS = Dataset(
         _col("end_time_unix_nano", INT, "End; NULL while it runs.", "records", "ns"),
         _must("last_activity_time_unix_nano", INT, "Last thing that happened.", "records", "ns"),
         _must("duration_ns", INT, "From start to the last activity.", "derived", "ns"),
+        _must("time_suspect", BOOL, "None of its times can be right; it never moves the watermark.", "records"),
         _must("root_ended", BOOL, "Whether a root of the session ended.", "records"),
         _must("trace_count", INT, "Traces.", "records"),
         _must("agent_names", TEXTS, "Agents seen.", "gen_ai.agent.name"),
@@ -187,7 +188,6 @@ SESSIONS = Dataset(
         _col("outcome_source", LOW, "Where the outcome comes from.", "outcomes"),
         _col("outcome_confidence", pa.float64(), "Confidence of the outcome, 0 to 1.", "outcomes"),
         _col("finding_count", INT, "Findings.", "findings"),
-        _must("removed", BOOL, "Tombstone: the session was merged into another.", "headgate"),
     ),
 )
 

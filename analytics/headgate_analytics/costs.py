@@ -1,0 +1,64 @@
+"""What a model call cost: a site's price before what the agent reported, that before the list price."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from headgate_analytics.rows import Row
+from headgate_processors.enrich.price import PriceBook
+
+_UNPRICED: Row = {"cost_usd": None, "cost_basis": None, "price_version": None}
+
+
+def pricing(book: PriceBook) -> Callable[[Row, Decimal | None], Row]:
+    """The cost columns of a `model_calls` row, from the row and the cost that its agent reported.
+
+    A source that does not tell cached from fresh input is priced as if all were fresh: an upper bound.
+    """
+
+    def price(row: Row, reported_usd: Decimal | None) -> Row:
+        if row["usage_source"] is None and reported_usd is None:
+            return _UNPRICED | {"cost_missing_reason": "no_usage"}
+        listed = _listed(book, row)
+        if listed["cost_basis"] != "override" and reported_usd is not None:
+            return {"cost_usd": reported_usd, "cost_basis": "reported", "price_version": None, "cost_missing_reason": None}
+        return listed
+
+    return price
+
+
+def _listed(book: PriceBook, row: Row) -> Row:
+    model = _text(row["model"])
+    if model is None:
+        return _UNPRICED | {"cost_missing_reason": "unknown_model"}
+    day = datetime.fromtimestamp(_int(row["start_time_unix_nano"]) // 1_000_000_000, UTC).date()
+    quote = book.quote(_text(row["provider"]), model, day, requested_model=_text(row["request_model"]))
+    split = row["uncached_input_tokens"] is not None
+    cost = book.cost(
+        quote,
+        uncached_input_tokens=_known(row["uncached_input_tokens"] if split else row["input_tokens"]),
+        output_tokens=0 if row["operation"] == "embeddings" else _known(row["output_tokens"]),
+        cache_read_tokens=_known(row["cache_read_tokens"]),
+        cache_write_tokens=_known(row["cache_write_tokens"]),
+        cache_write_1h_tokens=_known(row["cache_write_1h_tokens"]),
+        reasoning_tokens=_known(row["reasoning_tokens"]),
+    )
+    bound = cost.cost_usd is not None and not split and row["operation"] != "embeddings" and cost.basis == "list"
+    return {
+        "cost_usd": cost.cost_usd,
+        "cost_basis": "upper_bound" if bound else cost.basis,
+        "price_version": cost.price_version,
+        "cost_missing_reason": cost.missing_reason,
+    }
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _known(value: object) -> int | None:
+    return value if isinstance(value, int) else None

@@ -1,0 +1,204 @@
+"""The job that keeps derived tables current: the same code for the first build and for what came since.
+
+It reads sealed files only, stitches what they touch, rebuilds those sessions whole and replaces their rows
+in one step. It can be killed at any time: what was not recorded as done is done again, with the same result.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import orjson
+import pyarrow as pa
+
+from headgate_analytics.costs import pricing
+from headgate_analytics.raw import RawFiles, facts, session_records
+from headgate_analytics.reconstruct import Reconstruction, Rules, reconstruct
+from headgate_analytics.schema import DERIVED
+from headgate_analytics.stitch import Stitched, Stitcher
+from headgate_analytics.titles import title
+from headgate_processors.dialects.columns import batch_of
+from headgate_processors.enrich.identity import Registry
+from headgate_processors.enrich.price import PriceBook
+from headgate_processors.store import DerivedWriter
+from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest
+
+RAW = ("spans", "log_events", "span_links", "content")
+PROGRESS = "derived-progress.json"
+MEMORY_LIMIT = "4GB"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeriveConfig:
+    """Limits of the job: sessions with together at most `anchors_max` traces are held in memory at once."""
+
+    idle_gap_ns: int = 30 * 60 * 1_000_000_000
+    anchors_max: int = 20_000
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """What one run did."""
+
+    files: int
+    sessions: int
+    removed: int
+    revision: int
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Which raw files are already in the derived tables."""
+
+    done: set[str] = field(default_factory=set)
+    revision: int = 0
+
+    @classmethod
+    def load(cls, path: Path) -> "_Progress":
+        try:
+            found = json.loads(path.read_bytes())
+            return cls(done=set(found["files"]), revision=int(found["revision"]))
+        except (FileNotFoundError, ValueError, KeyError):
+            return cls()
+
+    def save(self, path: Path) -> None:
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            file.write(orjson.dumps({"files": sorted(self.done), "revision": self.revision}))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+class Deriver:
+    """Derives the tables of one store. One process derives a store at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        registry: Registry,
+        prices: PriceBook,
+        config: DeriveConfig = DeriveConfig(),
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._folder, self._config, self._clock = folder, config, clock
+        self._rules = Rules(
+            identify=lambda resource, agent: registry.resolve(orjson.loads(resource), agent_name=agent),
+            price=pricing(prices),
+            title=title,
+        )
+        self._stitcher = Stitcher(idle_gap_ns=config.idle_gap_ns)
+        self._absorbed: set[str] = set()
+        self._progress = _Progress.load(folder / PROGRESS)
+
+    def run(self, *, full: bool = False, report: Callable[[int, int], None] = lambda done, total: None) -> Derived:
+        """Bring the derived tables up to what is sealed; `full` rebuilds every session.
+
+        `report(done, total)` is called as sessions are written.
+
+        Raises:
+            StoreError: the store is damaged.
+        """
+        manifest = read_manifest(self._folder)
+        live = [file for file in manifest.files if not file.derived and file.dataset in RAW]
+        paths = {file.path for file in live}
+        copies = {file.path for file in live if _is_compacted(file, manifest)} if self._knows_all_dead(manifest) else set()
+        fresh = paths if full else paths - self._progress.done - copies
+        connection = self._connect()
+        try:
+            self._absorb(connection, live, fresh)
+            touched = self._stitcher.absorb(facts(connection, self._files(live, fresh)))
+            sessions, removed = self._stitcher.sessions_of(touched)
+            revision = self._progress.revision + 1
+            self._write(connection, live, sessions, removed, revision, report)
+        finally:
+            connection.close()
+        if fresh or self._progress.done != paths:
+            self._progress = _Progress(done=paths, revision=revision if fresh else self._progress.revision)
+            self._progress.save(self._folder / PROGRESS)
+        return Derived(files=len(fresh), sessions=len(sessions), removed=len(removed), revision=self._progress.revision)
+
+    def _knows_all_dead(self, manifest: Manifest) -> bool:
+        """Whether every file that a compaction replaced was already derived: then its copy holds nothing else."""
+        dead = {file.path for file in manifest.dead if file.path.split("/", 1)[0] in RAW}
+        return bool(self._progress.done) and dead <= self._progress.done | self._absorbed
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        connection = duckdb.connect(
+            config={"threads": self._config.threads, "memory_limit": MEMORY_LIMIT, "preserve_insertion_order": False}
+        )
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection
+
+    def _files(self, live: Sequence[LiveFile], paths: set[str]) -> RawFiles:
+        by_dataset: dict[str, list[Path]] = {}
+        for file in live:
+            if file.path in paths:
+                by_dataset.setdefault(file.dataset, []).append(self._folder / file.path)
+        return RawFiles(by_dataset)
+
+    def _absorb(self, connection: duckdb.DuckDBPyConnection, live: Sequence[LiveFile], fresh: set[str]) -> None:
+        """Learn what earlier processes had derived, so that sessions keep the ids they were given."""
+        missing = {file.path for file in live} - self._absorbed - fresh
+        if missing:
+            known = self._stitcher.absorb(facts(connection, self._files(live, missing)))
+            self._stitcher.sessions_of(known)
+        self._absorbed = {file.path for file in live}
+
+    def _write(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        live: Sequence[LiveFile],
+        sessions: Sequence[Stitched],
+        removed: set[str],
+        revision: int,
+        report: Callable[[int, int], None],
+    ) -> None:
+        writer = DerivedWriter(self._folder)
+        files = self._files(live, {file.path for file in live})
+        done = 0
+        for chunk in _chunks(sessions, self._config.anchors_max):
+            rebuilt = [
+                reconstruct(found.stitched, found.nodes, found.content, self._rules, revision=revision)
+                for found in session_records(connection, files, chunk)
+            ]
+            if rebuilt:
+                writer.write(_tables(rebuilt))
+            done += len(chunk)
+            report(done, len(sessions))
+        if removed:
+            writer.write({}, removed_session_ids=removed)
+
+
+def _is_compacted(file: LiveFile, manifest: Manifest) -> bool:
+    writer, _, number = Path(file.path).stem.rpartition("-")
+    return not (number.isdecimal() and writer in manifest.sealed)
+
+
+def _chunks(sessions: Sequence[Stitched], anchors_max: int) -> Iterator[list[Stitched]]:
+    chunk: list[Stitched] = []
+    size = 0
+    for stitched in sessions:
+        if chunk and size + len(stitched.anchors) > anchors_max:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(stitched)
+        size += len(stitched.anchors)
+    if chunk:
+        yield chunk
+
+
+def _tables(rebuilt: Sequence[Reconstruction]) -> Mapping[str, pa.Table]:
+    rows = {
+        "sessions": [one.session for one in rebuilt],
+        "model_calls": [row for one in rebuilt for row in one.model_calls],
+        "tool_calls": [row for one in rebuilt for row in one.tool_calls],
+        "timeline": [row for one in rebuilt for row in one.timeline],
+    }
+    return {name: pa.Table.from_batches([batch_of(DERIVED[name], {}, listed)]) for name, listed in rows.items()}
