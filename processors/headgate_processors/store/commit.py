@@ -87,7 +87,8 @@ class Committer:
             self._wake.notify_all()
         if not request.done.wait(self._config.commit_timeout_s):
             raise TransientError(
-                f"the store did not commit within {self._config.commit_timeout_s:g} s: the disk under {self._folder.root} is slow or stuck; send again"
+                f"the store did not commit within {self._config.commit_timeout_s:g} s: "
+                f"the disk under {self._folder.root} is slow or stuck; send again"
             )
         if request.error is not None:
             raise request.error
@@ -120,10 +121,13 @@ class Committer:
             self._thread.join()
 
     @property
-    def load(self) -> tuple[int, int, int]:
-        """Requests queued, bytes queued, bytes not sealed."""
+    def load(self) -> tuple[int, int, int, float]:
+        """Requests queued, bytes queued, bytes not sealed, seconds since the oldest of them was committed."""
+        with self._segments:
+            oldest = self._pending[0] if self._pending else self._segment
+            age_s = time.monotonic() - oldest.opened_s if oldest is not None else 0.0
         with self._wake:
-            return len(self._queue), self._queued_bytes, self._unsealed_bytes
+            return len(self._queue), self._queued_bytes, self._unsealed_bytes, age_s
 
     def _admit(self, request: _Request) -> None:
         config = self._config
@@ -131,7 +135,8 @@ class Committer:
             raise TransientError("the store is closing: send again to the next start")
         if request.bytes > min(config.queue_bytes_max, config.unsealed_bytes_max):
             raise TooLargeError(
-                f"{request.bytes} bytes of rows in one request, more than the store takes at once: send smaller requests"
+                f"{request.bytes} bytes of rows in one request, more than the store takes at once: "
+                "send smaller requests"
             )
         if len(self._queue) >= config.queue_requests_max or self._queued_bytes + request.bytes > config.queue_bytes_max:
             self._refuse(f"the commit queue is full ({len(self._queue)} requests, {self._queued_bytes} bytes)")
@@ -149,7 +154,7 @@ class Committer:
                 self._commit(_merge(group))
             except OSError as problem:
                 error = self._failed(problem)
-            except Exception as problem:
+            except Exception as problem:  # noqa: BLE001 -- edge of a worker: the callers are told, the thread goes on
                 _LOG.exception("a commit failed")
                 self.counts["commit_failures"] += 1
                 error = TransientError(f"the store could not commit ({type(problem).__name__}: {problem}): send again")

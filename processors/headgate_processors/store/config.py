@@ -44,13 +44,20 @@ class ReaderConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactConfig:
-    """When the compactor merges: files of similar size, until one is as large as `file_bytes_target`."""
+    """When the compactor merges, and how much it holds in memory at once.
 
+    `full` merges all that is smaller than `file_bytes_target`; without it, only files of similar size, `files_min`
+    of them or more: that is what a running store does every minute. Files older than `orphan_age_s` that were
+    never made live are removed.
+    """
+
+    full: bool = True
     files_min: int = 2
-    file_bytes_target: int = 256 << 20
+    file_bytes_target: int = 64 << 20
+    merge_rows_max: int = 1_000_000
+    bucket_rows_min: int = 4096
     row_group_rows: int = 122_880
     memory_limit: str = "2GB"
     threads: int | None = None
     grace_s: float = 60.0
-    lease_stale_s: float = 120.0
     orphan_age_s: float = 3600.0

@@ -13,7 +13,7 @@ from headgate_processors.store.disk import Disk, LocalDisk
 from headgate_processors.store.folder import derived_path, make_folder
 from headgate_processors.store.layout import DERIVED
 from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest, update_manifest
-from headgate_processors.store.parquet import by_bucket, in_order, schema_id, write_file
+from headgate_processors.store.parquet import by_bucket, in_order, live_file, write_file
 
 SEQUENCE = "write_sequence"
 REMOVED = "removed_sessions"
@@ -27,13 +27,13 @@ class DerivedWriter:
         self,
         folder: Path,
         *,
-        config: StoreConfig = StoreConfig(),
+        config: StoreConfig | None = None,
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
     ) -> None:
         self._disk = disk or LocalDisk()
-        self._folder = make_folder(folder, buckets=config.buckets, disk=self._disk)
-        self._config, self._clock = config, clock
+        self._config, self._clock = config or StoreConfig(), clock
+        self._folder = make_folder(folder, buckets=self._config.buckets, disk=self._disk)
 
     def write(self, tables: Mapping[str, pa.Table], *, removed_session_ids: Collection[str] = ()) -> None:
         """Make new revisions of sessions live, all tables in one step.
@@ -66,8 +66,8 @@ class DerivedWriter:
     def _write_table(self, name: str, table: pa.Table, sequence: int) -> list[LiveFile]:
         if SEQUENCE in table.column_names:
             table = table.drop_columns([SEQUENCE])
-        numbered = table.append_column(SEQUENCE, pa.array([sequence], pa.int64()).take(_zeros(table.num_rows)))
-        ordered = in_order(numbered.to_batches(), DERIVED)
+        numbered = table.append_column(SEQUENCE, pa.repeat(pa.scalar(sequence, pa.int64()), table.num_rows))
+        ordered = in_order([numbered], DERIVED)
         file_name = f"derived-{uuid.uuid4().hex}"
         files = []
         for bucket, rows in by_bucket(ordered, DERIVED, self._folder, rows_min=self._config.bucket_rows_min):
@@ -75,26 +75,9 @@ class DerivedWriter:
             size = write_file(
                 rows, self._folder.root / path, self._disk, level=1, row_group_rows=self._config.row_group_rows
             )
-            files.append(derived_file(name, path, bucket, rows, size, settled=False))
+            files.append(
+                live_file(
+                    rows, dataset=name, path=path, day=None, bucket=bucket, size_bytes=size, settled=False, derived=True
+                )
+            )
         return files
-
-
-def derived_file(name: str, path: str, bucket: int | None, rows: pa.Table, size: int, *, settled: bool) -> LiveFile:
-    """The manifest's entry for one derived file."""
-    return LiveFile(
-        dataset=name,
-        path=path,
-        derived=True,
-        day=None,
-        bucket=bucket,
-        rows=rows.num_rows,
-        bytes=size,
-        min_received_unix_nano=None,
-        max_received_unix_nano=None,
-        settled=settled,
-        schema_id=schema_id(rows.schema),
-    )
-
-
-def _zeros(count: int) -> pa.Array:
-    return pa.repeat(pa.scalar(0, pa.int64()), count)

@@ -27,23 +27,32 @@ class DerivedRows:
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, declared: Mapping[str, Dataset]
     ) -> None:
-        self._snapshot, self._declared = snapshot, declared
+        self._connection, self._snapshot, self._declared = connection, snapshot, declared
         self.tables = self._tables()
         connection.execute(f"CREATE TABLE {PRIVATE}.current AS {self._current()}")
         connection.execute(f"CREATE TABLE {PRIVATE}.stale AS {self._stale()}")
-        row = connection.execute(f"SELECT count(*) FROM {PRIVATE}.stale").fetchone()
-        self.has_stale = bool(row and row[0])
+        self.has_stale = bool(connection.execute(f"SELECT 1 FROM {PRIVATE}.stale LIMIT 1").fetchall())
 
     def query(self, table: SqlTable) -> str:
         """The current rows of one table."""
+        files = self._files(table.name)
+        return union([self.rows_of(files)] if files else [], table)
+
+    def rows_of(self, files: Sequence[LiveFile]) -> str:
+        """The current rows in some files of one table, with their write sequence."""
         queries = []
-        if settled := self._files(table.name, settled=True):
+        if settled := [file for file in files if file.settled]:
             restated = f" ANTI JOIN {PRIVATE}.stale USING (session_id)" if self.has_stale else ""
             queries.append(f"SELECT * FROM {self._parquet(settled)}{restated}")
-        if fresh := self._files(table.name, settled=False):
+        if fresh := [file for file in files if not file.settled]:
             key = ", ".join(column.name for column in _KEY)
             queries.append(f"SELECT * FROM {self._parquet(fresh)} SEMI JOIN {PRIVATE}.current USING ({key})")
-        return union(queries, table)
+        return "\nUNION ALL BY NAME\n".join(queries)
+
+    def is_touched(self, file: LiveFile) -> bool:
+        """Whether a settled file holds rows that no longer count."""
+        query = f"SELECT 1 FROM {self._parquet([file])} SEMI JOIN {PRIVATE}.stale USING (session_id) LIMIT 1"
+        return self.has_stale and bool(self._connection.execute(query).fetchall())
 
     def _current(self) -> str:
         """Of every session in a file that is not settled: the version that counts, unless it was removed."""
@@ -90,7 +99,7 @@ WHERE NOT EXISTS (
                 tables[file.dataset] = SqlTable.of_schema(file.dataset, shown)
         return list(tables.values())
 
-    def _files(self, table: str, *, settled: bool | None) -> Sequence[LiveFile]:
+    def _files(self, table: str, *, settled: bool | None = None) -> Sequence[LiveFile]:
         files = self._snapshot.manifest.of(table, derived=True)
         return [file for file in files if settled is None or file.settled is settled]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -74,3 +75,11 @@ def remove(path: Path) -> None:
     """Remove a file; one that is gone already is fine."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
+
+
+def changed_s(path: Path) -> float:
+    """When a file was last written, in seconds since the epoch; this moment when it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()

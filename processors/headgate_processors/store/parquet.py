@@ -1,9 +1,8 @@
 """Rows to Parquet files: sorted, split by day and bucket, durable before anybody is told of them."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,18 +12,10 @@ import pyarrow.parquet as pq
 from headgate_processors.store.disk import Disk, remove
 from headgate_processors.store.folder import StoreFolder
 from headgate_processors.store.layout import Layout
+from headgate_processors.store.manifest import LiveFile
 
 _DAY_NS = 86_400 * 10**9
 _EPOCH_ORDINAL = 719_163
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """Rows for one file; `day` and `bucket` as in its path."""
-
-    day: str | None
-    bucket: int | None
-    table: pa.Table
 
 
 def schema_id(schema: pa.Schema) -> str:
@@ -33,10 +24,13 @@ def schema_id(schema: pa.Schema) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def in_order(batches: Sequence[pa.RecordBatch], layout: Layout) -> pa.Table:
-    """One table of all rows, sorted; dictionaries are made one."""
-    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-    return table.take(pc.sort_indices(table, sort_keys=[(name, "ascending") for name in layout.order_by]))
+def in_order(tables: Sequence[pa.Table], layout: Layout) -> pa.Table:
+    """One table of all rows, sorted; dictionaries are made one, a column that a table lacks is NULL in its rows."""
+    joined = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
+    table = joined.unify_dictionaries().combine_chunks()
+    # Arrow sorts no dictionaries.
+    keys = pa.table({name: _text(table.column(name)) for name in layout.order_by})
+    return table.take(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in layout.order_by]))
 
 
 def by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
@@ -57,12 +51,12 @@ def by_bucket(
     if table.num_rows < rows_min * folder.buckets:
         yield None, table
         return
-    keys = pc.coalesce(*(_text(table.column(name)) for name in layout.bucket_by)).combine_chunks().dictionary_encode()
-    number = {key: folder.bucket(key) for key in keys.dictionary.to_pylist()}
-    of_code = pa.array([number[key] for key in keys.dictionary.to_pylist()], pa.int32())
-    bucket = pc.fill_null(of_code.take(keys.indices), folder.bucket(None))
-    for value in sorted(set(pc.unique(bucket).to_pylist())):
-        yield value, table.filter(pc.equal(bucket, value))
+    texts = [_text(table.column(name)) for name in layout.bucket_by]
+    keys = pc.coalesce(*texts).combine_chunks().dictionary_encode()
+    numbers = pa.array([folder.bucket(key) for key in keys.dictionary.to_pylist()], pa.int32())
+    bucket = pc.fill_null(numbers.take(keys.indices), folder.bucket(None))
+    for number in sorted(pc.unique(bucket).to_pylist()):
+        yield number, table.filter(pc.equal(bucket, number))
 
 
 def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group_rows: int) -> int:
@@ -84,12 +78,42 @@ def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group
             store_schema=False,
         )
         mode = temporary.stat()
-        os.chmod(temporary, mode.st_mode & 0o444)
+        temporary.chmod(mode.st_mode & 0o444)
         disk.publish(temporary, path)
     except OSError:
         remove(temporary)
         raise
     return mode.st_size
+
+
+def live_file(
+    table: pa.Table,
+    *,
+    dataset: str,
+    path: str,
+    day: str | None,
+    bucket: int | None,
+    size_bytes: int,
+    settled: bool,
+    derived: bool = False,
+) -> LiveFile:
+    """The manifest's entry for a file with these rows."""
+    first = last = None
+    if "received_unix_nano" in table.column_names:
+        first, last = (value.as_py() for value in pc.min_max(table.column("received_unix_nano")).values())
+    return LiveFile(
+        dataset=dataset,
+        path=path,
+        derived=derived,
+        day=day,
+        bucket=bucket,
+        rows=table.num_rows,
+        bytes=size_bytes,
+        min_received_unix_nano=first,
+        max_received_unix_nano=last,
+        settled=settled,
+        schema_id=schema_id(table.schema),
+    )
 
 
 def make_folders(folder: Path, disk: Disk) -> None:
@@ -110,6 +134,4 @@ def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _day_name(day: int) -> str:
-    from datetime import date
-
     return date.fromordinal(_EPOCH_ORDINAL + day).isoformat()

@@ -65,8 +65,16 @@ class RawRows:
             queries.append(f"SELECT * FROM {quote(name)}")
         return union(queries, table)
 
-    def lost_rows(self, dataset: str, filename: str) -> Sequence[int]:
+    def is_touched(self, file: LiveFile) -> bool:
+        """Whether a file holds a row that another version replaced."""
+        return self._path(file) in self.touched.get(file.dataset, ())
+
+    def lost_rows_of(self, file: LiveFile) -> Sequence[int]:
         """The numbers of the rows of one file that another version replaced."""
+        return self.lost_rows(file.dataset, self._path(file)) if self.is_touched(file) else ()
+
+    def lost_rows(self, dataset: str, filename: str) -> Sequence[int]:
+        """As `lost_rows_of`, for a file or a registered name."""
         query = f"SELECT file_row_number FROM {LOST} WHERE dataset = ? AND filename = ?"
         return [row for (row,) in self._connection.execute(query, [dataset, filename]).fetchall()]
 

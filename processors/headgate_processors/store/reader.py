@@ -28,9 +28,9 @@ class StoreReader:
         folder: Path,
         *,
         derived: Mapping[str, Dataset] = MappingProxyType({}),
-        config: ReaderConfig = ReaderConfig(),
+        config: ReaderConfig | None = None,
     ) -> None:
-        self._folder, self._derived, self._config = folder.absolute(), derived, config
+        self._folder, self._derived, self._config = folder.absolute(), derived, config or ReaderConfig()
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A connection with every view defined, good for the grace after which replaced files are deleted.

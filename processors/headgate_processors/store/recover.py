@@ -1,5 +1,6 @@
 """What a start does with what the last end left behind."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,9 @@ import pyarrow.parquet as pq
 
 from headgate_processors.store.config import StoreConfig
 from headgate_processors.store.dedupe import Windows
-from headgate_processors.store.disk import Disk, remove
+from headgate_processors.store.disk import Disk, changed_s, remove
 from headgate_processors.store.folder import StoreFolder, sequence_of
+from headgate_processors.store.lock import Lock
 from headgate_processors.store.manifest import LiveFile, read_manifest
 from headgate_processors.store.seal import Rows, seal_rows
 from headgate_processors.store.segment import SegmentRows, read_segment
@@ -49,6 +51,22 @@ def recover(writer: str, *, folder: StoreFolder, disk: Disk, config: StoreConfig
         remove(path)
         segments, rows, cut = segments + 1, rows + found.rows, cut + found.cut_bytes
     return Recovered(segments=segments, rows=rows, cut_bytes=cut, leftovers=_clean(writer, folder))
+
+
+def adopt(folder: StoreFolder, *, disk: Disk, age_s: float) -> int:
+    """Seal the segments of writers that are gone for at least `age_s`; how many."""
+    before = time.time() - age_s
+    found = [(sequence_of(path), path) for path in folder.segments.glob("*.seg")]
+    writers = {named[0] for named, path in found if named and changed_s(path) < before}
+    adopted = 0
+    for writer in sorted(writers):
+        lock = Lock.try_take(folder.lock(writer))
+        if lock is not None:
+            try:
+                adopted += recover(writer, folder=folder, disk=disk, config=StoreConfig()).segments
+            finally:
+                lock.release()
+    return adopted
 
 
 def segments_of(folder: StoreFolder, writer: str) -> Sequence[tuple[int, Path]]:

@@ -5,14 +5,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from headgate_processors.store.config import StoreConfig
 from headgate_processors.store.disk import Disk, remove
 from headgate_processors.store.folder import StoreFolder, raw_path
 from headgate_processors.store.layout import RAW
 from headgate_processors.store.manifest import LiveFile, Manifest, update_manifest
-from headgate_processors.store.parquet import by_bucket, by_day, in_order, schema_id, write_file
+from headgate_processors.store.parquet import by_bucket, by_day, in_order, live_file, write_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,24 +55,13 @@ def _write_dataset(
 ) -> list[LiveFile]:
     layout = RAW[dataset]
     files = []
-    for day, of_day in by_day(in_order(rows.batches, layout)):
+    for day, of_day in by_day(in_order([pa.Table.from_batches(rows.batches)], layout)):
         for bucket, table in by_bucket(of_day, layout, folder, rows_min=config.bucket_rows_min):
             path = raw_path(dataset, day, bucket, name)
             size = write_file(table, folder.root / path, disk, level=1, row_group_rows=config.row_group_rows)
-            first, last = (value.as_py() for value in pc.min_max(table.column("received_unix_nano")).values())
             files.append(
-                LiveFile(
-                    dataset=dataset,
-                    path=path,
-                    derived=False,
-                    day=day,
-                    bucket=bucket,
-                    rows=table.num_rows,
-                    bytes=size,
-                    min_received_unix_nano=first,
-                    max_received_unix_nano=last,
-                    settled=rows.settled,
-                    schema_id=schema_id(table.schema),
+                live_file(
+                    table, dataset=dataset, path=path, day=day, bucket=bucket, size_bytes=size, settled=rows.settled
                 )
             )
     return files

@@ -1,6 +1,5 @@
 """The store: rows in, durable when `append` returns, Parquet a moment later."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -11,21 +10,24 @@ from typing import Self
 import pyarrow as pa
 
 from headgate_processors.schema import DATASETS
-from headgate_processors.store.commit import Committer, Segment, merge_batches
-from headgate_processors.store.config import StoreConfig
+from headgate_processors.store.commit import Committer, Segment
+from headgate_processors.store.compact import CompactionHeldError, compact
+from headgate_processors.store.config import CompactConfig, StoreConfig
 from headgate_processors.store.dedupe import Windows
-from headgate_processors.store.disk import Disk, LocalDisk
+from headgate_processors.store.disk import Disk, LocalDisk, remove
 from headgate_processors.store.folder import StoreFolder, check_writer, default_writer, make_folder
 from headgate_processors.store.lock import Lock
+from headgate_processors.store.loop import Loop
+from headgate_processors.store.manifest import read_manifest
+from headgate_processors.store.peers import Peers
 from headgate_processors.store.recover import Recovered, next_sequence, recover, refill
 from headgate_processors.store.seal import Rows, seal_rows
-
-_LOG = logging.getLogger(__name__)
+from headgate_processors.store.sweep import sweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreLoad:
-    """What waits in a store at this moment."""
+    """What waits in a store at this moment; `seal_error` says why sealing fails, while it does."""
 
     queued_requests: int
     queued_bytes: int
@@ -41,22 +43,39 @@ class Store:
         self,
         *,
         folder: StoreFolder,
-        lock: Lock,
         writer: str,
-        committer: Committer,
+        lock: Lock,
         recovered: Recovered,
-        disk: Disk,
+        windows: Windows,
         config: StoreConfig,
+        clock: Callable[[], int],
+        disk: Disk,
     ) -> None:
         self.writer, self.recovered = writer, recovered
-        self._folder, self._lock, self._committer, self._disk, self._config = folder, lock, committer, disk, config
+        self._folder, self._lock, self._config, self._clock, self._disk = folder, lock, config, clock, disk
         self._sealing = threading.Lock()
-        self._stop = threading.Event()
-        self._seal_soon = threading.Event()
+        self._closing = threading.Lock()
         self._seal_error: str | None = None
-        self._oldest_s: float | None = None
-        self._closed = False
-        self._sealer = threading.Thread(target=self._seal_loop, name="headgate-seal", daemon=True)
+        self._swept_s = time.monotonic()
+        self._peers = Peers(folder, writer)
+        self._seals = Loop(
+            name="headgate-seal", interval_s=config.seal_interval_s, action=self._seal_round, on_error=self._seal_failed
+        )
+        self._compactions = Loop(
+            name="headgate-compact",
+            interval_s=config.compact_interval_s,
+            action=self._compact_round,
+            on_error=lambda _: self._count("compact_failures"),
+        )
+        self._committer = Committer(
+            folder=folder,
+            writer=writer,
+            first_sequence=next_sequence(writer, folder),
+            windows=windows,
+            disk=disk,
+            config=config,
+            on_full=self._seals.soon,
+        )
 
     @classmethod
     def open(
@@ -64,42 +83,44 @@ class Store:
         folder: Path,
         *,
         writer: str | None = None,
-        config: StoreConfig = StoreConfig(),
+        config: StoreConfig | None = None,
         clock: Callable[[], int] = time.time_ns,
         disk: Disk | None = None,
     ) -> Self:
-        """Take the writer's lock and recover what the last process left.
+        """Take the writer's lock, recover what the last process left, start committing.
+
+        Args:
+            folder: made when it is missing.
+            writer: a name that no other process uses at the same time; the host's name when it is left out.
+            config: limits and intervals.
+            clock: nanoseconds since the epoch.
+            disk: where a test puts its failures.
 
         Raises:
             StoreError: another process holds the lock, or the store is newer or damaged.
         """
-        port = disk or LocalDisk()
-        place = make_folder(folder, buckets=config.buckets, disk=port)
+        port, limits = disk or LocalDisk(), config or StoreConfig()
+        place = make_folder(folder, buckets=limits.buckets, disk=port)
         name = check_writer(writer or default_writer())
-        lock = Lock.take(place.lock(name), wait_s=config.lock_wait_s)
+        lock = Lock.take(place.lock(name), wait_s=limits.lock_wait_s)
         try:
-            recovered = recover(name, folder=place, disk=port, config=config)
-            windows = Windows(rows_max=config.dedupe_rows_max, skew_ns=int(config.resend_skew_s * 1e9))
-            refill(windows, folder=place, rows_max=config.dedupe_rows_max)
-            soon = threading.Event()
-            committer = Committer(
+            recovered = recover(name, folder=place, disk=port, config=limits)
+            windows = Windows(rows_max=limits.dedupe_rows_max, skew_ns=int(limits.resend_skew_s * 1e9))
+            refill(windows, folder=place, rows_max=limits.dedupe_rows_max)
+            store = cls(
                 folder=place,
                 writer=name,
-                first_sequence=next_sequence(name, place),
+                lock=lock,
+                recovered=recovered,
                 windows=windows,
+                config=limits,
+                clock=clock,
                 disk=port,
-                config=config,
-                on_full=soon.set,
             )
         except BaseException:
             lock.release()
             raise
-        store = cls(
-            folder=place, lock=lock, writer=name, committer=committer, recovered=recovered, disk=port, config=config
-        )
-        store._seal_soon = soon
-        committer.start()
-        store._sealer.start()
+        store._start()
         return store
 
     def __enter__(self) -> Self:
@@ -113,6 +134,7 @@ class Store:
 
         Raises:
             OverloadError: a bound was reached, or the disk is full.
+            TooLargeError: the rows would not fit into an empty queue.
             TransientError: the disk failed, the store is closing, or it took too long.
             ValueError: a batch does not follow the schema of its dataset.
         """
@@ -130,57 +152,106 @@ class Store:
         with self._sealing:
             for segment in self._committer.roll():
                 self._seal_segment(segment)
+            self._seal_error = None
 
     def close(self) -> None:
-        """Commit what is queued, seal everything, release the lock; safe to call twice."""
-        if self._closed:
-            return
-        self._closed = True
-        self._stop.set()
-        self._seal_soon.set()
-        self._sealer.join()
-        self._committer.close()
-        try:
-            self.seal()
-        finally:
-            self._lock.release()
+        """Commit what is queued, seal everything, release the lock; safe to call twice.
+
+        Raises:
+            OSError: the disk refused to seal; the rows stay in segments, and the next `open` seals them.
+        """
+        with self._closing:
+            self._compactions.end()
+            self._seals.end()
+            self._committer.close()
+            try:
+                self.seal()
+            finally:
+                self._lock.release()
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """Counts since the start: `appended.DATASET`, `duplicates.DATASET`, `commits`, `commit_failures`, `overloads`, `sealed_segments`, `seal_failures`."""
+        """Counts since the start, absent while 0.
+
+        `appended.DATASET` and `duplicates.DATASET` in rows, `commits`, `commit_failures`, `overloads`,
+        `sealed_segments`, `seal_failures`, `compactions`, `compact_failures`.
+        """
         return dict(self._committer.counts)
+
+    @property
+    def load(self) -> StoreLoad:
+        """What waits: for metrics, and for readiness."""
+        requests, queued_bytes, unsealed_bytes, age_s = self._committer.load
+        return StoreLoad(
+            queued_requests=requests,
+            queued_bytes=queued_bytes,
+            unsealed_bytes=unsealed_bytes,
+            unsealed_age_s=age_s,
+            seal_error=self._seal_error,
+        )
+
+    def _start(self) -> None:
+        if self._peers.were_active(read_manifest(self._folder.root)):
+            self._committer.note_other_writers(self._clock())
+        self._committer.start()
+        self._seals.start()
+        if self._config.compact_interval_s > 0:
+            self._compactions.start()
 
     def _seal_segment(self, segment: Segment) -> None:
         if segment.commits:
-            datasets = {dataset for commit in segment.commits for dataset in commit.batches}
-            rows = {
-                dataset: Rows(
-                    batches=[commit.batches[dataset] for commit in segment.commits if dataset in commit.batches],
-                    settled=not any(dataset in commit.unsettled for commit in segment.commits),
-                )
-                for dataset in sorted(datasets)
-            }
-            seal_rows(
-                rows,
+            manifest = seal_rows(
+                _rows_of(segment),
                 writer=self.writer,
                 sequence=segment.sequence,
                 folder=self._folder,
                 disk=self._disk,
                 config=self._config,
             )
+            if self._peers.were_active(manifest):
+                self._committer.note_other_writers(self._clock())
+            self._count("sealed_segments")
         else:
-            segment.file.path.unlink(missing_ok=True)
+            remove(segment.file.path)
         self._committer.sealed(segment)
-        self._committer.counts["sealed_segments"] += 1
 
-    def _seal_loop(self) -> None:
-        while not self._stop.is_set():
-            self._seal_soon.wait(self._config.seal_interval_s)
-            self._seal_soon.clear()
-            try:
-                self.seal()
-                self._seal_error = None
-            except Exception as problem:
-                _LOG.exception("sealing failed; the rows stay in their segment")
-                self._committer.counts["seal_failures"] += 1
-                self._seal_error = str(problem)
+    def _seal_round(self) -> None:
+        self.seal()
+        grace_s = self._config.grace_s
+        if time.monotonic() - self._swept_s >= grace_s:
+            self._swept_s = time.monotonic()
+            sweep(self._folder.root, grace_s=grace_s, now_unix_nano=self._clock(), disk=self._disk)
+
+    def _seal_failed(self, error: Exception) -> None:
+        self._seal_error = str(error)
+        self._count("seal_failures")
+
+    def _compact_round(self) -> None:
+        config = CompactConfig(
+            full=False, files_min=4, grace_s=self._config.grace_s, bucket_rows_min=self._config.bucket_rows_min
+        )
+        try:
+            compact(
+                self._folder.root,
+                config=config,
+                clock=self._clock,
+                disk=self._disk,
+                should_end=lambda: self._compactions.is_ending,
+            )
+        except CompactionHeldError:
+            return
+        self._count("compactions")
+
+    def _count(self, name: str) -> None:
+        self._committer.counts[name] += 1
+
+
+def _rows_of(segment: Segment) -> dict[str, Rows]:
+    datasets = sorted({dataset for commit in segment.commits for dataset in commit.batches})
+    return {
+        dataset: Rows(
+            batches=[commit.batches[dataset] for commit in segment.commits if dataset in commit.batches],
+            settled=not any(dataset in commit.unsettled for commit in segment.commits),
+        )
+        for dataset in datasets
+    }

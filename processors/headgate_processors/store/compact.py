@@ -1,0 +1,259 @@
+"""Compaction: few large sorted files out of many small ones, and nothing in them that a view would hide.
+
+Three passes. *Settle*: raw files that may hold another version of a record, and files that hold one that lost, are
+rewritten without what lost. *Restate*: the same for derived tables and the revisions of sessions. *Merge*: settled
+files of similar size become one. Readers and writers go on; each pass is one replacement of the manifest, and the
+old files stay for the grace.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from headgate_processors.errors import StoreError
+from headgate_processors.store.config import CompactConfig, ReaderConfig
+from headgate_processors.store.derived import REMOVED
+from headgate_processors.store.derivedrows import DerivedRows
+from headgate_processors.store.disk import Disk, LocalDisk, remove
+from headgate_processors.store.folder import StoreFolder, open_folder
+from headgate_processors.store.lock import Lock, holder_of
+from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest, update_manifest
+from headgate_processors.store.merge import Merger, read_rows
+from headgate_processors.store.rawrows import PRIVATE, RawRows
+from headgate_processors.store.recover import adopt
+from headgate_processors.store.repeats import RECORDS
+from headgate_processors.store.sandbox import open_connection
+from headgate_processors.store.snapshot import Snapshot
+from headgate_processors.store.sweep import remove_orphans, sweep
+from headgate_processors.store.tiers import chunks, runs
+
+
+@dataclass(slots=True, kw_only=True)
+class CompactReport:
+    """What one compaction did. `dropped_rows` are versions and revisions that no view showed."""
+
+    files_before: int = 0
+    files_after: int = 0
+    bytes_before: int = 0
+    bytes_after: int = 0
+    rewritten_rows: int = 0
+    dropped_rows: int = 0
+    deleted_files: int = 0
+    adopted_segments: int = 0
+    duration_s: float = 0.0
+
+
+class CompactionHeldError(StoreError):
+    """Another process compacts the store."""
+
+
+def compact(
+    folder: Path,
+    *,
+    config: CompactConfig | None = None,
+    clock: Callable[[], int] = time.time_ns,
+    disk: Disk | None = None,
+    should_end: Callable[[], bool] = lambda: False,
+) -> CompactReport:
+    """Compact one store; one process at a time, whose lease ends with it.
+
+    `should_end` is asked between two steps: what is finished stands, the rest is left for the next time.
+
+    Raises:
+        CompactionHeldError: another process compacts it.
+        StoreError: there is no store, or it is newer or damaged.
+        OSError: the disk refused; what was finished before stands.
+    """
+    place = open_folder(folder)
+    lease = Lock.try_take(folder / "compact.lock")
+    if lease is None:
+        holder = holder_of(folder / "compact.lock") or "another process"
+        raise CompactionHeldError(f"{folder} is being compacted by {holder}: wait until it has ended")
+    try:
+        return _Compaction(
+            folder=place, config=config or CompactConfig(), clock=clock, disk=disk or LocalDisk(), should_end=should_end
+        ).run()
+    finally:
+        lease.release()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Compaction:
+    folder: StoreFolder
+    config: CompactConfig
+    clock: Callable[[], int]
+    disk: Disk
+    should_end: Callable[[], bool]
+    report: CompactReport = field(default_factory=CompactReport)
+
+    def run(self) -> CompactReport:
+        started_s = time.monotonic()
+        report = self.report
+        report.adopted_segments = adopt(self.folder, disk=self.disk, age_s=self.config.grace_s)
+        before = read_manifest(self.folder.root).files
+        report.files_before, report.bytes_before = len(before), sum(file.bytes for file in before)
+        self._settle()
+        self._restate()
+        if self._merge():
+            self._settle()
+        after = read_manifest(self.folder.root).files
+        report.files_after, report.bytes_after = len(after), sum(file.bytes for file in after)
+        report.deleted_files = sweep(
+            self.folder.root, grace_s=self.config.grace_s, now_unix_nano=self.clock(), disk=self.disk
+        ) + remove_orphans(self.folder.root, age_s=self.config.orphan_age_s)
+        report.duration_s = time.monotonic() - started_s
+        return report
+
+    def _settle(self) -> None:
+        """Rewrite raw files that are not settled or hold a row that lost."""
+        with self._connection() as (connection, snapshot):
+            raw = RawRows(connection, snapshot)
+            out = [
+                file
+                for file in snapshot.manifest.files
+                if not file.derived and (not file.settled or raw.is_touched(file))
+            ]
+            new: list[LiveFile] = []
+            for group in self._grouped(out):
+                if self.should_end():
+                    _discard(self.folder.root, new)
+                    return
+                tables = [read_rows(snapshot.root, file, without=raw.lost_rows_of(file)) for file in group]
+                new += self._merger.write_raw(tables, group[0])
+            self._swap(out, new)
+
+    def _restate(self) -> None:
+        """Rewrite derived files without superseded rows: all of them together, or only those not settled.
+
+        Settled files are left alone while what would restate them is small beside them; the views then leave
+        their stale sessions out.
+        """
+        with self._connection() as (connection, snapshot):
+            derived = DerivedRows(connection, snapshot, {})
+            fresh = [file for file in snapshot.manifest.files if file.derived and not file.settled]
+            settled = [file for file in snapshot.manifest.files if file.derived and file.settled]
+            if not fresh:
+                return
+            whole = self.config.full or 2 * _rows(fresh) >= _rows(settled)
+            touched = [file for file in settled if whole and derived.is_touched(file)]
+            chosen = [*fresh, *touched] if whole else _worth_merging(fresh, self.config)
+            new: list[LiveFile] = []
+            for group in self._grouped([file for file in chosen if file.dataset != REMOVED]):
+                if self.should_end():
+                    _discard(self.folder.root, new)
+                    return
+                table = connection.sql(derived.rows_of(group)).to_arrow_table()
+                new += self._merger.write_derived(table, group[0], settled=whole)
+            gone = chosen if whole else [file for file in chosen if file.dataset != REMOVED]
+            self._swap(gone, new)
+
+    def _merge(self) -> bool:
+        """Merge settled files of similar size; whether some turned out not to be settled."""
+        config = self.config
+        doubtful: set[str] = set()
+        manifest = read_manifest(self.folder.root)
+        for files in _by_place([file for file in manifest.files if file.settled]).values():
+            for run in runs(
+                files,
+                files_min=config.files_min,
+                bytes_max=config.file_bytes_target,
+                rows_max=config.merge_rows_max,
+                full=config.full,
+            ):
+                if not self.should_end() and not self._merge_run(run):
+                    doubtful.update(file.path for file in run)
+        if doubtful:
+            update_manifest(self.folder.root, lambda now: _unsettle(now, doubtful), disk=self.disk)
+        return bool(doubtful)
+
+    def _merge_run(self, run: Sequence[LiveFile]) -> bool:
+        first = run[0]
+        if first.derived:
+            with self._connection() as (connection, snapshot):
+                table = connection.sql(DerivedRows(connection, snapshot, {}).rows_of(run)).to_arrow_table()
+                self._swap(run, self._merger.write_derived(table, first, settled=True))
+            return True
+        tables = [read_rows(self.folder.root, file) for file in run]
+        if first.dataset in RECORDS:
+            ids = [chunk for table in tables for chunk in table.column("record_id").chunks]
+            if pc.count_distinct(pa.chunked_array(ids)).as_py() != _rows(run):
+                return False
+        self._swap(run, self._merger.write_raw(tables, first))
+        return True
+
+    def _swap(self, gone: Sequence[LiveFile], new: Sequence[LiveFile]) -> None:
+        paths = frozenset(file.path for file in gone)
+        if not paths:
+            return
+
+        def change(manifest: Manifest) -> Manifest:
+            if not paths <= {file.path for file in manifest.files}:
+                return manifest
+            return manifest.swap(remove=paths, add=tuple(new), now_unix_nano=self.clock())
+
+        update_manifest(self.folder.root, change, disk=self.disk)
+        self.report.rewritten_rows += _rows(new)
+        self.report.dropped_rows += _rows([file for file in gone if file.dataset != REMOVED]) - _rows(new)
+
+    def _grouped(self, files: Sequence[LiveFile]) -> Iterator[tuple[LiveFile, ...]]:
+        for of_place in _by_place(files).values():
+            yield from chunks(of_place, bytes_max=self.config.file_bytes_target, rows_max=self.config.merge_rows_max)
+
+    @property
+    def _merger(self) -> Merger:
+        return Merger(folder=self.folder, disk=self.disk, config=self.config)
+
+    @contextmanager
+    def _connection(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Snapshot]]:
+        """A connection over the sealed files as they are; what does not fit into memory is spilled."""
+        with tempfile.TemporaryDirectory(prefix="compact-", suffix=".tmp", dir=self.folder.root) as temporary:
+            settings = ReaderConfig(
+                memory_limit=self.config.memory_limit, threads=self.config.threads, temp_dir=temporary
+            )
+            manifest = read_manifest(self.folder.root)
+            with open_connection(settings) as connection:
+                connection.execute(f"CREATE SCHEMA {PRIVATE}")
+                yield connection, Snapshot(root=self.folder.root, manifest=manifest, hot={}, hot_unsettled={})
+
+
+def _by_place(files: Sequence[LiveFile]) -> Mapping[tuple[object, ...], list[LiveFile]]:
+    places: dict[tuple[object, ...], list[LiveFile]] = {}
+    for file in files:
+        places.setdefault((file.derived, file.dataset, file.day, file.bucket), []).append(file)
+    return places
+
+
+def _worth_merging(files: Sequence[LiveFile], config: CompactConfig) -> list[LiveFile]:
+    return [
+        file
+        for of_place in _by_place(files).values()
+        for run in runs(
+            of_place,
+            files_min=config.files_min,
+            bytes_max=config.file_bytes_target,
+            rows_max=config.merge_rows_max,
+            full=False,
+        )
+        for file in run
+    ]
+
+
+def _unsettle(manifest: Manifest, paths: set[str]) -> Manifest:
+    files = tuple(replace(file, settled=False) if file.path in paths else file for file in manifest.files)
+    return replace(manifest, files=files)
+
+
+def _rows(files: Sequence[LiveFile]) -> int:
+    return sum(file.rows for file in files)
+
+
+def _discard(root: Path, files: Sequence[LiveFile]) -> None:
+    for file in files:
+        remove(root / file.path)

@@ -1,0 +1,100 @@
+"""Reading live files back and writing them as fewer ones."""
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from headgate_processors.errors import StoreError
+from headgate_processors.schema import DATASETS
+from headgate_processors.store.config import CompactConfig
+from headgate_processors.store.disk import Disk
+from headgate_processors.store.folder import StoreFolder, derived_path, raw_path
+from headgate_processors.store.layout import DERIVED, RAW, Layout
+from headgate_processors.store.manifest import LiveFile
+from headgate_processors.store.parquet import by_bucket, in_order, live_file, write_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Merger:
+    """Writes compacted files of one store: zstd-3, sorted, split by bucket once that is worth a file each."""
+
+    folder: StoreFolder
+    disk: Disk
+    config: CompactConfig
+
+    def write_raw(self, tables: Sequence[pa.Table], like: LiveFile) -> list[LiveFile]:
+        """Write rows of one dataset and day; settled. `like` is any of the files that they come from."""
+        layout = RAW[like.dataset]
+        table = in_order(tables, layout)
+        files = []
+        for bucket, rows in self._split(table, like.bucket, layout):
+            path = raw_path(like.dataset, str(like.day), bucket, _name())
+            size = self._write(rows, path)
+            files.append(
+                live_file(
+                    rows, dataset=like.dataset, path=path, day=like.day, bucket=bucket, size_bytes=size, settled=True
+                )
+            )
+        return files
+
+    def write_derived(self, table: pa.Table, like: LiveFile, *, settled: bool) -> list[LiveFile]:
+        """Write rows of one derived table."""
+        files = []
+        ordered = in_order([table], DERIVED)
+        for bucket, rows in self._split(ordered, like.bucket, DERIVED):
+            path = derived_path(like.dataset, bucket, _name())
+            size = self._write(rows, path)
+            files.append(
+                live_file(
+                    rows,
+                    dataset=like.dataset,
+                    path=path,
+                    day=None,
+                    bucket=bucket,
+                    size_bytes=size,
+                    settled=settled,
+                    derived=True,
+                )
+            )
+        return files
+
+    def _split(self, table: pa.Table, bucket: int | None, layout: Layout) -> Sequence[tuple[int | None, pa.Table]]:
+        if not table.num_rows:
+            return []
+        if bucket is not None:
+            return [(bucket, table)]
+        return list(by_bucket(table, layout, self.folder, rows_min=self.config.bucket_rows_min))
+
+    def _write(self, rows: pa.Table, path: str) -> int:
+        rows_per_group = self.config.row_group_rows
+        return write_file(rows, self.folder.root / path, self.disk, level=3, row_group_rows=rows_per_group)
+
+
+def read_rows(root: Path, file: LiveFile, *, without: Collection[int] = ()) -> pa.Table:
+    """The rows of one raw file, those numbered `without` left out.
+
+    Raises:
+        StoreError: the file is damaged; the message names it.
+    """
+    low = [field.name for field in DATASETS[file.dataset].schema if pa.types.is_dictionary(field.type)]
+    path = root / file.path
+    try:
+        table = pq.read_table(path, read_dictionary=low, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(
+            f"{path} is damaged ({error}); it holds {file.rows} rows of {file.dataset}: restore it from a copy"
+        ) from error
+    if not without:
+        return table
+    lost = pa.array(sorted(without), pa.int64())
+    numbers = pa.array(range(table.num_rows), pa.int64())
+    return table.filter(pc.invert(pc.is_in(numbers, value_set=lost)))
+
+
+def _name() -> str:
+    return f"compact-{uuid.uuid4().hex}"
