@@ -29,7 +29,7 @@ def cost(
     as_json: Json = False,
 ) -> None:
     """Add up what model calls cost, by who, what or where; say what has no price and why."""
-    connection = views(settings(context, data=data).data)
+    connection = views(settings(context, data=data))
     wanted = CostFilter(team=team, workflow=workflow, since=moment(since))
     to = screen()
     if as_json:

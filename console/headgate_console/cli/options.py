@@ -11,7 +11,7 @@ from headgate_processors.errors import ConfigError
 if TYPE_CHECKING:
     import duckdb
 
-    from headgate_console.settings import Settings
+    from headgate_console.settings import Loaded, Settings
 
 Data = Annotated[
     Path | None,
@@ -30,8 +30,8 @@ Team = Annotated[str | None, typer.Option(metavar="TEAM", help="Only this team."
 Workflow = Annotated[str | None, typer.Option(metavar="NAME", help="Only this workflow.")]
 
 
-def settings(context: typer.Context, **flags: object) -> "Settings":
-    """The settings under this command's flags; a name's double underscore is a dot.
+def load(context: typer.Context, **flags: object) -> "Loaded":
+    """The settings under this command's flags, and where each comes from; in a name `__` is a dot.
 
     Raises:
         ConfigError: one of them is unknown or wrong.
@@ -39,18 +39,23 @@ def settings(context: typer.Context, **flags: object) -> "Settings":
     from headgate_console.settings import load_settings
 
     given = {name.replace("__", "."): value for name, value in flags.items()}
-    return load_settings(given, file=context.obj).settings
+    return load_settings(given, file=context.obj)
 
 
-def views(data: Path) -> "duckdb.DuckDBPyConnection":
-    """A read-only connection with every view of the store.
+def settings(context: typer.Context, **flags: object) -> "Settings":
+    """The settings alone; as `load`."""
+    return load(context, **flags).settings
+
+
+def views(chosen: "Settings", *, now: datetime | None = None) -> "duckdb.DuckDBPyConnection":
+    """A read-only connection with every view of the store; idle sessions are judged as of `now`.
 
     Raises:
         StoreError: the folder holds no store.
     """
     from headgate_console.wiring import open_views
 
-    return open_views(data)
+    return open_views(chosen, now=now)
 
 
 def moment(text: str | None, *, now: datetime | None = None) -> datetime | None:

@@ -35,7 +35,6 @@ def sessions(
     as_json: Json = False,
 ) -> None:
     """List the sessions: who ran, in what state, what it took and cost."""
-    chosen = settings(context, data=data)
     at = moment(now)
     wanted = SessionFilter(
         state=state,
@@ -44,23 +43,19 @@ def sessions(
         user=user,
         agent=agent,
         since=moment(since, now=at),
-        now=at,
-        idle_gap=chosen.sessions.idle_gap,
         limit=limit,
     )
-    connection = views(chosen.data)
+    connection = views(settings(context, data=data), now=at)
     rows = list_sessions(connection, wanted)
     if as_json:
         screen().json(rows)
     else:
-        show_fleet(screen(), connection, wanted, rows)
+        show_fleet(screen(), connection, rows)
 
 
-def show_fleet(
-    to: Screen, connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter, rows: list[dict[str, Any]]
-) -> None:
+def show_fleet(to: Screen, connection: "duckdb.DuckDBPyConnection", rows: list[dict[str, Any]]) -> None:
     """Write the table of sessions, and how many of each state the whole store holds."""
-    counted = states(connection, wanted)
+    counted = states(connection)
     if rows:
         to.table(FLEET, fleet_rows(rows, unicode=to.unicode))
         to.say(fleet_summary(counted, shown=len(rows)))

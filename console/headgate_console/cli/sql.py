@@ -49,6 +49,8 @@ def sql(
     """Ask the views: sessions, model_calls, tool_calls, timeline, spans and more. Read-only."""
     import duckdb
 
+    from headgate_processors.store.sandbox import check_statement
+
     text = sys.stdin.read() if query == "-" else query
     form = Format.JSON if as_json else form
     if form is Format.PARQUET and sys.stdout.isatty():
@@ -56,7 +58,8 @@ def sql(
             "Parquet is not for a terminal: send it to a file, as in: headgate sql … --format parquet > out.parquet"
         )
         raise ConfigError(message)
-    connection = views(settings(context, data=data).data)
+    connection = views(settings(context, data=data))
+    check_statement(connection, text)
     try:
         _answer(connection, text, form)
     except duckdb.Error as error:
@@ -120,9 +123,6 @@ def _write_parquet(connection: "duckdb.DuckDBPyConnection", query: str) -> None:
     from pyarrow import parquet
 
     relation = connection.sql(query)
-    if relation is None:
-        message = "the statement gives no rows to write."
-        raise CommandError(message)
     with (
         relation.to_arrow_reader(ROWS_A_FETCH) as reader,
         parquet.ParquetWriter(sys.stdout.buffer, reader.schema, compression="zstd") as writer,

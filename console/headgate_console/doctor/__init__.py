@@ -2,5 +2,6 @@
 
 from headgate_console.doctor.examine import examine
 from headgate_console.doctor.finding import Finding, Level
+from headgate_console.doctor.folder import examine_folder
 
-__all__ = ["Finding", "Level", "examine"]
+__all__ = ["Finding", "Level", "examine", "examine_folder"]

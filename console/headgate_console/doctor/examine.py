@@ -103,7 +103,8 @@ def _usage(connection: "duckdb.DuckDBPyConnection") -> Iterator[Finding]:
             " unknown (NULL), never counted as zero.",
             next_step="Turn on usage in the agent's instrumentation; a model gateway would see it anyway.",
             details=tuple(
-                f"{row['service_name'] or '(no service)'} ({_few(row['dialects'])}): {plural(row['sessions'], 'session')}"
+                f"{row['service_name'] or '(no service)'} ({_few(row['dialects'])}):"
+                f" {plural(row['sessions'], 'session')}"
                 for row in rows[:LISTED_MAX]
             ),
             rows=tuple(rows),

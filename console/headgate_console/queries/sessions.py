@@ -1,7 +1,7 @@
 """The fleet: which sessions there are, in what state, and which one a person means."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headgate_console.errors import CommandError
@@ -15,7 +15,7 @@ CANDIDATES_MAX = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFilter:
-    """Which sessions to list; None does not filter. `now` decides `running` or `abandoned` anew."""
+    """Which sessions to list; None does not filter."""
 
     state: str | None = None
     team: str | None = None
@@ -23,26 +23,11 @@ class SessionFilter:
     user: str | None = None
     agent: str | None = None
     since: datetime | None = None
-    now: datetime | None = None
-    idle_gap: timedelta = timedelta(minutes=30)
     limit: int = 20
-
-
-def _states(now: datetime | None, idle_gap: timedelta) -> tuple[str, list[object]]:
-    if now is None:
-        return "state", []
-    return (
-        (
-            "CASE WHEN state NOT IN ('running', 'abandoned') THEN state"
-            " WHEN last_activity_time < ?::TIMESTAMPTZ - to_microseconds(?) THEN 'abandoned' ELSE 'running' END"
-        ),
-        [now, idle_gap // timedelta(microseconds=1)],
-    )
 
 
 def list_sessions(connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter) -> list[Row]:
     """The sessions that were active last, newest first: every column of `sessions`."""
-    state, parameters = _states(wanted.now, wanted.idle_gap)
     where = Where()
     where.equals("state", wanted.state)
     where.equals("team", wanted.team)
@@ -52,18 +37,14 @@ def list_sessions(connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter
         where.add("(agent_name = ? OR list_contains(agent_names, ?))", wanted.agent, wanted.agent)
     if wanted.since is not None:
         where.add("last_activity_time >= ?", wanted.since)
-    query = (
-        f"SELECT * FROM (SELECT * REPLACE ({state} AS state) FROM sessions) {where.clause()}"
-        " ORDER BY last_activity_time DESC, session_id LIMIT ?"
-    )
-    return fetch(connection, query, [*parameters, *where.parameters, wanted.limit])
+    query = f"SELECT * FROM sessions {where.clause()} ORDER BY last_activity_time DESC, session_id LIMIT ?"
+    return fetch(connection, query, [*where.parameters, wanted.limit])
 
 
-def states(connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter) -> dict[str, int]:
+def states(connection: "duckdb.DuckDBPyConnection") -> dict[str, int]:
     """How many sessions are in each state, of the whole store."""
-    state, parameters = _states(wanted.now, wanted.idle_gap)
-    query = f"SELECT {state} AS state, count(*) AS sessions FROM sessions GROUP BY ALL ORDER BY sessions DESC, state"
-    return {row["state"]: row["sessions"] for row in fetch(connection, query, parameters)}
+    rows = fetch(connection, "SELECT state, count(*) AS sessions FROM sessions GROUP BY ALL ORDER BY 2 DESC, 1")
+    return {row["state"]: row["sessions"] for row in rows}
 
 
 def find_session(connection: "duckdb.DuckDBPyConnection", wanted: str) -> Row:

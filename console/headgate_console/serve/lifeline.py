@@ -23,6 +23,7 @@ class Lifeline:
     """A child's tie to its supervisor. Make it first thing in the main thread."""
 
     def __init__(self) -> None:
+        sys.argv[0] = "headgate up"
         self.stopping = threading.Event()
         self._telling = threading.Lock()
         signal.signal(signal.SIGTERM, self._stop)

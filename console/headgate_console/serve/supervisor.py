@@ -74,7 +74,8 @@ class Supervisor:
             for name in self._parts:
                 self._start(name)
             code = self._watch()
-            return code or self._drain()
+            self._drain()
+            return code
         finally:
             for state in self.states.values():
                 if state.child is not None:
@@ -96,7 +97,7 @@ class Supervisor:
             if child is None:
                 return 0
             if event["event"] == "ended" and not self._restart(child.part.name, event["code"]):
-                return 1
+                return event["code"] if event["code"] in {1, 2} else 1
             self._note(child.part.name, event)
 
     def _note(self, name: str, event: Event) -> None:
@@ -141,9 +142,10 @@ class Supervisor:
         self._start(name)
         return True
 
-    def _drain(self) -> int:
+    def _drain(self) -> None:
         deadline = time.monotonic() + self._config.drain_s
-        self._say("Finishing what was begun; a second signal ends it at once.")
+        if any(state.ready for state in self.states.values()):
+            self._say("Finishing what was begun; a second signal ends it at once.")
         for state in self.states.values():
             state.ready = False
             if state.child is not None:
@@ -154,7 +156,6 @@ class Supervisor:
             self._say(
                 f"Ended at once: {', '.join(late)}. What was acknowledged is in segments; the next start seals it."
             )
-        return 0
 
     def _wait(self, child: Child, deadline: float) -> None:
         """Wait for one part to end: until the deadline, or a second signal."""

@@ -1,7 +1,7 @@
 """Every setting, defined once: its type, default and a line of doc."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -28,6 +28,7 @@ class ReceiverSettings(Section):
     grpc: Address = _text("Where agents send OTLP over gRPC.", "127.0.0.1:4317")
     http: Address = _text("Where agents send OTLP over HTTP.", "127.0.0.1:4318")
     request_size_max: Size = _text("Largest request taken; a larger one is refused for good.", parse_size("64 MiB"))
+    buffered_size_max: Size = _text("Most bytes of requests that are being received or wait.", parse_size("512 MiB"))
 
 
 class ConsoleSettings(Section):
@@ -39,7 +40,49 @@ class ConsoleSettings(Section):
 class RegistrySettings(Section):
     """Who the agents are."""
 
-    file: Path | None = _text("Registry of users, teams, workflows, repos, instances and match rules, in YAML.", None)
+    file: Path | None = _text("Users, teams, workflows, repos, instances, match rules and claims, in YAML.", None)
+
+
+class DialectSettings(Section):
+    """How records of agents are read."""
+
+    folder: Path | None = _text("Folder with dialect tables of your own, read before the packaged ones.", None)
+
+
+class RedactionSettings(Section):
+    """What never touches the disk."""
+
+    file: Path | None = _text("Redaction rules of your own, beside the packaged ones.", None)
+
+
+class ActionSettings(Section):
+    """What tool calls do."""
+
+    file: Path | None = _text("Action rules of your own, before the packaged ones.", None)
+
+
+class PriceSettings(Section):
+    """What models cost."""
+
+    overrides: Path | None = _text("Prices of your own, which win over the packaged list, in YAML.", None)
+
+
+class StoreSettings(Section):
+    """How rows are kept."""
+
+    seal_interval: Duration = _text("How long rows wait in a segment before they are Parquet.", parse_duration("2 s"))
+    unsealed_size_max: Size = _text("Most bytes in segments; past it requests wait.", parse_size("512 MiB"))
+    compact_interval: Duration = _text(
+        "How often small files are merged; 0 leaves that to others.", parse_duration("1 min")
+    )
+
+
+class DeadLetterSettings(Section):
+    """Bytes that were refused, kept as they came, unredacted, in files that only the owner can read."""
+
+    enabled: bool = _text("Whether they are kept.", True)
+    keep: Duration = _text("For how long, in whole days.", parse_duration("7 d"))
+    size_max: Size = _text("Most bytes kept.", parse_size("64 MiB"))
 
 
 class SessionSettings(Section):
@@ -58,8 +101,13 @@ class Settings(BaseSettings):
     )
 
     data: Path = _text("Folder of the store.", Path("headgate-data"))
-    tenant: Annotated[str, Field(min_length=1)] = _text("Tenant that every row belongs to.", "default")
     receiver: ReceiverSettings = _text("The receiver.", ReceiverSettings())
     console: ConsoleSettings = _text("The console.", ConsoleSettings())
     registry: RegistrySettings = _text("The registry.", RegistrySettings())
+    dialects: DialectSettings = _text("Dialects.", DialectSettings())
+    redaction: RedactionSettings = _text("Redaction.", RedactionSettings())
+    actions: ActionSettings = _text("Actions.", ActionSettings())
+    prices: PriceSettings = _text("Prices.", PriceSettings())
+    store: StoreSettings = _text("The store.", StoreSettings())
+    dead_letters: DeadLetterSettings = _text("Dead letters.", DeadLetterSettings())
     sessions: SessionSettings = _text("Sessions.", SessionSettings())

@@ -86,8 +86,10 @@ def _merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
     for layer in layers:
         for name, value in layer.items():
             under = tree.get(name)
-            both = isinstance(value, Mapping) and isinstance(under, Mapping)
-            tree[name] = _merged(under, value) if both else value
+            if isinstance(value, Mapping) and isinstance(under, Mapping):
+                tree[name] = _merged(under, value)
+            else:
+                tree[name] = value
     return tree
 
 

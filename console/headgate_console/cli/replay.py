@@ -1,0 +1,6 @@
+"""`headgate views`."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None: ...

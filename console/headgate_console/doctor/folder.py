@@ -1,0 +1,75 @@
+"""The examination of the folder itself: live files, what waits to be sealed, what was refused."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from headgate_console.doctor.finding import Finding, Level
+from headgate_console.render.numbers import ago, plural, size
+from headgate_console.wiring import DEAD_LETTERS
+from headgate_processors.receiver.dead_letters import read_dead_letters
+from headgate_processors.store.folder import open_folder
+from headgate_processors.store.manifest import read_manifest
+
+UNSEALED_FOR_LONG = timedelta(minutes=5)
+FILES_MANY = 2000
+REASONS_MAX = 5
+
+
+def examine_folder(root: Path, *, now: datetime) -> list[Finding]:
+    """Every check of the folder.
+
+    Raises:
+        StoreError: it holds no store, or it is newer or damaged.
+    """
+    return [*_files(root), *_unsealed(root, now), *_dead_letters(root)]
+
+
+def _files(root: Path) -> Iterator[Finding]:
+    files = read_manifest(open_folder(root).root).files
+    by_dataset: Counter[str] = Counter()
+    for file in files:
+        by_dataset[file.dataset] += 1
+    many = len(files) > FILES_MANY
+    yield Finding(
+        topic="store",
+        level=Level.NOTE if many else Level.OK,
+        text=f"{root}: {plural(len(files), 'live file')}, {size(sum(file.bytes for file in files))}.",
+        next_step="Merge them: headgate compact" if many else "",
+        rows=tuple({"dataset": name, "files": number} for name, number in sorted(by_dataset.items())),
+    )
+
+
+def _unsealed(root: Path, now: datetime) -> Iterator[Finding]:
+    waiting = [path.stat() for path in open_folder(root).segments.glob("*.seg")]
+    if not waiting:
+        return
+    oldest = datetime.fromtimestamp(min(stat.st_mtime for stat in waiting), UTC)
+    stuck = now - oldest > UNSEALED_FOR_LONG
+    yield Finding(
+        topic="segments",
+        level=Level.WARNING if stuck else Level.OK,
+        text=f"{plural(len(waiting), 'segment')}, {size(sum(stat.st_size for stat in waiting))}, wait to be sealed;"
+        f" the oldest was written {ago(oldest, now)}.",
+        next_step="Nothing is lost. Start `headgate up` on this folder and it seals them." if stuck else "",
+    )
+
+
+def _dead_letters(root: Path) -> Iterator[Finding]:
+    reasons = Counter((letter.signal.value, letter.reason) for letter in read_dead_letters(root / DEAD_LETTERS))
+    if reasons:
+        yield Finding(
+            topic="dead letters",
+            level=Level.WARNING,
+            text=f"{plural(reasons.total(), 'refusal')} kept as they came, unredacted, in {root / DEAD_LETTERS}.",
+            next_step="Mend the sender; the files hold the bytes and the reason of each.",
+            details=tuple(
+                f"{plural(number, 'time')} {reason} in {signal}"
+                for (signal, reason), number in reasons.most_common(REASONS_MAX)
+            ),
+            rows=tuple(
+                {"signal": signal, "reason": reason, "refusals": number}
+                for (signal, reason), number in reasons.most_common()
+            ),
+        )

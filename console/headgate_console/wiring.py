@@ -1,0 +1,143 @@
+"""What is made of which setting: small factories, one for each part."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from headgate_analytics import views
+from headgate_analytics.derive import DeriveConfig, Deriver
+from headgate_processors.enrich.identity import FileRegistry, Registry
+from headgate_processors.enrich.price import PriceBook
+from headgate_processors.otlp.port import Rejected, Signal
+from headgate_processors.pipeline import Pipeline, build_normaliser, build_pipeline
+from headgate_processors.receiver.config import ReceiverConfig
+from headgate_processors.receiver.counters import Counters
+from headgate_processors.receiver.dead_letters import DeadLetterConfig, DeadLetters
+from headgate_processors.receiver.server import Receiver
+from headgate_processors.store import Store, StoreConfig
+from headgate_processors.store.lock import Lock
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from headgate_console.settings import Settings
+
+DEAD_LETTERS = "dead-letters"
+DERIVE_LOCK = "derive.lock"
+LOCK_WAIT_S = 1.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def open_views(settings: "Settings", *, now: datetime | None = None) -> "duckdb.DuckDBPyConnection":
+    """A read-only connection with every view of the store; idle sessions are judged as of `now`.
+
+    Raises:
+        StoreError: the folder holds no store.
+    """
+    return views.open_views(
+        settings.data,
+        idle_gap_ns=_ns(settings.sessions.idle_gap),
+        now_unix_nano=None if now is None else _ns(now - EPOCH),
+    )
+
+
+def _ns(length: timedelta) -> int:
+    return length // timedelta(microseconds=1) * 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What takes export requests: the pipeline into one store, with its counters and dead letters."""
+
+    ingest: Pipeline
+    counters: Counters
+    letters: DeadLetters
+
+
+def open_store(settings: "Settings") -> Store:
+    """Take the store of the settings for writing.
+
+    Raises:
+        StoreError: another process holds it, or it is newer or damaged.
+    """
+    config = StoreConfig(
+        seal_interval_s=settings.store.seal_interval.total_seconds(),
+        unsealed_bytes_max=settings.store.unsealed_size_max,
+        compact_interval_s=settings.store.compact_interval.total_seconds(),
+    )
+    return Store.open(settings.data, config=config)
+
+
+def build_intake(settings: "Settings", store: Store) -> Intake:
+    """The pipeline of the settings into a store.
+
+    Raises:
+        ConfigError: the registry, a rule table or a dialect is wrong.
+    """
+    counters = Counters()
+    letters = DeadLetters(
+        settings.data / DEAD_LETTERS,
+        counters=counters,
+        config=DeadLetterConfig(
+            enabled=settings.dead_letters.enabled,
+            keep_days=settings.dead_letters.keep.days,
+            max_bytes=settings.dead_letters.size_max,
+        ),
+    )
+    normaliser = build_normaliser(
+        settings.data,
+        registry=registry(settings),
+        dialects=settings.dialects.folder,
+        redaction=settings.redaction.file,
+        actions=settings.actions.file,
+    )
+
+    def refused(signal: Signal, rejected: Sequence[Rejected], _received_unix_nano: int) -> None:
+        for record in rejected:
+            letters.keep(record.raw, signal=signal, encoding="protobuf", reason=record.reason, detail=record.detail)
+
+    return Intake(ingest=build_pipeline(normaliser, store, refused), counters=counters, letters=letters)
+
+
+@contextmanager
+def open_deriver(settings: "Settings") -> Iterator[Deriver]:
+    """The job that keeps derived tables current, with the lock that only one process holds.
+
+    Raises:
+        ConfigError: the registry or the prices are wrong.
+        StoreError: another process derives this store.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True)
+    lock = Lock.take(settings.data / DERIVE_LOCK, wait_s=LOCK_WAIT_S)
+    try:
+        yield Deriver(
+            settings.data,
+            registry=registry(settings),
+            prices=PriceBook.load(settings.prices.overrides),
+            config=DeriveConfig(idle_gap_ns=_ns(settings.sessions.idle_gap)),
+        )
+    finally:
+        lock.release()
+
+
+def registry(settings: "Settings") -> Registry:
+    """The registry of the settings; without a file, one that knows nobody.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    file = settings.registry.file
+    return FileRegistry.load(file) if file is not None else FileRegistry.empty()
+
+
+def build_receiver(settings: "Settings", intake: Intake) -> Receiver:
+    """The OTLP servers of the settings over an intake."""
+    config = ReceiverConfig(
+        grpc=settings.receiver.grpc,
+        http=settings.receiver.http,
+        max_message_bytes=settings.receiver.request_size_max,
+        max_buffered_bytes=settings.receiver.buffered_size_max,
+    )
+    return Receiver(intake.ingest, config=config, counters=intake.counters, dead_letters=intake.letters)
