@@ -10,24 +10,29 @@ from headgate_processors.enrich.price import PriceBook
 _UNPRICED: Row = {"cost_usd": None, "cost_basis": None, "price_version": None}
 
 
-def pricing(book: PriceBook) -> Callable[[Row, Decimal | None], Row]:
-    """The cost columns of a `model_calls` row, from the row and the cost that its agent reported.
+def pricing(book: PriceBook) -> Callable[[Row, object, bool], Row]:
+    """The cost columns of a `model_calls` row: from the row, the reported cost, whether its source tells the cache.
 
     A source that does not tell cached from fresh input is priced as if all were fresh: an upper bound.
     """
 
-    def price(row: Row, reported_usd: Decimal | None) -> Row:
+    def price(row: Row, reported_usd: object, cache_told: bool) -> Row:
         if row["usage_source"] is None and reported_usd is None:
             return _UNPRICED | {"cost_missing_reason": "no_usage"}
-        listed = _listed(book, row)
-        if listed["cost_basis"] != "override" and reported_usd is not None:
-            return {"cost_usd": reported_usd, "cost_basis": "reported", "price_version": None, "cost_missing_reason": None}
+        listed = _listed(book, row, cache_told)
+        if listed["cost_basis"] != "override" and isinstance(reported_usd, Decimal):
+            return {
+                "cost_usd": reported_usd,
+                "cost_basis": "reported",
+                "price_version": None,
+                "cost_missing_reason": None,
+            }
         return listed
 
     return price
 
 
-def _listed(book: PriceBook, row: Row) -> Row:
+def _listed(book: PriceBook, row: Row, cache_told: bool) -> Row:
     model = _text(row["model"])
     if model is None:
         return _UNPRICED | {"cost_missing_reason": "unknown_model"}
@@ -43,7 +48,13 @@ def _listed(book: PriceBook, row: Row) -> Row:
         cache_write_1h_tokens=_known(row["cache_write_1h_tokens"]),
         reasoning_tokens=_known(row["reasoning_tokens"]),
     )
-    bound = cost.cost_usd is not None and not split and row["operation"] != "embeddings" and cost.basis == "list"
+    bound = (
+        cost.cost_usd is not None
+        and not split
+        and not cache_told
+        and row["operation"] != "embeddings"
+        and cost.basis == "list"
+    )
     return {
         "cost_usd": cost.cost_usd,
         "cost_basis": "upper_bound" if bound else cost.basis,

@@ -6,7 +6,6 @@ in one step. It can be killed at any time: what was not recorded as done is done
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,20 +83,19 @@ class Deriver:
         *,
         registry: Registry,
         prices: PriceBook,
-        config: DeriveConfig = DeriveConfig(),
-        clock: Callable[[], int] = time.time_ns,
+        config: DeriveConfig | None = None,
     ) -> None:
-        self._folder, self._config, self._clock = folder, config, clock
+        self._folder, self._config = folder, config or DeriveConfig()
         self._rules = Rules(
             identify=lambda resource, agent: registry.resolve(orjson.loads(resource), agent_name=agent),
             price=pricing(prices),
             title=title,
         )
-        self._stitcher = Stitcher(idle_gap_ns=config.idle_gap_ns)
+        self._stitcher = Stitcher(idle_gap_ns=self._config.idle_gap_ns)
         self._absorbed: set[str] = set()
         self._progress = _Progress.load(folder / PROGRESS)
 
-    def run(self, *, full: bool = False, report: Callable[[int, int], None] = lambda done, total: None) -> Derived:
+    def run(self, *, full: bool = False, report: Callable[[int, int], None] | None = None) -> Derived:
         """Bring the derived tables up to what is sealed; `full` rebuilds every session.
 
         `report(done, total)` is called as sessions are written.
@@ -108,7 +106,9 @@ class Deriver:
         manifest = read_manifest(self._folder)
         live = [file for file in manifest.files if not file.derived and file.dataset in RAW]
         paths = {file.path for file in live}
-        copies = {file.path for file in live if _is_compacted(file, manifest)} if self._knows_all_dead(manifest) else set()
+        copies = (
+            {file.path for file in live if _is_compacted(file, manifest)} if self._knows_all_dead(manifest) else set()
+        )
         fresh = paths if full else paths - self._progress.done - copies
         connection = self._connect()
         try:
@@ -116,7 +116,11 @@ class Deriver:
             touched = self._stitcher.absorb(facts(connection, self._files(live, fresh)))
             sessions, removed = self._stitcher.sessions_of(touched)
             revision = self._progress.revision + 1
-            self._write(connection, live, sessions, removed, revision, report)
+            for done in self._write(connection, live, sessions, revision=revision):
+                if report is not None:
+                    report(done, len(sessions))
+            if removed:
+                DerivedWriter(self._folder).write({}, removed_session_ids=removed)
         finally:
             connection.close()
         if fresh or self._progress.done != paths:
@@ -156,10 +160,10 @@ class Deriver:
         connection: duckdb.DuckDBPyConnection,
         live: Sequence[LiveFile],
         sessions: Sequence[Stitched],
-        removed: set[str],
+        *,
         revision: int,
-        report: Callable[[int, int], None],
-    ) -> None:
+    ) -> Iterator[int]:
+        """Rebuild and write the sessions chunk by chunk; yields how many are done."""
         writer = DerivedWriter(self._folder)
         files = self._files(live, {file.path for file in live})
         done = 0
@@ -171,9 +175,7 @@ class Deriver:
             if rebuilt:
                 writer.write(_tables(rebuilt))
             done += len(chunk)
-            report(done, len(sessions))
-        if removed:
-            writer.write({}, removed_session_ids=removed)
+            yield done
 
 
 def _is_compacted(file: LiveFile, manifest: Manifest) -> bool:

@@ -66,7 +66,11 @@ class Call:
     def error(self) -> str | None:
         """The error type; NULL for a call that went well."""
         if self.primary.text("error_type") is None:
-            return None if self.has_usage else next((text for node in self.others if (text := node.text("error_type"))), None)
+            return (
+                None
+                if self.has_usage
+                else next((text for node in self.others if (text := node.text("error_type"))), None)
+            )
         return self.primary.text("error_type")
 
     def absorb(self, other: "Call") -> None:
@@ -220,7 +224,7 @@ def _attach_messages(calls: Sequence[Call], nodes: Sequence[Node]) -> None:
     by_span = {(node.trace_id, node.span_id): call for call in calls for node in call.nodes if node.span_id}
     for node in nodes:
         if node.kind == "message" and node.is_log:
-            call = by_span.get((node.trace_id, node.span_id))
+            call = by_span.get((node.trace_id, node.span_id or ""))
             if call is not None:
                 call.others.append(node)
 

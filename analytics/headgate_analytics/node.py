@@ -214,12 +214,14 @@ def link(nodes: Sequence[Node]) -> dict[tuple[str, str], Node]:
 
     A parent that was never exported leaves an orphan; an edge that would close a cycle is left out.
     """
-    spans = {(node.trace_id, node.span_id): node for node in nodes if not node.is_log and node.trace_id and node.span_id}
+    spans = {
+        (node.trace_id, node.span_id): node for node in nodes if not node.is_log and node.trace_id and node.span_id
+    }
     for node in nodes:
         wanted = node.span_id if node.is_log else node.parent_span_id
-        parent = spans.get((node.trace_id, wanted)) if wanted else None
+        parent = spans.get((node.trace_id, wanted)) if wanted and node.trace_id else None
         if parent is None or parent is node or node in parent.ancestors():
             continue
         node.parent = parent
         parent.children.append(node)
-    return {(str(trace), str(span)): node for (trace, span), node in spans.items()}
+    return spans

@@ -15,7 +15,20 @@ from headgate_analytics.reconstruct import SessionContent, requested_arguments
 from headgate_analytics.stitch import Fact, Stitched
 from headgate_processors.schema import CONTENT, LOG_EVENTS, SPAN_LINKS, SPANS, Dataset
 
-SUBSTANTIVE_KINDS = ("llm", "embedding", "retrieval", "tool", "agent", "workflow", "task", "handoff", "memory", "approval", "attempt")
+SUBSTANTIVE_KINDS = (
+    "llm",
+    "embedding",
+    "retrieval",
+    "tool",
+    "agent",
+    "workflow",
+    "task",
+    "handoff",
+    "memory",
+    "approval",
+    "attempt",
+)
+_ROOT_CALL_KINDS = (*sorted(CALL_KINDS), "tool")
 _SHOWN_CONTENT = ("task", "tool_arguments", "requested_tools")
 _DATASETS = {dataset.name: dataset for dataset in (SPANS, LOG_EVENTS, SPAN_LINKS, CONTENT)}
 
@@ -59,8 +72,12 @@ WITH span_facts AS (
     coalesce(min(start_time_unix_nano) FILTER (NOT time_suspect), min(start_time_unix_nano)) AS first_unix_nano,
     max(coalesce(end_time_unix_nano, start_time_unix_nano)) AS last_unix_nano,
     coalesce(bool_or(operation_kind IN ({_listed(SUBSTANTIVE_KINDS[:-2])})), false) AS substantive,
-    count(*) FILTER (parent_span_id IS NULL AND operation_kind IN ({_listed((*sorted(CALL_KINDS), "tool"))})) AS root_calls,
-    count(*) FILTER (parent_span_id IS NULL AND (operation_kind IS NULL OR operation_kind NOT IN ({_listed((*sorted(CALL_KINDS), "tool"))}))) AS root_others,
+    count(*) FILTER (
+      parent_span_id IS NULL AND operation_kind IN ({_listed(_ROOT_CALL_KINDS)})
+    ) AS root_calls,
+    count(*) FILTER (
+      parent_span_id IS NULL AND (operation_kind IS NULL OR operation_kind NOT IN ({_listed(_ROOT_CALL_KINDS)}))
+    ) AS root_others,
     NULL AS linked_trace_id
   FROM {files.relation("spans")} GROUP BY tenant, trace_id, service_name, session_key
 ), log_facts AS (
@@ -88,20 +105,23 @@ FROM span_facts UNION ALL FROM log_facts UNION ALL FROM link_facts
 
 def _fact(row: Sequence[object]) -> Fact:
     tenant, trace_id, service, key, instance, first, last, substantive, root_calls, root_others, linked = row
-    assert isinstance(first, int) and isinstance(last, int) and isinstance(root_calls, int) and isinstance(root_others, int)
     return Fact(
         tenant=str(tenant),
         trace_id=_text(trace_id),
         service_name=_text(service),
         key=_text(key),
         instance=_text(instance),
-        first_unix_nano=first,
-        last_unix_nano=last,
+        first_unix_nano=_int(first),
+        last_unix_nano=_int(last),
         substantive=bool(substantive),
-        root_calls=root_calls,
-        root_others=root_others,
+        root_calls=_int(root_calls),
+        root_others=_int(root_others),
         linked_trace_id=_text(linked),
     )
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _text(value: object) -> str | None:
@@ -138,14 +158,13 @@ def _want(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Stitched]) -
                 rows.append((number, tenant, rest[0], None, None))
             else:
                 rows.append((number, tenant, None, rest[0], rest[1]))
-    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], [], []]
     wanted = pa.table(
         {
-            "session": pa.array(columns[0], pa.int64()),
-            "tenant": pa.array(columns[1], pa.string()),
-            "trace_id": pa.array(columns[2], pa.string()),
-            "scope": pa.array(columns[3], pa.string()),
-            "key": pa.array(columns[4], pa.string()),
+            "session": pa.array([row[0] for row in rows], pa.int64()),
+            "tenant": pa.array([row[1] for row in rows], pa.string()),
+            "trace_id": pa.array([row[2] for row in rows], pa.string()),
+            "scope": pa.array([row[3] for row in rows], pa.string()),
+            "key": pa.array([row[4] for row in rows], pa.string()),
         }
     )
     connection.register("wanted_rows", wanted)
@@ -163,9 +182,12 @@ _LOG_PLACES = {
 
 
 def _nodes_by_session(connection: duckdb.DuckDBPyConnection, files: RawFiles) -> dict[int, list[Node]]:
-    span_columns = ", ".join("NULL AS event_name" if name == "event_name" else f"r.{name}" for name in (*PLACE_COLUMNS, *FACT_COLUMNS))
+    span_columns = ", ".join(
+        "NULL AS event_name" if name == "event_name" else f"r.{name}" for name in (*PLACE_COLUMNS, *FACT_COLUMNS)
+    )
     log_columns = ", ".join(
-        f"{_LOG_PLACES[name]} AS {name}" if name in _LOG_PLACES else f"r.{name}" for name in (*PLACE_COLUMNS, *FACT_COLUMNS)
+        f"{_LOG_PLACES[name]} AS {name}" if name in _LOG_PLACES else f"r.{name}"
+        for name in (*PLACE_COLUMNS, *FACT_COLUMNS)
     )
     query = f"""
 SELECT w.session, false AS is_log, {span_columns} FROM {files.relation("spans")} r

@@ -40,11 +40,12 @@ class SessionContent:
 class Rules:
     """What the reconstruction asks of the rest: identity, prices, titles.
 
-    `price(row, reported_usd)` gives the cost columns of a `model_calls` row.
+    `price(row, reported_usd, cache_told)` gives the cost columns of a `model_calls` row; `cache_told` says
+    whether its source tells cached from fresh input.
     """
 
     identify: Callable[[str, str | None], Identity]
-    price: Callable[[Row, Decimal | None], Row]
+    price: Callable[[Row, object, bool], Row]
     title: Callable[[Row], str]
 
 
@@ -70,13 +71,15 @@ def reconstruct(
     who = _who(stitched, nodes, rules, revision)
     calls = model_calls(nodes)
     tools = tool_calls(nodes, calls)
-    call_rows = [_priced(call, who, rules) for call in calls]
-    tool_rows = _distinct([tool_call_row(tool, who, content.arguments, content.requested) for tool in tools], "tool_call_id")
+    call_rows = _priced([model_call_row(call, who) for call in calls], calls, rules)
+    tool_rows = _distinct(
+        [tool_call_row(tool, who, content.arguments, content.requested) for tool in tools], "tool_call_id"
+    )
     moments = [call_moment(call, row) for call, row in zip(calls, call_rows, strict=True)]
     moments += [tool_moment(tool, row, rules.title(row)) for tool, row in zip(tools, tool_rows, strict=True)]
-    moments += _tasks(nodes, calls, content)
+    moments += _tasks(nodes, content)
     moments += _errors(nodes, calls, tools, who)
-    session = _session_row(stitched, nodes, who, call_rows, tool_rows, content)
+    session = _session_row(stitched, nodes, who, calls=call_rows, tools=tool_rows) | {"task": _task(nodes, content)}
     return Reconstruction(
         session=session, model_calls=call_rows, tool_calls=tool_rows, timeline=timeline_rows(moments, who)
     )
@@ -84,13 +87,15 @@ def reconstruct(
 
 def _who(stitched: Stitched, nodes: Sequence[Node], rules: Rules, revision: int) -> Who:
     agents = agents_of(nodes)
-    candidates = {
-        (node.resource_text, name) for node in nodes for name in (agents.main, node.text("gen_ai_agent_name"))
-    } if nodes else set()
+    candidates = (
+        {(node.resource_text, name) for node in nodes for name in (agents.main, node.text("gen_ai_agent_name"))}
+        if nodes
+        else set()
+    )
     identities = [
         (rules.identify(resource, name), name != agents.main, resource, name or "") for resource, name in candidates
     ]
-    best = min(identities, key=lambda item: (_RANK.get(item[0].identity_source or "unknown", 3), *item[1:]))
+    best = min(identities, key=lambda item: (_RANK[item[0].identity_source], *item[1:]))
     return Who(
         session_id=stitched.key.session_id,
         identity=best[0],
@@ -100,10 +105,13 @@ def _who(stitched: Stitched, nodes: Sequence[Node], rules: Rules, revision: int)
     )
 
 
-def _priced(call: Call, who: Who, rules: Rules) -> Row:
-    row = model_call_row(call, who)
-    reported = call.first("reported_cost_usd")
-    return row | rules.price(row, reported if isinstance(reported, Decimal) else None)
+def _priced(rows: Sequence[Row], calls: Sequence[Call], rules: Rules) -> list[Row]:
+    """Rows with their price; a source that tells cached tokens once has none where it is silent."""
+    telling = {row["dialect"] for row in rows if row["cache_read_tokens"] is not None}
+    return [
+        row | rules.price(row, call.first("reported_cost_usd"), row["dialect"] in telling)
+        for row, call in zip(rows, calls, strict=True)
+    ]
 
 
 def _distinct(rows: list[Row], name: str) -> list[Row]:
@@ -117,7 +125,7 @@ def _distinct(rows: list[Row], name: str) -> list[Row]:
     return rows
 
 
-def _tasks(nodes: Sequence[Node], calls: Sequence[Call], content: SessionContent) -> list[Moment]:
+def _tasks(nodes: Sequence[Node], content: SessionContent) -> list[Moment]:
     """What users asked: task events, else the first message of the first call or agent of each trace."""
     events = [node for node in nodes if node.kind == "task"]
     if events:
@@ -144,7 +152,10 @@ def _errors(nodes: Sequence[Node], calls: Sequence[Call], tools: Sequence[ToolCa
     culprits = [
         node
         for node in nodes
-        if node.kind in CONTAINER_KINDS | {"step"} and node.status == "ERROR" and not node.is_log and node not in explained
+        if node.kind in CONTAINER_KINDS | {"step"}
+        and node.status == "ERROR"
+        and not node.is_log
+        and node not in explained
     ]
     inner = [node for node in culprits if not any(child in culprits for child in node.children)]
     return [error_moment(node, who.agents.of([node])) for node in inner]
@@ -175,12 +186,7 @@ def _money(calls: Sequence[Row]) -> Row:
 
 
 def _session_row(
-    stitched: Stitched,
-    nodes: Sequence[Node],
-    who: Who,
-    calls: Sequence[Row],
-    tools: Sequence[Row],
-    content: SessionContent,
+    stitched: Stitched, nodes: Sequence[Node], who: Who, *, calls: Sequence[Row], tools: Sequence[Row]
 ) -> Row:
     times = [node for node in nodes if not node.suspect] or list(nodes)
     start = min(node.start for node in times)
@@ -193,7 +199,6 @@ def _session_row(
         **_money(calls),
         "session_source": stitched.source,
         "source_key": stitched.key.key,
-        "task": _task(nodes, content),
         "state": "done" if ended else "running",
         "state_reason": reason,
         "start_time_unix_nano": start,

@@ -73,7 +73,7 @@ class Agents:
                 if name is not None:
                     return name
         for node in nodes:
-            if node.trace_id in self.only:
+            if node.trace_id is not None and node.trace_id in self.only:
                 return self.only[node.trace_id]
         return self.main
 
@@ -82,7 +82,9 @@ class Agents:
         first = next((node for node in nodes if not node.is_log), nodes[0])
         tools = [up for up in first.ancestors() if up.kind == "tool"]
         own = {first.text("gen_ai_tool_call_id"), first.text("gen_ai_tool_name")} if first.kind == "tool" else set()
-        around = {up.text("gen_ai_tool_call_id") or up.record_id for up in tools if up.text("gen_ai_tool_name") not in own}
+        around = {
+            up.text("gen_ai_tool_call_id") or up.record_id for up in tools if up.text("gen_ai_tool_name") not in own
+        }
         if around or not first.is_log:
             return len(around)
         name = self.of(nodes)
@@ -104,7 +106,9 @@ def agents_of(nodes: Sequence[Node]) -> Agents:
             by_agent_id.setdefault(agent_id, name)
         if node.trace_id is not None and name not in per_trace.setdefault(node.trace_id, []):
             per_trace[node.trace_id].append(name)
-    tops = [node for node in nodes if node.kind == "agent" and node.text("gen_ai_agent_name") and not _inside_agent(node)]
+    tops = [
+        node for node in nodes if node.kind == "agent" and node.text("gen_ai_agent_name") and not _inside_agent(node)
+    ]
     main = min(tops, key=lambda node: (node.start, node.record_id)).text("gen_ai_agent_name") if tops else first
     return Agents(
         main=main,
@@ -197,7 +201,9 @@ def model_call_row(call: Call, who: Who) -> Row:
     status, error = call_status(call)
     attempts, failed = _attempts(call, error is not None)
     primary = next((node for node in nodes if not node.is_log), call.primary)
-    missing = None if call.has_usage else "in_flight" if status == "in_flight" else "failed" if error else "not_reported"
+    missing = (
+        None if call.has_usage else "in_flight" if status == "in_flight" else "failed" if error else "not_reported"
+    )
     return {
         **who.row(nodes, who.agents.of(nodes)),
         **_place(primary, call.start, call.end),
@@ -235,7 +241,15 @@ _TOOL_FACTS = {
     "result_hash": "result_hash",
     "result_bytes": "result_bytes",
 }
-_ACTION_FACTS = ("action", "sensitivity", "reversible", "side_effects", "mcp_server", "arguments_hash", "arguments_bytes")
+_ACTION_FACTS = (
+    "action",
+    "sensitivity",
+    "reversible",
+    "side_effects",
+    "mcp_server",
+    "arguments_hash",
+    "arguments_bytes",
+)
 
 
 def tool_call_row(tool: ToolCall, who: Who, arguments: Mapping[str, str], requested: Mapping[str, object]) -> Row:
@@ -261,7 +275,9 @@ def tool_call_row(tool: ToolCall, who: Who, arguments: Mapping[str, str], reques
         "tool_type": tool.type,
         "state": tool.state,
         "result_class": result,
-        "error_type": (tool.text("error_type") or _error_type(result)) if result not in {"ok", "empty", "unknown"} else None,
+        "error_type": (tool.text("error_type") or _error_type(result))
+        if result not in {"ok", "empty", "unknown"}
+        else None,
         "attempts": tool.attempts,
         "arguments": _arguments(tool, arguments, requested),
         "resource": _or(tool.first("action_resource"), asked.get("resource")),
@@ -286,7 +302,9 @@ def _tool_identity(tool: ToolCall) -> str:
         return min(node.record_id for node in tool.nodes)
     assert tool.request is not None
     listed = [node.record_id for node in tool.request.call.nodes]
-    return f"{min(listed)}\0{tool.request.name}\0{orjson.dumps(tool.request.facts, option=orjson.OPT_SORT_KEYS).decode()}"
+    return (
+        f"{min(listed)}\0{tool.request.name}\0{orjson.dumps(tool.request.facts, option=orjson.OPT_SORT_KEYS).decode()}"
+    )
 
 
 def _arguments(tool: ToolCall, arguments: Mapping[str, str], requested: Mapping[str, object]) -> str | None:

@@ -26,7 +26,12 @@ WHO = (
     _col("instance_id", LOW, "Agent instance; a stable synthetic id when unknown.", "registry"),
     _col("parent_instance_id", LOW, "Instance that started this one.", "registry"),
     _col("root_instance_id", LOW, "First instance of the lineage.", "registry"),
-    _col("identity_source", LOW, "`verified`, `claimed`, `matched` or `unknown`: where `instance_id` comes from.", "registry"),
+    _col(
+        "identity_source",
+        LOW,
+        "`verified`, `claimed`, `matched` or `unknown`: where `instance_id` comes from.",
+        "registry",
+    ),
     _col("launched_by", LOW, "User or service that launched the instance.", "registry"),
     _col("user_id", LOW, "User.", "claims, registry"),
     _col("team", LOW, "Team.", "claims, registry"),
@@ -63,7 +68,9 @@ MODEL_CALLS = Dataset(
         _must("model_call_id", TEXT, "Stable id of the call.", "headgate", "hex"),
         *WHO,
         *_PLACE,
-        _must("operation", LOW, "`chat`, `generate_content`, `text_completion`, `embeddings` …", "gen_ai.operation.name"),
+        _must(
+            "operation", LOW, "`chat`, `generate_content`, `text_completion`, `embeddings` …", "gen_ai.operation.name"
+        ),
         _col("provider", LOW, "Provider.", "gen_ai.provider.name"),
         _col("request_model", LOW, "Model asked for.", "gen_ai.request.model"),
         _col("model", LOW, "Model that answered, else the one asked for.", "gen_ai.response.model"),
@@ -95,7 +102,9 @@ MODEL_CALLS = Dataset(
         _col("tools_hash", TEXT, "Keyed hash of the tool definitions.", "content", "hex"),
         _col("prefix_hash", TEXT, "Keyed hash of tools and system prompt.", "content", "hex"),
         _col("context_source", LOW, "Source with most new bytes.", "content"),
-        _col("context_compacted", BOOL, "Whether the context had just been compacted.", "gen_ai.conversation.compacted"),
+        _col(
+            "context_compacted", BOOL, "Whether the context had just been compacted.", "gen_ai.conversation.compacted"
+        ),
         _col("memory_refs", TEXTS, "Memory records used.", "gen_ai.memory.record.id"),
         _col("routed_from_model", LOW, "Model asked for before the gateway routed.", "gateway"),
         _col("response_cache_hit", BOOL, "Whether the gateway answered from its cache.", "gateway"),
@@ -129,7 +138,9 @@ TOOL_CALLS = Dataset(
         _col("hash_key_id", LOW, "Key of the hashes.", "headgate"),
         _col("arguments_bytes", INT, "Size of the arguments.", "content", "byte"),
         _col("result_bytes", INT, "Size of the result.", "content", "byte"),
-        _col("action", LOW, "What it did: `file_read`, `file_write`, `command`, `network`, `database` …", "actions.yaml"),
+        _col(
+            "action", LOW, "What it did: `file_read`, `file_write`, `command`, `network`, `database` …", "actions.yaml"
+        ),
         _col("resource", TEXT, "What it touched, redacted.", "actions.yaml"),
         _col("sensitivity", LOW, "`public`, `internal`, `confidential` or `secret`.", "actions.yaml"),
         _col("reversible", BOOL, "Whether it can be undone.", "actions.yaml"),
@@ -164,7 +175,12 @@ SESSIONS = Dataset(
         _must("models", TEXTS, "Models that answered.", "model_calls"),
         _must("tools", TEXTS, "Tools called.", "tool_calls"),
         _must("dialects", TEXTS, "Dialects seen.", "dialect"),
-        _col("model_call_count", INT, "Model calls; NULL when an agent ran and no model call was reported.", "model_calls"),
+        _col(
+            "model_call_count",
+            INT,
+            "Model calls; NULL when an agent ran and no model call was reported.",
+            "model_calls",
+        ),
         _must("tool_call_count", INT, "Tool calls.", "tool_calls"),
         _must("tool_error_count", INT, "Of them failed.", "tool_calls"),
         _must("retry_count", INT, "Failed attempts of model calls.", "model_calls"),
@@ -198,7 +214,12 @@ TIMELINE = Dataset(
         *WHO,
         _must("seq", INT, "Position in the session, from 1.", "derived"),
         _must("unix_nano", INT, "When.", "records", "ns"),
-        _must("kind", LOW, "`task`, `model_call`, `tool_call`, `file_read`, `command`, `handoff`, `retry`, `error` …", "derived"),
+        _must(
+            "kind",
+            LOW,
+            "`task`, `model_call`, `tool_call`, `file_read`, `command`, `handoff`, `retry`, `error` …",
+            "derived",
+        ),
         _must("title", TEXT, "One line for people.", "derived"),
         _col("status", LOW, "Status or result class.", "derived"),
         _col("duration_ns", INT, "Duration.", "derived", "ns"),
@@ -213,6 +234,4 @@ TIMELINE = Dataset(
     ),
 )
 
-DERIVED: Mapping[str, Dataset] = {
-    dataset.name: dataset for dataset in (SESSIONS, MODEL_CALLS, TOOL_CALLS, TIMELINE)
-}
+DERIVED: Mapping[str, Dataset] = {dataset.name: dataset for dataset in (SESSIONS, MODEL_CALLS, TOOL_CALLS, TIMELINE)}

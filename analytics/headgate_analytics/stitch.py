@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-_UUID = re.compile(r"(?<![0-9a-z])[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}(?![0-9a-z])", re.IGNORECASE)
+_UUID = re.compile(
+    r"(?<![0-9a-z])[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}(?![0-9a-z])", re.IGNORECASE
+)
 _ULID = re.compile(r"(?<![0-9a-z])[0-7][0-9a-hjkmnp-tv-z]{25}(?![0-9a-z])", re.IGNORECASE)
 
 
@@ -24,7 +26,7 @@ class SessionKey:
     @property
     def session_id(self) -> str:
         """The first 32 hexadecimal digits of SHA-256 over tenant, scope and key, joined by NUL."""
-        return sha256("\0".join((self.tenant, self.scope, self.key)).encode()).hexdigest()[:32]
+        return sha256(f"{self.tenant}\0{self.scope}\0{self.key}".encode()).hexdigest()[:32]
 
 
 def session_key(tenant: str, service_name: str | None, key: str) -> SessionKey:
@@ -233,9 +235,7 @@ class Stitcher:
         return frozenset(reached)
 
     def _keyed_group(self, anchors: frozenset[AnchorId]) -> Stitched:
-        ranked = (
-            (at_unix_nano, key) for member in anchors for key, at_unix_nano in self._anchors[member].keys.items()
-        )
+        ranked = ((at_unix_nano, key) for member in anchors for key, at_unix_nano in self._anchors[member].keys.items())
         return Stitched(key=min(ranked)[1], source="attribute", anchors=anchors)
 
     def _trace_group(self, anchors: frozenset[AnchorId], source: str = "trace") -> Stitched:

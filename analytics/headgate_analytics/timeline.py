@@ -83,7 +83,14 @@ def error_moment(node: Node, actor: str | None) -> Moment:
     """The moment of an error that no call row carries."""
     error = node.text("error_type") or "error"
     at_unix_nano = node.end if node.end is not None else node.start
-    return Moment(nodes=[node], unix_nano=at_unix_nano, kind="error", title=f"{node.name or node.event}: {error}"[:TITLE_CHARACTERS_MAX], actor=actor, status="error")
+    return Moment(
+        nodes=[node],
+        unix_nano=at_unix_nano,
+        kind="error",
+        title=f"{node.name or node.event}: {error}"[:TITLE_CHARACTERS_MAX],
+        actor=actor,
+        status="error",
+    )
 
 
 _KIND_ORDER = {"task": 0, "model_call": 1}
@@ -102,7 +109,9 @@ def timeline_rows(moments: Sequence[Moment], who: Who) -> list[Row]:
         ),
     )
     by_ref = {moment.ref_id: seq for seq, moment in enumerate(ordered, 1) if moment.ref_id}
-    by_node = {node: seq for seq, moment in enumerate(ordered, 1) for node in moment.nodes if moment.ref_view != "model_calls"}
+    by_node = {
+        node: seq for seq, moment in enumerate(ordered, 1) for node in moment.nodes if moment.ref_view != "model_calls"
+    }
     rows: list[Row] = []
     spent: Decimal | None = None
     for seq, moment in enumerate(ordered, 1):
@@ -118,7 +127,7 @@ def _floor(moment: Moment) -> int:
     return max((up.start for up in node.ancestors() if not up.suspect), default=0) if not node.is_log else 0
 
 
-def _parent_seq(moment: Moment, by_ref: Mapping[str | None, int], by_node: Mapping[Node, int], seq: int) -> int | None:
+def _parent_seq(moment: Moment, by_ref: Mapping[str, int], by_node: Mapping[Node, int], seq: int) -> int | None:
     for node in moment.nodes:
         found = next((by_node[up] for up in node.ancestors() if up in by_node and by_node[up] != seq), None)
         if found is not None:

@@ -6,7 +6,7 @@ from headgate_processors.enrich.actions import title as action_title
 
 
 def title(row: Row) -> str:
-    """ "wrote `calc.py`", "ran `pytest`", "handed off to reviewer"; without a rule, the tool's name."""
+    """Such as "wrote `calc.py`", "ran `pytest`", "handed off to reviewer"; without a rule, the tool's name."""
     tool = str(row["tool"])
     if row["tool_type"] == "handoff":
         return f"handed off (`{tool}`)"

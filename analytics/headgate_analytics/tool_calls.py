@@ -66,6 +66,8 @@ class ToolCall:
     def type(self) -> str:
         """The contract's tool type; the more telling of the request's and the run's."""
         types = {node.text("gen_ai_tool_type") for node in self.nodes} | {self.request.type if self.request else None}
+        if "handoff" not in types and any(_starts_agent(node) for node in self.runs):
+            return "subagent"
         for special in ("handoff", "subagent", "mcp", "code", "builtin"):
             if special in types:
                 return special
@@ -113,6 +115,15 @@ class ToolCall:
         return len(spans) if len(spans) > 1 else None
 
 
+def _starts_agent(node: Node, depth: int = 0) -> bool:
+    """Whether an agent runs directly inside a tool's span."""
+    return depth < HOPS_MAX and any(
+        child.kind == "agent" or (child.kind == "step" and _starts_agent(child, depth + 1))
+        for child in node.children
+        if not child.is_log
+    )
+
+
 def plain(name: str | None) -> str:
     """A tool's name without case, punctuation and server prefix, for comparing dialects."""
     text = (name or "").rsplit("__", 1)[-1].lower()
@@ -141,7 +152,11 @@ def _outer_tool(node: Node) -> Node | None:
             return None
         if ancestor.kind in {"tool", "tool_attempt", "handoff"}:
             same = plain(ancestor.text("gen_ai_tool_name")) == plain(node.text("gen_ai_tool_name"))
-            return ancestor if same or ancestor.kind == "tool_attempt" and not ancestor.text("gen_ai_tool_name") else None
+            return (
+                ancestor
+                if same or (ancestor.kind == "tool_attempt" and not ancestor.text("gen_ai_tool_name"))
+                else None
+            )
     return None
 
 
@@ -250,7 +265,11 @@ def _requests(calls: Sequence[Call]) -> list[Request]:
     for call in calls:
         for node in call.nodes:
             listed = node.listed("requested_tools")
-            fresh = [entry for entry in listed if (str(entry.get("id") or ""), str(entry["name"])) not in seen or not entry.get("id")]
+            fresh = [
+                entry
+                for entry in listed
+                if (str(entry.get("id") or ""), str(entry["name"])) not in seen or not entry.get("id")
+            ]
             if not listed:
                 continue
             for entry in fresh:

@@ -17,8 +17,10 @@ def session_view_sql(*, idle_gap_ns: int = IDLE_GAP_NS, now_unix_nano: int | Non
     else `running`; idle is measured against the latest activity of any session whose times can be right, or
     against `now_unix_nano`.
     """
-    watermark = str(now_unix_nano) if now_unix_nano is not None else (
-        "(SELECT max(last_activity_time_unix_nano) FROM stored_sessions WHERE NOT time_suspect)"
+    watermark = (
+        str(now_unix_nano)
+        if now_unix_nano is not None
+        else ("(SELECT max(last_activity_time_unix_nano) FROM stored_sessions WHERE NOT time_suspect)")
     )
     idle = f"{watermark} - last_activity_time_unix_nano > {idle_gap_ns}"
     state = f"CASE WHEN state <> 'running' THEN state WHEN {idle} THEN 'abandoned' ELSE 'running' END"
@@ -41,15 +43,13 @@ def open_views(
     *,
     idle_gap_ns: int = IDLE_GAP_NS,
     now_unix_nano: int | None = None,
-    config: ReaderConfig = ReaderConfig(),
+    config: ReaderConfig | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A read-only connection with every raw and derived view of a store.
 
     Raises:
         StoreError: there is no store, or it is newer or damaged.
     """
-    connection = StoreReader(folder, derived=DERIVED, config=config).connect()
+    connection = StoreReader(folder, derived=DERIVED, config=config or ReaderConfig()).connect()
     connection.execute(session_view_sql(idle_gap_ns=idle_gap_ns, now_unix_nano=now_unix_nano))
     return connection
-
-

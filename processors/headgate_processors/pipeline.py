@@ -118,7 +118,9 @@ def build_normaliser(
         book=book,
         index=ContentIndex(book.content),
         reader=reader,
-        secrets=Redactor(rules.model_copy(update={"rules": tuple(rule for rule in rules.rules if rule.kind == "secret")})),
+        secrets=Redactor(
+            rules.model_copy(update={"rules": tuple(rule for rule in rules.rules if rule.kind == "secret")})
+        ),
         registry=registry,
     )
 

@@ -1,4 +1,4 @@
-"""Columns from rows: the few Arrow constructions that the normaliser needs, dictionary-encoded where few values repeat."""
+"""Columns from rows: the few Arrow constructions that tables need, dictionary-encoded where few values repeat."""
 
 from collections.abc import Mapping, Sequence
 

@@ -52,7 +52,9 @@ class ContentIndex:
         except KeyError:
             if len(self._seen) >= KEYS_MAX:
                 self._seen.clear()
-            found = self._exact.get(key) or next((name for start, name in self._prefixes if key.startswith(start)), None)
+            found = self._exact.get(key) or next(
+                (name for start, name in self._prefixes if key.startswith(start)), None
+            )
             self._seen[key] = found
             return found
 
@@ -96,7 +98,7 @@ class ContentReader:
         if "tool_arguments" in found or "tool_result" in found or found.get("gen_ai_tool_name"):
             self._tool(found, rows)
         messages = found.pop("input_messages", None)
-        self._input(found, messages, rows)
+        self._input(found, messages)
         self._output(found, dialect, found.pop("output_messages", None), rows)
         task = found.pop("task", None)
         if task is not None:
@@ -137,7 +139,7 @@ class ContentReader:
             "side_effects": action.side_effects,
         }
 
-    def _input(self, found: Meaning, messages: object, rows: list[tuple[str, str, object]]) -> None:
+    def _input(self, found: Meaning, messages: object) -> None:
         system, tools = found.get("system_instructions"), found.get("tool_definitions")
         parsed = parse_json(messages)
         if system is None and isinstance(parsed, list):
@@ -170,9 +172,7 @@ class ContentReader:
             "exit_code": code,
         }
 
-    def _output(
-        self, found: Meaning, dialect: Dialect, messages: object, rows: list[tuple[str, str, object]]
-    ) -> None:
+    def _output(self, found: Meaning, dialect: Dialect, messages: object, rows: list[tuple[str, str, object]]) -> None:
         if messages is None:
             return
         calls = [call for call in requested_calls(messages) if not is_pseudo_tool(split_tool(call.name)[1], dialect)]

@@ -127,7 +127,7 @@ def _error_type(record: Record, found: Meaning) -> object:
     failed_http = found.get("http_response_status_code")
     if failed_http is not None and isinstance(failed_http, int) and failed_http >= 400 and not found.get("error_type"):
         return str(failed_http)
-    return error_type_of(record.status, None, found.get("error_type"), exception if record.status == "ERROR" else None)
+    return error_type_of(record.status, found.get("error_type"), exception if record.status == "ERROR" else None)
 
 
 def _settle_session(found: Meaning) -> None:

@@ -200,7 +200,11 @@ def _message_list(node: object, depth: int = 0) -> list[Mapping[str, object]]:
         return [_unwrapped(node)]
     if not isinstance(node, list) or depth > 3:
         return []
-    if len(node) == 2 and isinstance(node[0], str) and node[0] in {"user", "human", "system", "assistant", "ai", "tool"}:
+    if (
+        len(node) == 2
+        and isinstance(node[0], str)
+        and node[0] in {"user", "human", "system", "assistant", "ai", "tool"}
+    ):
         return [{"role": node[0], "content": node[1]}]
     messages: list[Mapping[str, object]] = []
     for item in node:

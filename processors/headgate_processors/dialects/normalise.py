@@ -78,7 +78,20 @@ class Normaliser:
 
     def _traces(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
         sink, origins = _Sink(arrival), _Origins(wire)
-        columns = {name: wire.column(name).to_pylist() for name in ("trace_id", "span_id", "name", "status_code", "start_time_unix_nano", "attributes", "events", "links", "scope_name")}
+        columns = {
+            name: wire.column(name).to_pylist()
+            for name in (
+                "trace_id",
+                "span_id",
+                "name",
+                "status_code",
+                "start_time_unix_nano",
+                "attributes",
+                "events",
+                "links",
+                "scope_name",
+            )
+        }
         ids: list[str] = []
         for row in range(wire.num_rows):
             trace_id, span_id = columns["trace_id"][row], columns["span_id"][row]
@@ -98,16 +111,38 @@ class Normaliser:
             _span_links(columns["links"][row], owner, sink)
         return {
             "spans": self._batch(SPANS, wire, ids, origins, sink),
-            "span_events": _attached(SPAN_EVENTS, sink.events, ids, wire, origins, sink),
-            "span_links": _attached(SPAN_LINKS, sink.links, ids, wire, origins, sink),
+            "span_events": _attached(SPAN_EVENTS, sink.events, ids=ids, wire=wire, origins=origins, sink=sink),
+            "span_links": _attached(SPAN_LINKS, sink.links, ids=ids, wire=wire, origins=origins, sink=sink),
             "content": _content(sink, origins, ids),
         }
 
     def _logs(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
         sink, origins = _Sink(arrival), _Origins(wire)
-        columns = {name: wire.column(name).to_pylist() for name in ("trace_id", "span_id", "event_name", "severity_text", "time_unix_nano", "attributes", "body", "scope_name")}
+        columns = {
+            name: wire.column(name).to_pylist()
+            for name in (
+                "trace_id",
+                "span_id",
+                "event_name",
+                "severity_text",
+                "time_unix_nano",
+                "attributes",
+                "body",
+                "scope_name",
+            )
+        }
         ids = ordinals(
-            content_hash("logs", columns["time_unix_nano"][row], columns["attributes"][row], columns["body"][row], columns["trace_id"][row], columns["span_id"][row], columns["event_name"][row], columns["scope_name"][row], origins.text(row))
+            content_hash(
+                "logs",
+                columns["time_unix_nano"][row],
+                columns["attributes"][row],
+                columns["body"][row],
+                columns["trace_id"][row],
+                columns["span_id"][row],
+                columns["event_name"][row],
+                columns["scope_name"][row],
+                origins.text(row),
+            )
             for row in range(wire.num_rows)
         )
         bodies: list[str | None] = []
@@ -125,15 +160,38 @@ class Normaliser:
                 status="ERROR" if columns["severity_text"][row] in {"ERROR", "FATAL"} else "UNSET",
                 is_log=True,
             )
-            owner = _Owner(signal="logs", record_id=record_id, trace_id=columns["trace_id"][row], span_id=columns["span_id"][row])
+            owner = _Owner(
+                signal="logs", record_id=record_id, trace_id=columns["trace_id"][row], span_id=columns["span_id"][row]
+            )
             self._row(record, owner, columns["time_unix_nano"][row], sink)
             bodies.append(self._body(record, owner, sink))
-        events = self._batch(LOG_EVENTS, wire, ids, origins, sink, body=pa.array(bodies, pa.string()), event_name=pa.array(names, pa.string()))
+        events = self._batch(
+            LOG_EVENTS,
+            wire,
+            ids,
+            origins,
+            sink,
+            body=pa.array(bodies, pa.string()),
+            event_name=pa.array(names, pa.string()),
+        )
         return {"log_events": events, "content": _content(sink, origins, ids)}
 
     def _metrics(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
         sink, origins = _Sink(arrival), _Origins(wire)
-        columns = {name: wire.column(name).to_pylist() for name in ("name", "time_unix_nano", "start_time_unix_nano", "attributes", "value", "count", "sum", "buckets", "scope_name")}
+        columns = {
+            name: wire.column(name).to_pylist()
+            for name in (
+                "name",
+                "time_unix_nano",
+                "start_time_unix_nano",
+                "attributes",
+                "value",
+                "count",
+                "sum",
+                "buckets",
+                "scope_name",
+            )
+        }
         ids = ordinals(
             content_hash("metrics", *(values[row] for values in columns.values()), origins.text(row))
             for row in range(wire.num_rows)
@@ -146,7 +204,11 @@ class Normaliser:
             sink.identities.append(self.registry.resolve(record.resource, agent_name=None))
             sink.suspects.append(is_suspect(columns["time_unix_nano"][row], arrival.received_unix_nano))
         exemplars = _without_headgate(wire.column("exemplars").to_pylist())
-        return {"metric_points": self._batch(METRIC_POINTS, wire, ids, origins, sink, exemplars=pa.array(exemplars, pa.string()))}
+        return {
+            "metric_points": self._batch(
+                METRIC_POINTS, wire, ids, origins, sink, exemplars=pa.array(exemplars, pa.string())
+            )
+        }
 
     def _row(self, record: Record, owner: "_Owner", at_unix_nano: int, sink: _Sink) -> None:
         dialect = self.book.detect(record)
@@ -155,7 +217,14 @@ class Normaliser:
             found = read_meaning(record, dialect)
             for attribute, name, value in self.reader.enrich(found, dialect):
                 self._keep(owner, attribute, name, value, sink)
-            if "arguments_hash" in found or "result_hash" in found or "prompt_hash" in found or "system_hash" in found or "tools_hash" in found or "requested_tools" in found:
+            if (
+                "arguments_hash" in found
+                or "result_hash" in found
+                or "prompt_hash" in found
+                or "system_hash" in found
+                or "tools_hash" in found
+                or "requested_tools" in found
+            ):
                 found["hash_key_id"] = self.reader.key.key_id
         kept, content = self.index.split(record.attributes)
         for key, name, value in content:
@@ -164,7 +233,9 @@ class Normaliser:
         sink.attributes.append(redactor.redact(orjson.dumps(kept).decode()).text)
         sink.meanings.append(found)
         agent = found.get("gen_ai_agent_name")
-        sink.identities.append(self.registry.resolve(record.resource, agent_name=agent if isinstance(agent, str) else None))
+        sink.identities.append(
+            self.registry.resolve(record.resource, agent_name=agent if isinstance(agent, str) else None)
+        )
         sink.suspects.append(is_suspect(at_unix_nano, sink.arrival.received_unix_nano))
 
     def _keep(self, owner: "_Owner", attribute: str, name: str, value: object, sink: _Sink) -> None:
@@ -214,14 +285,22 @@ class Normaliser:
         return self.reader.redactor.redact(orjson.dumps(record.body).decode()).text
 
     def _batch(
-        self, dataset: Dataset, wire: pa.RecordBatch, ids: Sequence[str], origins: "_Origins", sink: _Sink, **replaced: pa.Array
+        self,
+        dataset: Dataset,
+        wire: pa.RecordBatch,
+        ids: Sequence[str],
+        origins: "_Origins",
+        sink: _Sink,
+        **replaced: pa.Array,
     ) -> pa.RecordBatch:
         columns: dict[str, pa.Array] = {name: wire.column(name) for name in wire.schema.names if name in dataset}
         columns |= replaced
         columns["attributes"] = pa.array(sink.attributes, pa.string())
         if "status_message" in dataset:
             messages = wire.column("status_message").to_pylist()
-            columns["status_message"] = pa.array([self.reader.redactor.redact(text).text if text else None for text in messages], pa.string())
+            columns["status_message"] = pa.array(
+                [self.reader.redactor.redact(text).text if text else None for text in messages], pa.string()
+            )
         columns["record_id"] = pa.array(ids, pa.string())
         columns["witness"] = tiled(sink.arrival.witness, len(ids))
         columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(ids), pa.int64())
@@ -258,11 +337,13 @@ class _Origins:
         return [self._parsed[index].get("service.name") for index in self._indices]
 
     def service_columns(self) -> dict[str, pa.Array]:
-        keys = {"service_name": "service.name", "service_version": "service.version", "service_instance_id": "service.instance.id"}
-        take = pa.array(self._indices, pa.int32())
-        return {
-            name: low([_text(parsed.get(key)) for parsed in self._parsed], take) for name, key in keys.items()
+        keys = {
+            "service_name": "service.name",
+            "service_version": "service.version",
+            "service_instance_id": "service.instance.id",
         }
+        take = pa.array(self._indices, pa.int32())
+        return {name: low([_text(parsed.get(key)) for parsed in self._parsed], take) for name, key in keys.items()}
 
 
 def _who(identities: Sequence[Identity]) -> dict[str, pa.Array]:
@@ -288,7 +369,7 @@ def _content(sink: _Sink, origins: _Origins, ids: Sequence[str]) -> pa.RecordBat
 
 
 def _attached(
-    dataset: Dataset, rows: Rows, ids: Sequence[str], wire: pa.RecordBatch, origins: _Origins, sink: _Sink
+    dataset: Dataset, rows: Rows, *, ids: Sequence[str], wire: pa.RecordBatch, origins: _Origins, sink: _Sink
 ) -> pa.RecordBatch:
     """Rows that hang on a span take its record columns, identity and origin."""
     position = {record_id: row for row, record_id in enumerate(ids)}
@@ -310,7 +391,11 @@ def _attached(
 def _span_links(text: str | None, owner: _Owner, sink: _Sink) -> None:
     for ordinal, link in enumerate(_loads_list(text)):
         attributes = link.get("attributes")
-        kept = {key: value for key, value in attributes.items() if not key.startswith("headgate.")} if isinstance(attributes, Mapping) else {}
+        kept = (
+            {key: value for key, value in attributes.items() if not key.startswith("headgate.")}
+            if isinstance(attributes, Mapping)
+            else {}
+        )
         sink.links.append(
             {
                 "trace_id": owner.trace_id,
@@ -336,7 +421,9 @@ def _without_headgate(texts: Sequence[str | None]) -> list[str | None]:
         for exemplar in exemplars:
             for name in ("attributes", "filtered_attributes"):
                 if isinstance(exemplar.get(name), dict):
-                    exemplar[name] = {key: value for key, value in exemplar[name].items() if not key.startswith("headgate.")}
+                    exemplar[name] = {
+                        key: value for key, value in exemplar[name].items() if not key.startswith("headgate.")
+                    }
         cleaned.append(orjson.dumps(exemplars).decode())
     return cleaned
 

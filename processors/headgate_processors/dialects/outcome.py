@@ -1,4 +1,4 @@
-"""How a tool call ended, from every sign that one record gives; span status alone is wrong for a third of the dialects."""
+"""How a tool call ended, from every sign that one record gives: span status alone is wrong for many dialects."""
 
 import re
 from collections.abc import Mapping
@@ -11,10 +11,14 @@ _EXIT = re.compile(
     r"|returncode[\"']?\s*[:=]|non-zero exit status)\s*[:=]?\s*(-?\d{1,10})\b",
     re.IGNORECASE,
 )
-_ERROR_START = re.compile(r"\s*(?:error\b|exception\b|traceback \(most recent call last\)|\w+(?:Error|Exception): )", re.IGNORECASE)
+_ERROR_START = re.compile(
+    r"\s*(?:error\b|exception\b|traceback \(most recent call last\)|\w+(?:Error|Exception): )", re.IGNORECASE
+)
 _TIMEOUT = re.compile(r"time[d]?[ _-]?out|deadline", re.IGNORECASE)
 _CANCELLED = re.compile(r"cancel|abort|interrupt", re.IGNORECASE)
-_DENIED = re.compile(r"(?:denied|rejected|blocked|refused|not allowed) by|user (?:rejected|denied)|policy", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:denied|rejected|blocked|refused|not allowed) by|user (?:rejected|denied)|policy", re.IGNORECASE
+)
 
 TEXT_MAX = 65_536
 
@@ -60,7 +64,9 @@ def _result_failed(result: object, depth: int = 0) -> bool | None:
             return True
         if to_bool(parsed.get("success")) is False or (parsed.get("error") and "result" not in parsed):
             return True
-        inner = next((parsed[key] for key in ("output", "data", "kwargs", "result", "content", "text") if key in parsed), None)
+        inner = next(
+            (parsed[key] for key in ("output", "data", "kwargs", "result", "content", "text") if key in parsed), None
+        )
         return _result_failed(inner, depth + 1)
     if isinstance(parsed, str) and _ERROR_START.match(parsed):
         return True
@@ -100,7 +106,7 @@ def outcome(signs: Signs) -> str | None:
     return None
 
 
-def error_type_of(status: str, message: str | None, attribute: object, exception: object) -> str | None:
+def error_type_of(status: str, attribute: object, exception: object) -> str | None:
     """The error type: `error.type`, else the exception's type, else `_OTHER` where the status says error."""
     named = to_text(attribute) or to_text(exception)
     if named is not None:

@@ -1,15 +1,15 @@
 """When a rule of a dialect table applies: a map whose every entry must hold, or a list of which one must.
 
-    scope: opentelemetry.instrumentation.genai.*    glob on the scope name
-    service: claude-code                            glob on the service name
-    name: "chat *"                                  glob on the span name
-    event: "codex.*"                                glob on the event name
-    has: gen_ai.system                              an attribute is there (or each of a list)
-    lacks: gen_ai.provider.name                     an attribute is not there
-    equals: {gen_ai.operation.name: [chat, …]}      an attribute is one of these texts
-    prefix: traceloop.                              some attribute's key starts so
-    resource: {telemetry.sdk.language: rust}        a resource attribute is one of these texts
-    signal: spans                                   only spans, or only logs
+scope: opentelemetry.instrumentation.genai.*    glob on the scope name
+service: claude-code                            glob on the service name
+name: "chat *"                                  glob on the span name
+event: "codex.*"                                glob on the event name
+has: gen_ai.system                              an attribute is there (or each of a list)
+lacks: gen_ai.provider.name                     an attribute is not there
+equals: {gen_ai.operation.name: [chat, …]}      an attribute is one of these texts
+prefix: traceloop.                              some attribute's key starts so
+resource: {telemetry.sdk.language: rust}        a resource attribute is one of these texts
+signal: spans                                   only spans, or only logs
 """
 
 import re

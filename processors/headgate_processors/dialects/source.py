@@ -1,13 +1,13 @@
 """Where a canonical field comes from: the small language of the dialect tables, compiled to closures.
 
-    gen_ai.request.model                          an attribute
-    usage_metadata#input_token_details.cache_read a path inside an attribute that holds JSON, or a map
-    @name, @event, @scope, @service, @body        a part of the record; `@body#message.tool_calls` a path in it
-    {attribute: …, regex: …}                      the first group of a regular expression, searched in text
-    {resource: …}                                 a resource attribute
-    {span_event: …, attribute: …}                 an attribute of the last span event of that name
-    {attribute: …, unit: ms}                      a duration in another unit than seconds
-    {constant: …}                                 always this
+gen_ai.request.model                          an attribute
+usage_metadata#input_token_details.cache_read a path inside an attribute that holds JSON, or a map
+@name, @event, @scope, @service, @body        a part of the record; `@body#message.tool_calls` a path in it
+{attribute: …, regex: …}                      the first group of a regular expression, searched in text
+{resource: …}                                 a resource attribute
+{span_event: …, attribute: …}                 an attribute of the last span event of that name
+{attribute: …, unit: ms}                      a duration in another unit than seconds
+{constant: …}                                 always this
 """
 
 import re
@@ -43,6 +43,14 @@ def dig(value: object, path: Sequence[str]) -> object:
 
 def _attribute(key: str) -> Source:
     return lambda record: record.attributes.get(key)
+
+
+def _resource(key: str) -> Source:
+    return lambda record: record.resource.get(key)
+
+
+def _constant(value: object) -> Source:
+    return lambda _: value
 
 
 def _named(text: str) -> Source:
@@ -88,13 +96,11 @@ def _converted(read: Source, unit: str) -> Source:
 def _detailed(spec: Mapping[str, object]) -> Source:
     rest = dict(spec)
     if "constant" in rest:
-        value = rest.pop("constant")
-        read: Source = lambda record: value  # noqa: E731
+        read = _constant(rest.pop("constant"))
     elif "span_event" in rest:
         read = _span_event(str(rest.pop("span_event")), str(rest.pop("attribute")))
     elif "resource" in rest:
-        key = str(rest.pop("resource"))
-        read = lambda record: record.resource.get(key)  # noqa: E731
+        read = _resource(str(rest.pop("resource")))
     else:
         read = _named(str(rest.pop("attribute")))
     if "regex" in rest:

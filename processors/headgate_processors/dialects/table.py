@@ -135,7 +135,10 @@ def _inherit(child: TableSpec, parent: TableSpec) -> TableSpec:
             "kinds": [*child.kinds, *parent.kinds],
             "fields": merged,
             "flattened": {**parent.flattened, **child.flattened},
-            "content": {key: [*child.content.get(key, []), *parent.content.get(key, [])] for key in {**parent.content, **child.content}},
+            "content": {
+                key: [*child.content.get(key, []), *parent.content.get(key, [])]
+                for key in {**parent.content, **child.content}
+            },
             "about_span": [*child.about_span, *parent.about_span],
         }
     )
@@ -207,9 +210,7 @@ class DialectBook:
                 return dialect
         return None
 
-    def _remember(
-        self, key: tuple[str, str, bool], record: Record
-    ) -> list[tuple[Dialect, Predicate | None]]:
+    def _remember(self, key: tuple[str, str, bool], record: Record) -> list[tuple[Dialect, Predicate | None]]:
         if len(self._candidates) >= CANDIDATES_MAX:
             self._candidates.clear()
         found: list[tuple[Dialect, Predicate | None]] = []
@@ -234,7 +235,11 @@ def load_dialects(extra: Path | None = None) -> DialectBook:
     Raises:
         ConfigError: a table is malformed; the message names it.
     """
-    texts = {entry.name: entry.read_text() for entry in files(__package__).joinpath("tables").iterdir() if entry.name.endswith(".yaml")}
+    texts = {
+        entry.name: entry.read_text()
+        for entry in files(__package__).joinpath("tables").iterdir()
+        if entry.name.endswith(".yaml")
+    }
     if extra is not None:
         texts |= {path.name: path.read_text() for path in sorted(extra.glob("*.yaml"))}
     specs = {spec.dialect: spec for name, text in sorted(texts.items()) for spec in (_read(name, text),)}
