@@ -47,7 +47,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
-Value: TypeAlias = "None | str | bool | int | float | bytes | Sequence[Value] | Mapping[str, Value]"
+Value: TypeAlias = "str | bool | int | float | bytes | Sequence[Value] | Mapping[str, Value] | None"
 Attributes: TypeAlias = "Mapping[str, Value] | Sequence[tuple[str, Value]]"
 Fields: TypeAlias = Mapping[str, Any]
 _Request = TypeVar("_Request", bound=Message)
@@ -140,9 +140,7 @@ def metric_message(fields: Fields) -> Metric:
     data = _METRIC_DATA[kind](data_points=points)
     temporality = fields.get("aggregation_temporality")
     if temporality is not None:
-        data.aggregation_temporality = AggregationTemporality.Value(
-            f"AGGREGATION_TEMPORALITY_{temporality.upper()}"
-        )
+        data.aggregation_temporality = AggregationTemporality.Value(f"AGGREGATION_TEMPORALITY_{temporality.upper()}")
     if fields.get("is_monotonic") is not None:
         data.is_monotonic = fields["is_monotonic"]
     return Metric(
@@ -168,9 +166,7 @@ def traces_request(
         spans=[span_message(span, ordinal=ordinal) for ordinal, span in enumerate(spans)],
         schema_url=schema_url,
     )
-    return ExportTraceServiceRequest(
-        resource_spans=[ResourceSpans(resource=_resource(resource), scope_spans=[group])]
-    )
+    return ExportTraceServiceRequest(resource_spans=[ResourceSpans(resource=_resource(resource), scope_spans=[group])])
 
 
 def logs_request(
@@ -188,9 +184,7 @@ def logs_request(
         log_records=[log_message(record, ordinal=ordinal) for ordinal, record in enumerate(records)],
         schema_url=schema_url,
     )
-    return ExportLogsServiceRequest(
-        resource_logs=[ResourceLogs(resource=_resource(resource), scope_logs=[group])]
-    )
+    return ExportLogsServiceRequest(resource_logs=[ResourceLogs(resource=_resource(resource), scope_logs=[group])])
 
 
 def metrics_request(
