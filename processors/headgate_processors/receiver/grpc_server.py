@@ -11,7 +11,7 @@ it is answered `INTERNAL` before any handler runs, and should use OTLP/HTTP.
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
@@ -34,6 +34,7 @@ SERVICES: Mapping[str, Signal] = {
     "opentelemetry.proto.collector.metrics.v1.MetricsService": Signal.METRICS,
 }
 PROTOCOL = "grpc"
+Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 # Threads beyond the places, which refuse what finds no place and answer health checks.
 _SPARE_THREADS = 8
 
@@ -41,10 +42,10 @@ _SPARE_THREADS = 8
 class _ExportHandlers(grpc.GenericRpcHandler):
     """Finds the handler of an export method."""
 
-    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[bytes, bytes]]) -> None:
+    def __init__(self, handlers: Mapping[str, "Handler"]) -> None:
         self._handlers = handlers
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
         return self._handlers.get(handler_call_details.method)
 
 
@@ -96,7 +97,7 @@ class GrpcServer:
         for service in (OVERALL_HEALTH, *SERVICES):
             self._health.set(service, status)
 
-    def _handlers(self) -> dict[str, grpc.RpcMethodHandler[bytes, bytes]]:
+    def _handlers(self) -> dict[str, "Handler"]:
         return {
             f"/{service}/Export": grpc.stream_unary_rpc_method_handler(partial(self._export, signal))
             for service, signal in SERVICES.items()

@@ -108,7 +108,7 @@ class _Service:
         connection = HttpConnection(reader, writer, self._config)
         try:
             await self._serve(connection, task)
-        except (Disconnected, OSError, h11.ProtocolError):
+        except (Disconnected, OSError, h11.ProtocolError, asyncio.CancelledError):
             pass
         finally:
             self._intake.counters.add("headgate_receiver_connections", -1)

@@ -65,7 +65,7 @@ class MemoryIngest:
         self._gate.wait(_GATE_TIMEOUT_S)
         if isinstance(outcome, BaseException):
             raise outcome
-        received = len(list(_records(_parsed(body, signal, encoding))))
+        received = len(_records(_parsed(body, signal, encoding), signal))
         with self._lock:
             self.taken.append(Taken(body=body, signal=signal, encoding=encoding, witness=witness))
         rejected, message = (outcome.records, outcome.message) if outcome else (0, "")
@@ -84,7 +84,7 @@ class MemoryIngest:
         """The numbers of the records of all kept requests of a signal, in order of number."""
         with self._lock:
             taken = [one for one in self.taken if one.signal == signal]
-        return sorted(item for one in taken for item in _items(_parsed(one.body, signal, one.encoding)))
+        return sorted(item for one in taken for item in _items(_parsed(one.body, signal, one.encoding), signal))
 
 
 def numbered_request(signal: Signal, items: Sequence[int]) -> Message:
@@ -120,25 +120,17 @@ def _without_ids(node: Any) -> Any:
     return node
 
 
-def _records(message: Any) -> Iterator[Any]:
-    match message:
-        case ExportTraceServiceRequest():
-            for resource in message.resource_spans:
-                for scope in resource.scope_spans:
-                    yield from scope.spans
-        case ExportLogsServiceRequest():
-            for resource in message.resource_logs:
-                for scope in resource.scope_logs:
-                    yield from scope.log_records
-        case ExportMetricsServiceRequest():
-            for resource in message.resource_metrics:
-                for scope in resource.scope_metrics:
-                    for metric in scope.metrics:
-                        yield from getattr(metric, metric.WhichOneof("data")).data_points
+def _records(message: Any, signal: Signal) -> list[Any]:
+    nodes = [message]
+    for field in _LEVELS[signal]:
+        nodes = [child for node in nodes for child in getattr(node, field)]
+    if signal is Signal.METRICS:
+        return [point for metric in nodes for point in getattr(metric, metric.WhichOneof("data")).data_points]
+    return nodes
 
 
-def _items(message: Any) -> Iterator[int]:
-    for record in _records(message):
+def _items(message: Any, signal: Signal) -> Iterator[int]:
+    for record in _records(message, signal):
         for attribute in record.attributes:
             if attribute.key == ITEM:
                 yield attribute.value.int_value
@@ -148,4 +140,9 @@ _REQUESTS: dict[Signal, Callable[[], Any]] = {
     Signal.TRACES: ExportTraceServiceRequest,
     Signal.LOGS: ExportLogsServiceRequest,
     Signal.METRICS: ExportMetricsServiceRequest,
+}
+_LEVELS = {
+    Signal.TRACES: ("resource_spans", "scope_spans", "spans"),
+    Signal.LOGS: ("resource_logs", "scope_logs", "log_records"),
+    Signal.METRICS: ("resource_metrics", "scope_metrics", "metrics"),
 }
