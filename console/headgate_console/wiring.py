@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate_analytics import views
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 DEAD_LETTERS = "dead-letters"
 DERIVE_LOCK = "derive.lock"
 LOCK_WAIT_S = 1.0
+MANIFEST = "manifest.json"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -120,6 +122,15 @@ def open_deriver(settings: "Settings") -> Iterator[Deriver]:
         )
     finally:
         lock.release()
+
+
+def manifest_state(data: Path) -> str:
+    """What changes whenever the manifest of a store is replaced; empty while there is none."""
+    try:
+        found = (data / MANIFEST).stat()
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_ino} {found.st_mtime_ns} {found.st_size}"
 
 
 def registry(settings: "Settings") -> Registry:

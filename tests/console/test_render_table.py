@@ -36,9 +36,9 @@ def test_a_narrow_table_shortens_text() -> None:
     """Text columns give way first, with an ellipsis."""
     assert _plain(36) == snapshot("""\
 
-ID    NAME       CALLS  TASK
-3f9c  claude-c…     12  Fix the fai…
-a0b1  审查员         –  Review it
+ID    NAME         CALLS  TASK
+3f9c  claude-code     12  Fix the f…
+a0b1  审查员           –  Review it
 """)
 
 

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from headgate_console.cli import compact, config, cost, doctor, ledger, replay, session, sessions, sql, up, views
+from headgate_console.cli import (
+    compact,
+    config,
+    cost,
+    derive,
+    doctor,
+    ledger,
+    replay,
+    session,
+    sessions,
+    sql,
+    up,
+    views,
+)
 
 HELP = """Meter, regulate and, when it must be, shut the flow of work that AI agents do.
 
@@ -44,5 +57,5 @@ def common(
     context.obj = configuration
 
 
-for module in (up, replay, sessions, session, ledger, cost, sql, doctor, views, compact, config):
+for module in (up, replay, sessions, session, ledger, cost, sql, doctor, views, compact, derive, config):
     module.register(app)

@@ -1,6 +1,49 @@
-"""`headgate views`."""
+"""`headgate compact`: few large files out of many small ones."""
+
+from typing import Any
 
 import typer
 
+from headgate_console.cli.options import Data, Json, settings
+from headgate_console.cli.screen import screen
+from headgate_console.render.numbers import duration, plural, size
 
-def register(app: typer.Typer) -> None: ...
+EXAMPLES = """
+    headgate compact
+    headgate compact --data /var/lib/headgate --json
+"""
+
+
+def compact(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
+    """Merge small files, remove repeats, old revisions and files that are no longer live.
+
+    `headgate up` does this by itself; both may run at once.
+    """
+    from dataclasses import asdict
+
+    from headgate_processors.store import compact as compact_store
+
+    report = asdict(compact_store(settings(context, data=data).data))
+    if as_json:
+        screen().json([report])
+    else:
+        screen().show(_lines(report))
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    before = f"{plural(report['files_before'], 'file')} ({size(report['bytes_before'])})"
+    after = f"{report['files_after']:,} ({size(report['bytes_after'])})"
+    rewritten = f"{plural(report['rewritten_rows'], 'row')} rewritten"
+    dropped = f"{report['dropped_rows']:,} repeats and old revisions dropped"
+    lines = [
+        f"{before} are now {after}, in {duration(round(report['duration_s'] * 1e9))}.",
+        f"{rewritten}, {dropped}, {plural(report['deleted_files'], 'replaced file')} deleted.",
+    ]
+    if report["adopted_segments"]:
+        lines.append(f"{plural(report['adopted_segments'], 'segment')} of writers that are gone sealed.")
+    return lines
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("compact", epilog=f"Examples:\n{EXAMPLES}")(compact)

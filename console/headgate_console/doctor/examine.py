@@ -142,8 +142,7 @@ def _identity(connection: "duckdb.DuckDBPyConnection") -> Iterator[Finding]:
         topic="identity",
         level=Level.NOTE if unknown else Level.OK,
         text=", ".join(f"{row['sessions']} {row['identity_source']}" for row in rows) + f" of {total} sessions.",
-        next_step="Register the agents in registry.yaml, or set"
-        " OTEL_RESOURCE_ATTRIBUTES=headgate.instance.id=…,headgate.team=… where they start."
+        next_step="Say who they are: docs/guides/identify-agents.md shows the registry and the attributes."
         if unknown
         else "",
         details=(f"{plural(teamless, 'session')} without a team",) if teamless else (),

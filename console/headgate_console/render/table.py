@@ -98,13 +98,16 @@ def _drop(columns: Sequence[Column], widths: Mapping[str, int], width: int) -> l
 
 
 def _shrink(columns: Sequence[Column], widths: dict[str, int], width: int) -> None:
+    """Take what is too much from text: from the least important columns first, the widest of them before others."""
     excess = sum(widths[c.key] + GAP for c in columns) - GAP - width
-    while excess > 0:
-        wide = max(columns, key=lambda column: widths[column.key] - _least(column, widths[column.key]))
-        if widths[wide.key] <= _least(wide, widths[wide.key]):
-            break
-        widths[wide.key] -= 1
-        excess -= 1
+    for rank in sorted({column.rank for column in columns}, reverse=True):
+        same = [column for column in columns if column.rank == rank]
+        while excess > 0:
+            widest = max(same, key=lambda column: widths[column.key] - _least(column, widths[column.key]))
+            if widths[widest.key] <= _least(widest, widths[widest.key]):
+                break
+            widths[widest.key] -= 1
+            excess -= 1
 
 
 def _aligned(column: Column, text: str, width: int, *, unicode: bool) -> str:

@@ -48,6 +48,7 @@ QUIET = {None, "", "ok", "unknown"}
 BAR_WIDTH_MAX = 48
 INDENT_MAX = 8
 ROOM_MIN = 16
+SHORT_NS = 10 * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ def _cost(entry: Entry) -> str:
 def _offset(entry: Entry, scale: Scale) -> str:
     seconds = (entry["unix_nano"] - scale.start_unix_nano) / SECOND_NS
     if seconds < 99.95:
-        return f"+{seconds:.1f} s"
+        return f"+{seconds:.{1 if scale.length_ns > SHORT_NS else 2}f} s"
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"+{hours}:{minute:02d}:{second:02d}" if hours else f"+{minute}:{second:02d}"

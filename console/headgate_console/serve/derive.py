@@ -5,7 +5,7 @@ import sys
 
 from headgate_analytics.derive import Deriver
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
-from headgate_console.wiring import open_deriver
+from headgate_console.wiring import manifest_state, open_deriver
 from headgate_processors.errors import ConfigError, HeadgateError
 
 INTERVAL_S = 1.0
@@ -21,20 +21,29 @@ def main() -> None:
     try:
         with open_deriver(lifeline.settings) as deriver:
             lifeline.tell("ready")
-            wait_s = 0.0
-            while not lifeline.stopping.wait(wait_s):
-                wait_s = INTERVAL_S if _derived(deriver, lifeline) else INTERVAL_AFTER_FAILURE_S
+            _follow(deriver, lifeline)
             _derived(deriver, lifeline)
     except HeadgateError as error:
         lifeline.tell("say", text=f"headgate: {error}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
+def _follow(deriver: Deriver, lifeline: Lifeline) -> None:
+    """Derive whenever the manifest was replaced, until it is time to stop."""
+    seen, wait_s = "", 0.0
+    while not lifeline.stopping.wait(wait_s):
+        state = manifest_state(lifeline.settings.data)
+        if state == seen:
+            continue
+        derived = _derived(deriver, lifeline)
+        seen, wait_s = (state, INTERVAL_S) if derived else ("", INTERVAL_AFTER_FAILURE_S)
+
+
 def _derived(deriver: Deriver, lifeline: Lifeline) -> bool:
     """Whether one run went through; one that did not is tried again, for what it read is still there."""
     try:
         done = deriver.run()
-    except Exception:
+    except Exception:  # noqa: BLE001 - the edge of a worker loop: it logs, counts and tries again
         _LOG.exception("sessions could not be derived; trying again in %d s", INTERVAL_AFTER_FAILURE_S)
         lifeline.tell("facts", facts={"derive_failures": 1})
         return False
