@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 
 from headgate_processors.errors import StoreError
 from headgate_processors.store.config import CompactConfig, ReaderConfig
-from headgate_processors.store.derived import REMOVED
 from headgate_processors.store.derivedrows import DerivedRows
 from headgate_processors.store.disk import Disk, LocalDisk, remove
 from headgate_processors.store.folder import StoreFolder, open_folder
@@ -29,6 +28,7 @@ from headgate_processors.store.merge import Merger, read_rows
 from headgate_processors.store.rawrows import PRIVATE, RawRows
 from headgate_processors.store.recover import adopt
 from headgate_processors.store.repeats import RECORDS
+from headgate_processors.store.revisions import REMOVED
 from headgate_processors.store.sandbox import open_connection
 from headgate_processors.store.snapshot import Snapshot
 from headgate_processors.store.sweep import remove_orphans, sweep

@@ -1,6 +1,7 @@
 """The window of recent records: what a client sends again, because it missed our answer, is dropped here."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -26,15 +27,15 @@ class Window:
         self._young_since = BEGINNING
         self.since_unix_nano = BEGINNING
 
-    def ended_known(self, ids: Set[str]) -> set[str]:
+    def ended_known(self, ids: AbstractSet[str]) -> set[str]:
         """Those of `ids` of which a version with an end was seen."""
         return {*(ids & self._young[0]), *(ids & self._old[0])}
 
-    def open_known(self, ids: Set[str]) -> set[str]:
+    def open_known(self, ids: AbstractSet[str]) -> set[str]:
         """Those of `ids` of which a version without an end was seen."""
         return {*(ids & self._young[1]), *(ids & self._old[1])}
 
-    def add(self, *, ended: Set[str], open_: Set[str], received_unix_nano: int) -> None:
+    def add(self, *, ended: AbstractSet[str], open_: AbstractSet[str], received_unix_nano: int) -> None:
         """Remember records that are durable."""
         self._young[0].update(ended)
         self._young[1].update(open_)

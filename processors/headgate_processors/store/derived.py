@@ -14,10 +14,7 @@ from headgate_processors.store.folder import derived_path, make_folder
 from headgate_processors.store.layout import DERIVED
 from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest, update_manifest
 from headgate_processors.store.parquet import by_bucket, in_order, live_file, write_file
-
-SEQUENCE = "write_sequence"
-REMOVED = "removed_sessions"
-SESSIONS = "sessions"
+from headgate_processors.store.revisions import REMOVED, SEQUENCE
 
 
 class DerivedWriter:

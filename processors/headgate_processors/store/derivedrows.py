@@ -6,19 +6,14 @@ import duckdb
 import pyarrow.parquet as pq
 
 from headgate_processors.schema import Dataset
-from headgate_processors.store.derived import REMOVED, SEQUENCE, SESSIONS
 from headgate_processors.store.manifest import LiveFile
 from headgate_processors.store.rawrows import PRIVATE
-from headgate_processors.store.relation import SqlColumn, SqlTable, parquet, union
+from headgate_processors.store.relation import SqlTable, parquet, union
+from headgate_processors.store.revisions import KEY, REMOVED, SEQUENCE, TOMBSTONE, VERSION, current_sql, stale_sql
 from headgate_processors.store.snapshot import Snapshot
 
-_KEY = (
-    SqlColumn(name="session_id", type="VARCHAR"),
-    SqlColumn(name="revision", type="BIGINT"),
-    SqlColumn(name=SEQUENCE, type="BIGINT"),
-)
-_VERSIONS = SqlTable(name=SESSIONS, columns=_KEY)
-_TOMBSTONES = SqlTable(name=REMOVED, columns=(_KEY[0], _KEY[2]))
+_CURRENT = f"{PRIVATE}.current"
+_STALE = f"{PRIVATE}.stale"
 
 
 class DerivedRows:
@@ -29,9 +24,13 @@ class DerivedRows:
     ) -> None:
         self._connection, self._snapshot, self._declared = connection, snapshot, declared
         self.tables = self._tables()
-        connection.execute(f"CREATE TABLE {PRIVATE}.current AS {self._current()}")
-        connection.execute(f"CREATE TABLE {PRIVATE}.stale AS {self._stale()}")
-        self.has_stale = bool(connection.execute(f"SELECT 1 FROM {PRIVATE}.stale LIMIT 1").fetchall())
+        fresh, settled = self._versions(VERSION, settled=False), self._versions(VERSION, settled=True)
+        removed = self._versions(TOMBSTONE)
+        current = current_sql(fresh=fresh, settled=settled, removed=removed)
+        connection.execute(f"CREATE TABLE {_CURRENT} AS {current}")
+        stale = stale_sql(fresh=fresh, settled=settled, removed=removed, current=_CURRENT)
+        connection.execute(f"CREATE TABLE {_STALE} AS {stale}")
+        self.has_stale = bool(connection.execute(f"SELECT 1 FROM {_STALE} LIMIT 1").fetchall())
 
     def query(self, table: SqlTable) -> str:
         """The current rows of one table."""
@@ -42,48 +41,16 @@ class DerivedRows:
         """The current rows in some files of one table, with their write sequence."""
         queries = []
         if settled := [file for file in files if file.settled]:
-            restated = f" ANTI JOIN {PRIVATE}.stale USING (session_id)" if self.has_stale else ""
+            restated = f" ANTI JOIN {_STALE} USING (session_id)" if self.has_stale else ""
             queries.append(f"SELECT * FROM {self._parquet(settled)}{restated}")
         if fresh := [file for file in files if not file.settled]:
-            key = ", ".join(column.name for column in _KEY)
-            queries.append(f"SELECT * FROM {self._parquet(fresh)} SEMI JOIN {PRIVATE}.current USING ({key})")
+            queries.append(f"SELECT * FROM {self._parquet(fresh)} SEMI JOIN {_CURRENT} USING ({KEY})")
         return "\nUNION ALL BY NAME\n".join(queries)
 
     def is_touched(self, file: LiveFile) -> bool:
         """Whether a settled file holds rows that no longer count."""
-        query = f"SELECT 1 FROM {self._parquet([file])} SEMI JOIN {PRIVATE}.stale USING (session_id) LIMIT 1"
+        query = f"SELECT 1 FROM {self._parquet([file])} SEMI JOIN {_STALE} USING (session_id) LIMIT 1"
         return self.has_stale and bool(self._connection.execute(query).fetchall())
-
-    def _current(self) -> str:
-        """Of every session in a file that is not settled: the version that counts, unless it was removed."""
-        return f"""
-WITH fresh AS ({self._versions(_VERSIONS, settled=False)}),
-removed AS (
-  SELECT session_id, max({SEQUENCE}) AS removed_sequence FROM ({self._versions(_TOMBSTONES)}) GROUP BY session_id
-),
-versions AS (
-  SELECT * FROM fresh
-  UNION ALL
-  SELECT * FROM ({self._versions(_VERSIONS, settled=True)})
-    SEMI JOIN (SELECT session_id FROM fresh UNION ALL SELECT session_id FROM removed) USING (session_id)
-)
-SELECT session_id, revision, {SEQUENCE} FROM versions LEFT JOIN removed USING (session_id)
-WHERE removed_sequence IS NULL OR {SEQUENCE} >= removed_sequence
-QUALIFY row_number() OVER (PARTITION BY session_id ORDER BY revision DESC, {SEQUENCE} DESC) = 1"""
-
-    def _stale(self) -> str:
-        """Sessions whose rows in settled files no longer count."""
-        return f"""
-WITH settled AS ({self._versions(_VERSIONS, settled=True)}),
-touched AS (
-  SELECT session_id FROM ({self._versions(_VERSIONS, settled=False)})
-  UNION SELECT session_id FROM ({self._versions(_TOMBSTONES)})
-)
-SELECT DISTINCT session_id FROM touched
-WHERE NOT EXISTS (
-  FROM settled SEMI JOIN {PRIVATE}.current USING (session_id, revision, {SEQUENCE})
-  WHERE settled.session_id = touched.session_id
-)"""
 
     def _versions(self, table: SqlTable, *, settled: bool | None = None) -> str:
         files = self._files(table.name, settled=settled)

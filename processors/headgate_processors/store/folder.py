@@ -104,15 +104,18 @@ def open_folder(root: Path) -> StoreFolder:
         version, buckets, hash_name = int(found["format"]), int(found["buckets"]), str(found["hash"])
     except FileNotFoundError as error:
         raise StoreError(
-            f"{root} holds no store (no store.json): give another --data folder, or fill it with `headgate replay` or `headgate up`"
+            f"{root} holds no store (no store.json): give another --data folder, "
+            "or fill it with `headgate replay` or `headgate up`"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{path} is damaged ({error}): restore it, or write it anew with format, buckets and hash of this store"
+            f"{path} is damaged ({error!r}): restore it from a copy, "
+            "or write it anew with the format, buckets and hash of this store"
         ) from error
     if version > FORMAT or hash_name != HASH:
         raise StoreError(
-            f"{root} was written by a newer Headgate (store format {version}, hash {hash_name!r}; this one knows format {FORMAT}, hash {HASH!r}): upgrade Headgate to use it"
+            f"{root} was written by a newer Headgate (store format {version}, hash {hash_name!r}; "
+            f"this one knows format {FORMAT}, hash {HASH!r}): upgrade Headgate to use it"
         )
     return StoreFolder(root=root, buckets=buckets)
 

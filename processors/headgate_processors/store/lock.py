@@ -108,5 +108,6 @@ def _held(path: Path) -> str:
     holder = holder_of(path)
     return (
         f"{path.parent.parent} is written by {holder or 'another process'} as writer {path.stem!r}: "
-        "query it with `headgate sql`, send to that process with `headgate replay --endpoint`, stop it, or use another --data folder"
+        "query it with `headgate sql`, send to that process with `headgate replay --endpoint`, "
+        "stop it, or use another --data folder"
     )

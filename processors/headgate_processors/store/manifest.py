@@ -86,7 +86,7 @@ def read_manifest(root: Path) -> Manifest:
         return Manifest()
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{path} is damaged ({error}): restore it from a copy; the Parquet files beside it are whole"
+            f"{path} is damaged ({error!r}): restore it from a copy; the Parquet files beside it are whole"
         ) from error
 
 
@@ -104,6 +104,12 @@ def update_manifest(root: Path, change: Callable[[Manifest], Manifest], *, disk:
         after = replace(after, version=before.version + 1)
         _write(root, after, disk)
         return after
+
+
+def start_manifest(root: Path, *, disk: Disk) -> None:
+    """Write an empty manifest where there is none, so that any DuckDB can read it from the start."""
+    if not (root / _NAME).exists():
+        update_manifest(root, lambda manifest: manifest if manifest.version else replace(manifest), disk=disk)
 
 
 def _write(root: Path, manifest: Manifest, disk: Disk) -> None:

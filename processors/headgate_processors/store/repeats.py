@@ -67,7 +67,8 @@ FROM versions SEMI JOIN several USING (record_id))"""
 def lost_children_sql(dataset: str, query: str, contested: str) -> str:
     """Rows of a child dataset whose record's version lost, or that stand there twice: file and row.
 
-    `query` gives the dataset's `SOURCE_COLUMNS`, `filename` and `file_row_number`; `contested` names the table of `contested_sql`.
+    `query` gives the dataset's `SOURCE_COLUMNS`, `filename` and `file_row_number`; `contested` names the table of
+    `contested_sql`.
     """
     return f"""
 WITH winners AS (

@@ -58,7 +58,8 @@ def check_statement(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
             _check_explained(connection, statement.query)
         elif statement.type not in {duckdb.StatementType.SELECT, duckdb.StatementType.MULTI}:
             raise StoreError(
-                f"{statement.type.name} is refused: the store answers queries only (SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN)"
+                f"{statement.type.name} is refused: the store answers queries only "
+                "(SELECT, DESCRIBE, SHOW, SUMMARIZE, EXPLAIN)"
             )
 
 
