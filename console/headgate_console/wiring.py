@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headgate_analytics import views
 from headgate_analytics.derive import DeriveConfig, Deriver
+from headgate_analytics.schema import DERIVED
 from headgate_processors.enrich.identity import FileRegistry, Registry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Rejected, Signal
@@ -19,6 +20,7 @@ from headgate_processors.receiver.dead_letters import DeadLetterConfig, DeadLett
 from headgate_processors.receiver.server import Receiver
 from headgate_processors.store import Store, StoreConfig
 from headgate_processors.store.lock import Lock
+from headgate_processors.store.views import sql as stored_views_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -43,6 +45,20 @@ def open_views(settings: "Settings", *, now: datetime | None = None) -> "duckdb.
         idle_gap_ns=_ns(settings.sessions.idle_gap),
         now_unix_nano=None if now is None else _ns(now - EPOCH),
     )
+
+
+def views_sql(settings: "Settings", *, root: str | None = None) -> str:
+    """Statements that define every view for any DuckDB that sees the store, in `root` if it is elsewhere there.
+
+    They can be run again on the same connection, to see what came since.
+
+    Raises:
+        StoreError: the folder holds no store.
+    """
+    stored = stored_views_sql(settings.data, derived=DERIVED, root=root)
+    told = views.session_view_sql(idle_gap_ns=_ns(settings.sessions.idle_gap))
+    again = told.replace("CREATE VIEW", "CREATE OR REPLACE TEMP VIEW")
+    return f"{stored}DROP VIEW IF EXISTS stored_sessions;\n{again}"
 
 
 def _ns(length: timedelta) -> int:

@@ -1,0 +1,88 @@
+"""Recorded requests through the whole pipeline of this process, as a receiver would take them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+
+from headgate_processors.errors import PermanentError
+from headgate_processors.receiver.port import Accepted, Ingest
+from headgate_processors.replay.requests import ReplayItem, ReplayRefusal, ReplayRequest
+
+WITNESS = "client"
+IN_FLIGHT = 8
+REFUSALS_MAX = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class IngestReport:
+    """What became of the requests and records that were read; `refusals` holds the first hundred."""
+
+    requests: int = 0
+    refused: int = 0
+    records: int = 0
+    stored: int = 0
+    rejected: int = 0
+    body_bytes: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    refusals: list[str] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that was read is stored."""
+        return not (self.refused or self.rejected)
+
+
+def ingest_requests(
+    requests: Iterable[ReplayItem], ingest: Ingest, *, progress: Callable[[IngestReport], None] = lambda _: None
+) -> IngestReport:
+    """Ingest requests, several at once so that they share an fsync; a request that is refused stops nothing.
+
+    Raises:
+        TransientError: the store cannot take more.
+    """
+    report = IngestReport()
+    items = iter(requests)
+    with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="headgate-ingest") as pool:
+        while batch := list(islice(items, IN_FLIGHT)):
+            for item, outcome in _outcomes(pool, batch, ingest):
+                _count(report, item, outcome)
+                progress(report)
+    return report
+
+
+def _outcomes(
+    pool: ThreadPoolExecutor, batch: list[ReplayItem], ingest: Ingest
+) -> Iterator[tuple[ReplayItem, Accepted | str]]:
+    begun: list[tuple[ReplayItem, Future[Accepted] | None]] = [
+        (item, pool.submit(_take, ingest, item) if isinstance(item, ReplayRequest) else None) for item in batch
+    ]
+    for item, future in begun:
+        if future is None:
+            yield item, str(item)
+            continue
+        try:
+            yield item, future.result()
+        except PermanentError as error:
+            yield item, str(ReplayRefusal(path=item.path, line=item.line, reason=str(error)))
+
+
+def _take(ingest: Ingest, request: ReplayRequest) -> Accepted:
+    return ingest(request.body, signal=request.signal, encoding=request.encoding, witness=WITNESS)
+
+
+def _count(report: IngestReport, item: ReplayItem, outcome: Accepted | str) -> None:
+    report.requests += 1
+    if isinstance(item, ReplayRequest):
+        report.body_bytes += len(item.body)
+    if isinstance(outcome, str):
+        report.refused += 1
+        if len(report.refusals) < REFUSALS_MAX:
+            report.refusals.append(outcome)
+        return
+    report.records += outcome.received
+    report.stored += outcome.stored
+    report.rejected += outcome.rejected
+    if outcome.message:
+        report.reasons[outcome.message] += 1
