@@ -1,0 +1,95 @@
+"""Fixtures that several rooms share: recordings through the real span path into a real store."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, settings
+
+from headgate_analytics import Deriver, open_views
+from headgate_processors.enrich.identity import FileRegistry
+from headgate_processors.enrich.price import PriceBook
+from headgate_processors.otlp.port import Signal
+from headgate_processors.pipeline import Pipeline, build_normaliser, build_pipeline
+from headgate_processors.store import Store, StoreConfig
+
+Request = tuple[Signal, dict[str, Any]]
+Rows = list[dict[str, Any]]
+
+RECORDINGS = Path(__file__).parent / "recordings"
+DERIVED_VIEWS = ("sessions", "model_calls", "tool_calls", "timeline")
+
+settings.register_profile("headgate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headgate")
+
+
+def signal_of(request: dict[str, Any]) -> Signal:
+    """The signal that an export request in JSON carries."""
+    if "resourceSpans" in request:
+        return Signal.TRACES
+    return Signal.LOGS if "resourceLogs" in request else Signal.METRICS
+
+
+def recorded(path: Path) -> list[Request]:
+    """The requests of one recording."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        bodies = [json.loads(line) for line in lines if line.strip()]
+    requests = [body.get("request") or body["body"] for body in bodies]
+    return [(signal_of(request), request) for request in requests]
+
+
+class Workbench:
+    """One data folder with a pipeline, for tests that want to see what comes out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.registry = FileRegistry.empty()
+        self.normaliser = build_normaliser(folder, registry=self.registry)
+        self.deriver = Deriver(folder, registry=self.registry, prices=PriceBook.load())
+
+    def ingest(self, requests: Iterable[Request], *, writer: str = "test") -> None:
+        """Put requests through the span path and seal them."""
+        with Store.open(self.folder, writer=writer, config=StoreConfig(seal_interval_s=60)) as store:
+            pipeline: Pipeline = build_pipeline(self.normaliser, store, lambda *_: None)
+            for signal, request in requests:
+                pipeline(json.dumps(request).encode(), signal=signal, encoding="json", witness="client")
+
+    def derive(self) -> None:
+        """Bring the derived tables up to date."""
+        self.deriver.run()
+
+    def query(self, sql: str) -> Rows:
+        """The rows of a query over every view."""
+        with open_views(self.folder) as connection:
+            table: pa.Table = connection.sql(sql).to_arrow_table()
+            return table.to_pylist()
+
+    def tables(self, views: Sequence[str] = DERIVED_VIEWS) -> dict[str, Rows]:
+        """Every derived row in a fixed order, without the revision."""
+        return {
+            view: self.query(f"SELECT * EXCLUDE (revision) FROM {view} AS v ORDER BY to_json(v)::VARCHAR") for view in views
+        }
+
+
+@pytest.fixture
+def workbench(tmp_path: Path) -> Workbench:
+    """A workbench over a fresh folder."""
+    return Workbench(tmp_path / "store")
+
+
+@pytest.fixture
+def make_workbench(tmp_path: Path) -> Callable[[], Workbench]:
+    """Makes workbenches over fresh folders."""
+    made = iter(range(1_000_000))
+    return lambda: Workbench(tmp_path / f"store-{os.getpid()}-{next(made)}")
+
+
+@pytest.fixture
+def recording() -> Callable[[str], list[Request]]:
+    """Reads a recording by `set-up/scenario`."""
+    return lambda name: recorded(RECORDINGS / f"{name}.jsonl.gz")
