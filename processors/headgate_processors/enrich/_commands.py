@@ -79,7 +79,9 @@ class Commands:
         found = [self._segment(segment, depth) for segment in segments]
         if not found:
             return Finding(action="command", resource=None)
-        serious = [part for part in found if part.resource is not None and part.resource.split()[0] != "cd"] or found
+        serious = [
+            part for part in found if part.resource and not part.resource.startswith("cd ") and part.resource != "cd"
+        ] or found
         chosen = max(serious, key=lambda part: (_RANK[part.side_effects], part.reversible is False))
         return replace(chosen, sensitivity=strictest([part.sensitivity for part in found]))
 
@@ -114,6 +116,8 @@ class Commands:
     def _rule(self, words: tuple[str, ...]) -> tuple[CommandRule | None, int]:
         """The first rule whose words begin the command, and how many words it names."""
         plain = [word for word in words[1:] if not word.startswith("-")]
+        # `git -C /repo push`: the first operand may be the value of an option that stands before the subcommand.
+        after_option = plain[1:] if len(words) > 1 and words[1].startswith("-") and "=" not in words[1] else plain
         flags = set(words[1:])
         for named, rule in self._by_program.get(words[0], ()):
             if rule.when_flags and not any(_has_flag(flags, flag) for flag in rule.when_flags):
@@ -121,7 +125,7 @@ class Commands:
             rest = named[1:]
             if all(_has_flag(flags, word) for word in rest if word.startswith("-")):
                 expected = [word for word in rest if not word.startswith("-")]
-                if plain[: len(expected)] == expected or words[1 : len(named)] == rest:
+                if expected in (plain[: len(expected)], after_option[: len(expected)]):
                     return rule, len(named)
         return None, 1
 

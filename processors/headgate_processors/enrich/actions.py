@@ -196,7 +196,7 @@ def title(action: Action | None, tool: str) -> str:
     wording = {
         "network": "called",
         "message": "asked" if resource == "user" else "sent a message to",
-        "external_action": f"did `{tool}` on" if not _is_command(resource) else "ran",
+        "external_action": f"did `{tool.rpartition('__')[2]}` on" if not _is_command(resource) else "ran",
         "memory_read": "recalled",
         "memory_write": "remembered" if action.reversible is not False else "forgot",
         "search": "searched for",
@@ -238,7 +238,7 @@ def _accepts(rule: ToolRule, given: Mapping[str, object]) -> bool:
 def _resource_value(rule: ToolRule, arguments: object, given: Mapping[str, object]) -> object:
     """The argument that names what is touched; a bare value stands for it."""
     if not given and isinstance(arguments, str | list):
-        return arguments or None
+        return (arguments or None) if rule.inspect else None
     found = next((given[key] for key in rule.resource if key in given), None)
     if found is not None or not rule.resource:
         return found
