@@ -34,6 +34,8 @@ from headgate_processors.store.snapshot import Snapshot
 from headgate_processors.store.sweep import remove_orphans, sweep
 from headgate_processors.store.tiers import chunks, runs
 
+_ROUNDS_MAX = 3
+
 
 @dataclass(slots=True, kw_only=True)
 class CompactReport:
@@ -101,8 +103,12 @@ class _Compaction:
         report.files_before, report.bytes_before = len(before), sum(file.bytes for file in before)
         self._settle()
         self._restate()
-        if self._merge():
-            self._settle()
+        for _ in range(_ROUNDS_MAX):
+            merged, doubtful = self._merge()
+            if doubtful:
+                self._settle()
+            if not (merged and self.config.full):
+                break
         after = read_manifest(self.folder.root).files
         report.files_after, report.bytes_after = len(after), sum(file.bytes for file in after)
         report.deleted_files = sweep(
@@ -143,7 +149,9 @@ class _Compaction:
                 return
             whole = self.config.full or 2 * _rows(fresh) >= _rows(settled)
             touched = [file for file in settled if whole and derived.is_touched(file)]
-            chosen = [*fresh, *touched] if whole else _worth_merging(fresh, self.config)
+            chosen = (
+                [*fresh, *touched] if whole else [file for run in _runs(fresh, self.config, full=False) for file in run]
+            )
             new: list[LiveFile] = []
             for group in self._grouped([file for file in chosen if file.dataset != REMOVED]):
                 if self.should_end():
@@ -154,24 +162,24 @@ class _Compaction:
             gone = chosen if whole else [file for file in chosen if file.dataset != REMOVED]
             self._swap(gone, new)
 
-    def _merge(self) -> bool:
-        """Merge settled files of similar size; whether some turned out not to be settled."""
-        config = self.config
+    def _merge(self) -> tuple[int, int]:
+        """Merge settled files of similar size; how many runs became one, and how many files were not settled at all."""
         doubtful: set[str] = set()
-        manifest = read_manifest(self.folder.root)
-        for files in _by_place([file for file in manifest.files if file.settled]).values():
-            for run in runs(
-                files,
-                files_min=config.files_min,
-                bytes_max=config.file_bytes_target,
-                rows_max=config.merge_rows_max,
-                full=config.full,
-            ):
-                if not self.should_end() and not self._merge_run(run):
-                    doubtful.update(file.path for file in run)
+        merged = 0
+        for run in self._runs():
+            if self.should_end():
+                break
+            if self._merge_run(run):
+                merged += 1
+            else:
+                doubtful.update(file.path for file in run)
         if doubtful:
             update_manifest(self.folder.root, lambda now: _unsettle(now, doubtful), disk=self.disk)
-        return bool(doubtful)
+        return merged, len(doubtful)
+
+    def _runs(self) -> list[tuple[LiveFile, ...]]:
+        settled = [file for file in read_manifest(self.folder.root).files if file.settled]
+        return _runs(settled, self.config, full=self.config.full)
 
     def _merge_run(self, run: Sequence[LiveFile]) -> bool:
         first = run[0]
@@ -230,18 +238,17 @@ def _by_place(files: Sequence[LiveFile]) -> Mapping[tuple[object, ...], list[Liv
     return places
 
 
-def _worth_merging(files: Sequence[LiveFile], config: CompactConfig) -> list[LiveFile]:
+def _runs(files: Sequence[LiveFile], config: CompactConfig, *, full: bool) -> list[tuple[LiveFile, ...]]:
     return [
-        file
+        run
         for of_place in _by_place(files).values()
         for run in runs(
             of_place,
             files_min=config.files_min,
             bytes_max=config.file_bytes_target,
             rows_max=config.merge_rows_max,
-            full=False,
+            full=full,
         )
-        for file in run
     ]
 
 

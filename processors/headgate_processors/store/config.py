@@ -10,6 +10,7 @@ class StoreConfig:
     `buckets` counts only when the folder is made: afterwards `store.json` decides.
     A segment whose rows would fill a bucket with fewer than `bucket_rows_min` rows is sealed as one file
     in `bucket=all`, which the compactor splits: sixteen files of a few rows each cost more than they help.
+    `dedupe_rows_max` records of each dataset are remembered, about 150 bytes each.
     `resend_skew_s` is how far a sender's clock may be off before a late resend is left to the views.
     `compact_interval_s` of 0 turns the compactor of this writer off.
     """
@@ -25,8 +26,8 @@ class StoreConfig:
     retry_after_s: float = 1.0
     bucket_rows_min: int = 4096
     row_group_rows: int = 65_536
-    dedupe_rows_max: int = 400_000
-    resend_skew_s: float = 10.0
+    dedupe_rows_max: int = 1_000_000
+    resend_skew_s: float = 5.0
     grace_s: float = 60.0
     lock_wait_s: float = 1.0
     compact_interval_s: float = 60.0
@@ -54,7 +55,7 @@ class CompactConfig:
     full: bool = True
     files_min: int = 2
     file_bytes_target: int = 64 << 20
-    merge_rows_max: int = 1_000_000
+    merge_rows_max: int = 500_000
     bucket_rows_min: int = 4096
     row_group_rows: int = 122_880
     memory_limit: str = "2GB"

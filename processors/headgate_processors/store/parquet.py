@@ -27,7 +27,7 @@ def schema_id(schema: pa.Schema) -> str:
 def in_order(tables: Sequence[pa.Table], layout: Layout) -> pa.Table:
     """One table of all rows, sorted; dictionaries are made one, a column that a table lacks is NULL in its rows."""
     joined = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
-    table = joined.unify_dictionaries().combine_chunks()
+    table = joined.unify_dictionaries()
     # Arrow sorts no dictionaries.
     keys = pa.table({name: _text(table.column(name)) for name in layout.order_by})
     return table.take(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in layout.order_by]))

@@ -49,19 +49,27 @@ def _contested(dataset: str, source: Source, part: int, parts: int) -> str:
     unended = "end_time_unix_nano IS NULL" if dataset == "spans" else "false"
     columns = f"record_id, received_unix_nano, {unended} AS unended, filename, file_row_number"
     mine = f"WHERE hash(record_id) % {parts} = {part}" if parts > 1 else ""
+    # Hashes find the candidates, for they are short; whole ids decide.
     return f"""
-(WITH fresh AS (SELECT DISTINCT record_id FROM ({source.unsettled}) {mine}),
-versions AS (
-  SELECT {columns} FROM ({source.settled}) SEMI JOIN fresh USING (record_id)
-  UNION ALL
-  SELECT {columns} FROM ({source.unsettled}) {mine}
+(WITH fresh AS MATERIALIZED (
+  SELECT hash(record_id) AS short_id, count(*) AS versions FROM ({source.unsettled}) {mine} GROUP BY short_id
 ),
-several AS (SELECT record_id FROM versions GROUP BY record_id HAVING count(*) > 1)
+doubtful AS MATERIALIZED (
+  SELECT short_id FROM fresh WHERE versions > 1
+  UNION
+  SELECT short_id FROM (SELECT hash(record_id) AS short_id FROM ({source.settled})) SEMI JOIN fresh USING (short_id)
+),
+versions AS (
+  SELECT {columns} FROM ({source.settled}) WHERE hash(record_id) IN (SELECT short_id FROM doubtful)
+  UNION ALL
+  SELECT {columns} FROM ({source.unsettled}) WHERE hash(record_id) IN (SELECT short_id FROM doubtful)
+)
 SELECT '{dataset}' AS dataset, record_id, received_unix_nano, filename, file_row_number,
   row_number() OVER (
     PARTITION BY record_id ORDER BY unended, received_unix_nano, filename, file_row_number
   ) AS rank
-FROM versions SEMI JOIN several USING (record_id))"""
+FROM versions
+QUALIFY count(*) OVER (PARTITION BY record_id) > 1)"""
 
 
 def lost_children_sql(dataset: str, query: str, contested: str) -> str:

@@ -228,7 +228,13 @@ class Store:
 
     def _compact_round(self) -> None:
         config = CompactConfig(
-            full=False, files_min=4, grace_s=self._config.grace_s, bucket_rows_min=self._config.bucket_rows_min
+            full=False,
+            files_min=4,
+            merge_rows_max=200_000,
+            memory_limit="512MB",
+            threads=1,
+            grace_s=self._config.grace_s,
+            bucket_rows_min=self._config.bucket_rows_min,
         )
         try:
             compact(
