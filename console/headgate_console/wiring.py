@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from headgate_analytics import views
 from headgate_analytics.derive import DeriveConfig, Deriver
 from headgate_analytics.schema import DERIVED
+from headgate_console.doctor.folder import DEAD_LETTERS
 from headgate_processors.enrich.identity import FileRegistry, Registry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Rejected, Signal
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from headgate_console.settings import Settings
 
-DEAD_LETTERS = "dead-letters"
 DERIVE_LOCK = "derive.lock"
 LOCK_WAIT_S = 1.0
 MANIFEST = "manifest.json"

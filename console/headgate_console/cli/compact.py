@@ -4,7 +4,7 @@ from typing import Any
 
 import typer
 
-from headgate_console.cli.options import Data, Json, settings
+from headgate_console.cli.options import Data, Json, examples, settings
 from headgate_console.cli.screen import screen
 from headgate_console.render.numbers import duration, plural, size
 
@@ -46,4 +46,4 @@ def _lines(report: dict[str, Any]) -> list[str]:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("compact", epilog=f"Examples:\n{EXAMPLES}")(compact)
+    app.command("compact", epilog=examples(EXAMPLES))(compact)

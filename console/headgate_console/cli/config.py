@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Json
+from headgate_console.cli.options import Json, examples
 from headgate_console.cli.screen import screen
 from headgate_console.render.table import Column
 
@@ -64,8 +64,8 @@ def schema() -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Show and check the settings.")
-    epilog = f"Examples:\n{EXAMPLES}"
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help="Show and check the settings.")
+    epilog = examples(EXAMPLES)
     for command in (show, validate, schema):
         group.command(epilog=epilog)(command)
     app.add_typer(group, name="config", epilog=epilog)

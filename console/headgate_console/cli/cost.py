@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headgate_console.cli.options import Data, Json, Since, Team, Workflow, moment, settings, views
+from headgate_console.cli.options import Data, Json, Since, Team, Workflow, examples, moment, settings, views
 from headgate_console.cli.screen import Screen, screen
 from headgate_console.queries.cost import CostFilter, Group, cost_by, total_cost, unpriced
 from headgate_console.render.money import UNPRICED, cost_columns, cost_rows, unpriced_rows
@@ -59,4 +59,4 @@ def show_unpriced(to: Screen, connection: "duckdb.DuckDBPyConnection", wanted: C
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("cost", epilog=f"Examples:\n{EXAMPLES}")(cost)
+    app.command("cost", epilog=examples(EXAMPLES))(cost)

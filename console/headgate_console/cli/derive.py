@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from headgate_console.cli.options import Data, settings
+from headgate_console.cli.options import Data, examples, settings
 from headgate_console.cli.progress import progress
 from headgate_console.cli.screen import screen
 from headgate_console.render.numbers import plural
@@ -38,4 +38,4 @@ def derive(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("derive", epilog=f"Examples:\n{EXAMPLES}")(derive)
+    app.command("derive", epilog=examples(EXAMPLES))(derive)

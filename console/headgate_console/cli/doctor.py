@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from headgate_console.cli.options import Data, Json, moment, settings, views
+from headgate_console.cli.options import Data, Json, examples, moment, settings, views
 from headgate_console.cli.screen import screen
-from headgate_console.doctor import Finding, Level, examine, examine_folder
+from headgate_console.doctor.finding import Finding, Level
 from headgate_console.render.findings import finding_lines
 
 EXAMPLES = """
@@ -26,6 +26,9 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Examine the store and what it was sent: agents it cannot read, calls without tokens or price, clocks."""
+    from headgate_console.doctor.examine import examine
+    from headgate_console.doctor.folder import examine_folder
+
     chosen = settings(context, data=data)
     at = moment(now) or datetime.now(UTC)
     findings = [*examine_folder(chosen.data, now=at), *examine(views(chosen), now=at)]
@@ -51,4 +54,4 @@ def _row(finding: Finding) -> dict[str, object]:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("doctor", epilog=f"Examples:\n{EXAMPLES}")(doctor)
+    app.command("doctor", epilog=examples(EXAMPLES))(doctor)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from headgate_console.cli.options import Data, Json, Since, Team, moment, settings, views
+from headgate_console.cli.options import Data, Json, Since, Team, examples, moment, settings, views
 from headgate_console.cli.screen import screen
 from headgate_console.queries.ledger import LedgerFilter, ledger
 from headgate_console.queries.sessions import find_session
@@ -65,4 +65,4 @@ def list_ledger(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("ledger", epilog=f"Examples:\n{EXAMPLES}")(list_ledger)
+    app.command("ledger", epilog=examples(EXAMPLES))(list_ledger)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from headgate_processors.errors import ConfigError
 
@@ -28,6 +29,12 @@ Now = Annotated[
 ]
 Team = Annotated[str | None, typer.Option(metavar="TEAM", help="Only this team.")]
 Workflow = Annotated[str | None, typer.Option(metavar="NAME", help="Only this workflow.")]
+
+
+def examples(lines: str) -> str:
+    """The end of a help page: commands to try, one a line."""
+    shown = [f"[cyan]$ {escape(line.strip())}[/cyan]" for line in lines.strip().splitlines()]
+    return "\n\n".join(["[bold]Examples[/bold]", *shown])
 
 
 def load(context: typer.Context, **flags: object) -> "Loaded":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from headgate_console.cli.options import Data, Json, settings
+from headgate_console.cli.options import Data, Json, examples, settings
 from headgate_console.cli.progress import progress
 from headgate_console.cli.screen import Screen, screen
 from headgate_console.render.numbers import plural, size
@@ -127,4 +127,4 @@ def _why(to: Screen, reasons: list[str]) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("replay", epilog=f"Examples:\n{EXAMPLES}")(replay)
+    app.command("replay", epilog=examples(EXAMPLES))(replay)

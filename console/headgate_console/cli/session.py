@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from headgate_console.cli.options import Data, Json, settings, views
+from headgate_console.cli.options import Data, Json, examples, settings, views
 from headgate_console.cli.screen import Screen, screen
 from headgate_console.queries.sessions import find_session, session_timeline
 from headgate_console.render.fleet import session_head
@@ -56,4 +56,4 @@ def show_session(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("session", epilog=f"Examples:\n{EXAMPLES}")(session)
+    app.command("session", epilog=examples(EXAMPLES))(session)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Data, Json, Now, Since, Team, Workflow, moment, settings, views
+from headgate_console.cli.options import Data, Json, Now, Since, Team, Workflow, examples, moment, settings, views
 from headgate_console.cli.screen import Screen, screen
 from headgate_console.queries.sessions import SessionFilter, list_sessions, states
 from headgate_console.render.fleet import FLEET, fleet_rows, fleet_summary
@@ -67,4 +67,4 @@ def show_fleet(to: Screen, connection: "duckdb.DuckDBPyConnection", rows: list[d
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("sessions", epilog=f"Examples:\n{EXAMPLES}")(sessions)
+    app.command("sessions", epilog=examples(EXAMPLES))(sessions)

@@ -1,6 +1,7 @@
 """`headgate sql`: any question to the views, in DuckDB's SQL."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from headgate_console.cli.options import Data, settings, views
+from headgate_console.cli.options import Data, examples, settings, views
 from headgate_console.cli.screen import screen
 from headgate_console.errors import CommandError
 from headgate_console.render.numbers import plural
@@ -28,6 +29,9 @@ EXAMPLES = """
 """
 ROWS_A_FETCH = 2048
 ROWS_SHOWN_MAX = 1000
+TEXT_WIDTH_MIN = 8
+NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|DECIMAL\(\d+,\d+\)$|DOUBLE$|FLOAT$|BIGNUM$")
+TEXT = re.compile(r"VARCHAR|STRUCT|MAP|\[|JSON|UUID|BLOB")
 
 
 class Format(StrEnum):
@@ -86,7 +90,7 @@ def _rows(cursor: "duckdb.DuckDBPyConnection") -> Iterator[tuple[Any, ...]]:
 
 
 def _show(names: list[str], cursor: "duckdb.DuckDBPyConnection") -> None:
-    numeric = {column[0] for column in cursor.description or () if _is_number(str(column[1]))}
+    kinds = {name: str(column[1]).upper() for name, column in zip(names, cursor.description or (), strict=True)}
     rows = cursor.fetchmany(ROWS_SHOWN_MAX + 1)
     shown = [dict(zip(names, row, strict=True)) for row in rows[:ROWS_SHOWN_MAX]]
     columns = [
@@ -94,22 +98,16 @@ def _show(names: list[str], cursor: "duckdb.DuckDBPyConnection") -> None:
             key=name,
             title=name,
             format=_cell,
-            align="right" if name in numeric else "left",
-            shrink_to=None if name in numeric else 8,
-            rank=position,
+            align="right" if NUMBER.match(kind) else "left",
+            shrink_to=TEXT_WIDTH_MIN if TEXT.search(kind) else None,
+            rank=1,
         )
-        for position, name in enumerate(names)
+        for name, kind in kinds.items()
     ]
     to = screen()
     to.table(columns, shown)
     more = f"the first {ROWS_SHOWN_MAX:,} rows; the rest: --format csv" if len(rows) > ROWS_SHOWN_MAX else ""
     to.say(Text(more or plural(len(shown), "row"), "dim"))
-
-
-def _is_number(kind: str) -> bool:
-    return (
-        kind.upper().startswith(("DECIMAL", "DOUBLE", "FLOAT", "BIGNUM")) or "INT" in kind.upper().split("(")[0].split()
-    )
 
 
 def _cell(value: Any) -> str:
@@ -133,4 +131,4 @@ def _write_parquet(connection: "duckdb.DuckDBPyConnection", query: str) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("sql", epilog=f"Examples:\n{EXAMPLES}")(sql)
+    app.command("sql", epilog=examples(EXAMPLES))(sql)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from headgate_console.cli.options import Data, load
+from headgate_console.cli.options import Data, examples, load
 
 EXAMPLES = """
     headgate up
@@ -61,4 +61,4 @@ def _say(text: str) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("up", epilog=f"Examples:\n{EXAMPLES}")(up)
+    app.command("up", epilog=examples(EXAMPLES))(up)

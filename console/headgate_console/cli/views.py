@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from headgate_console.cli.options import Data, settings
+from headgate_console.cli.options import Data, examples, settings
 
 EXAMPLES = """
     headgate views > views.sql
@@ -29,4 +29,4 @@ def views(
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("views", epilog=f"Examples:\n{EXAMPLES}")(views)
+    app.command("views", epilog=examples(EXAMPLES))(views)

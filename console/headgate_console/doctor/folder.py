@@ -7,13 +7,13 @@ from pathlib import Path
 
 from headgate_console.doctor.finding import Finding, Level
 from headgate_console.render.numbers import ago, plural, size
-from headgate_console.wiring import DEAD_LETTERS
 from headgate_processors.receiver.dead_letters import read_dead_letters
 from headgate_processors.store.folder import open_folder
 from headgate_processors.store.manifest import read_manifest
 
 UNSEALED_FOR_LONG = timedelta(minutes=5)
 FILES_MANY = 2000
+DEAD_LETTERS = "dead-letters"
 REASONS_MAX = 5
 
 

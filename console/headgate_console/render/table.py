@@ -16,8 +16,9 @@ Row = Mapping[str, Any]
 class Column:
     """One column of a table.
 
-    `rank` 0 stays whatever happens; the highest rank leaves first. `shrink_to` is the least width in
-    cells that a text column may be cut to. `style` is a Rich style, or gives one for a row.
+    `rank` 0 stays whatever happens; the highest rank leaves first, of one rank the rightmost.
+    `shrink_to` is the least width in cells that a text column may be cut to.
+    `style` is a Rich style, or gives one for a row.
     """
 
     key: str
@@ -90,7 +91,7 @@ def _least(column: Column, natural: int) -> int:
 def _drop(columns: Sequence[Column], widths: Mapping[str, int], width: int) -> list[Column]:
     kept = list(columns)
     while kept and sum(_least(c, widths[c.key]) + GAP for c in kept) - GAP > width:
-        last = max(kept, key=lambda column: column.rank)
+        last = max(reversed(kept), key=lambda column: column.rank)
         if last.rank == 0:
             break
         kept.remove(last)
