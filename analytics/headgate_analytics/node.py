@@ -14,6 +14,7 @@ PLACE_COLUMNS = (
     "span_id",
     "parent_span_id",
     "name",
+    "kind",
     "start_time_unix_nano",
     "end_time_unix_nano",
     "flags",
@@ -93,7 +94,7 @@ _REMOTE_PARENT = 0x300
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Node:
-    """A span or log event; `facts` holds the known `FACT_COLUMNS`."""
+    """A span or log event; `facts` holds the known `FACT_COLUMNS`, `side` is the span kind of OpenTelemetry."""
 
     record_id: str
     is_log: bool
@@ -111,6 +112,7 @@ class Node:
     service: str | None
     resource_text: str
     facts: Facts
+    side: str = "UNSPECIFIED"
     parent: "Node | None" = field(default=None, repr=False)
     children: "list[Node]" = field(default_factory=list, repr=False)
 
@@ -130,6 +132,11 @@ class Node:
         if self.is_log or self.parent is not None:
             return False
         return self.parent_span_id is None or self.flags & _REMOTE_PARENT == _REMOTE_PARENT
+
+    @property
+    def is_served(self) -> bool:
+        """The root that an MCP server opened for a call of which it knows no caller."""
+        return self.parent_span_id is None and self.side == "SERVER" and self.dialect == "mcp" and self.kind == "tool"
 
     def text(self, name: str) -> str | None:
         """A fact as text."""
@@ -184,6 +191,7 @@ def node_of(row: Sequence[object], *, is_log: bool) -> Node:
         service=_text(place["service_name"]),
         resource_text=str(place["resource_attributes"] or "{}"),
         facts=facts,
+        side=str(place["kind"] or "UNSPECIFIED"),
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from headgate_analytics.node import CALL_KINDS, FACT_COLUMNS, PLACE_COLUMNS, Node, node_of
 from headgate_analytics.reconstruct import SessionContent, requested_arguments
+from headgate_analytics.served import ToolSpan
 from headgate_analytics.stitch import Fact, Stitched
 from headgate_processors.schema import CONTENT, LOG_EVENTS, SPAN_LINKS, SPANS, Dataset
 
@@ -29,6 +30,7 @@ SUBSTANTIVE_KINDS = (
     "attempt",
 )
 _ROOT_CALL_KINDS = (*sorted(CALL_KINDS), "tool")
+_MCP_TOOL = "operation_kind = 'tool' AND gen_ai_tool_type = 'mcp' AND gen_ai_tool_name IS NOT NULL"
 _SHOWN_CONTENT = ("task", "tool_arguments", "requested_tools")
 _DATASETS = {dataset.name: dataset for dataset in (SPANS, LOG_EVENTS, SPAN_LINKS, CONTENT)}
 
@@ -78,24 +80,38 @@ WITH span_facts AS (
     count(*) FILTER (
       parent_span_id IS NULL AND (operation_kind IS NULL OR operation_kind NOT IN ({_listed(_ROOT_CALL_KINDS)}))
     ) AS root_others,
-    NULL AS linked_trace_id
+    NULL AS linked_trace_id, NULL AS tool, false AS served
   FROM {files.relation("spans")} GROUP BY tenant, trace_id, service_name, session_key
 ), log_facts AS (
   SELECT tenant, trace_id, service_name, session_key, NULL AS instance,
     coalesce(min(time_unix_nano) FILTER (NOT time_suspect), min(time_unix_nano)) AS first_unix_nano,
     max(time_unix_nano) AS last_unix_nano,
     coalesce(bool_or(operation_kind IN ({_listed(SUBSTANTIVE_KINDS)})), false) AS substantive,
-    0 AS root_calls, 0 AS root_others, NULL AS linked_trace_id
+    0 AS root_calls, 0 AS root_others, NULL AS linked_trace_id, NULL AS tool, false AS served
   FROM {files.relation("log_events")}
   WHERE operation_kind IS NOT NULL AND (trace_id IS NOT NULL OR session_key IS NOT NULL)
   GROUP BY tenant, trace_id, service_name, session_key
 ), link_facts AS (
   SELECT DISTINCT tenant, trace_id, service_name, NULL AS session_key, NULL AS instance,
     {2**63 - 1} AS first_unix_nano, 0 AS last_unix_nano, false AS substantive, 0 AS root_calls, 0 AS root_others,
-    linked_trace_id
+    linked_trace_id, NULL AS tool, false AS served
   FROM {files.relation("span_links")} WHERE linked_trace_id <> trace_id AND linked_trace_id <> ''
+), tool_facts AS (
+  SELECT tenant, trace_id, service_name, session_key, NULL AS instance, start_time_unix_nano AS first_unix_nano,
+    coalesce(end_time_unix_nano, start_time_unix_nano) AS last_unix_nano, false AS substantive,
+    0 AS root_calls, 0 AS root_others, NULL AS linked_trace_id, gen_ai_tool_name AS tool,
+    kind = 'SERVER' AND parent_span_id IS NULL AND dialect = 'mcp' AS served
+  FROM {files.relation("spans")} WHERE {_MCP_TOOL}
+), tool_log_facts AS (
+  SELECT tenant, trace_id, service_name, session_key, NULL AS instance,
+    time_unix_nano - coalesce(event_duration_ns, 0) AS first_unix_nano, time_unix_nano AS last_unix_nano,
+    false AS substantive, 0 AS root_calls, 0 AS root_others, NULL AS linked_trace_id, gen_ai_tool_name AS tool,
+    false AS served
+  FROM {files.relation("log_events")}
+  WHERE {_MCP_TOOL} AND event_duration_ns IS NOT NULL AND (trace_id IS NOT NULL OR session_key IS NOT NULL)
 )
-FROM span_facts UNION ALL FROM log_facts UNION ALL FROM link_facts
+FROM span_facts UNION ALL FROM log_facts UNION ALL FROM link_facts UNION ALL FROM tool_facts
+UNION ALL FROM tool_log_facts
 """
     reader = connection.sql(query).to_arrow_reader(65_536)
     for batch in reader:
@@ -104,7 +120,7 @@ FROM span_facts UNION ALL FROM log_facts UNION ALL FROM link_facts
 
 
 def _fact(row: Sequence[object]) -> Fact:
-    tenant, trace_id, service, key, instance, first, last, substantive, root_calls, root_others, linked = row
+    tenant, trace_id, service, key, instance, first, last, substantive, root_calls, root_others, linked, *tool = row
     return Fact(
         tenant=str(tenant),
         trace_id=_text(trace_id),
@@ -117,6 +133,7 @@ def _fact(row: Sequence[object]) -> Fact:
         root_calls=_int(root_calls),
         root_others=_int(root_others),
         linked_trace_id=_text(linked),
+        tool=ToolSpan(tool=name, served=bool(tool[1])) if (name := _text(tool[0])) is not None else None,
     )
 
 
@@ -174,6 +191,7 @@ def _want(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Stitched]) -
 
 _LOG_PLACES = {
     "name": "NULL",
+    "kind": "NULL",
     "start_time_unix_nano": "time_unix_nano",
     "end_time_unix_nano": "NULL",
     "parent_span_id": "NULL",

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from headgate_analytics.served import Servings, ToolSpan
+
 _UUID = re.compile(
     r"(?<![0-9a-z])[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}(?![0-9a-z])", re.IGNORECASE
 )
@@ -45,6 +47,7 @@ class Fact:
     """What some records of one anchor say: `trace_id` or `key` names the anchor.
 
     `root_calls` and `root_others` count true roots that are a model or tool call, and that are not.
+    `tool` says that the fact is about one run of an MCP tool, from its start to its end.
     """
 
     tenant: str
@@ -58,6 +61,7 @@ class Fact:
     root_calls: int
     root_others: int
     linked_trace_id: str | None = None
+    tool: ToolSpan | None = None
 
 
 @dataclass(slots=True)
@@ -118,6 +122,8 @@ class Stitcher:
         self._members: dict[str, set[AnchorId]] = {}
         self._instances: dict[tuple[str, str], set[AnchorId]] = {}
         self._links: dict[AnchorId, set[AnchorId]] = {}
+        self._servings = Servings()
+        self._callers: dict[AnchorId, AnchorId] = {}
         self._assigned: dict[AnchorId, tuple[str, str]] = {}
 
     def absorb(self, facts: Iterable[Fact]) -> set[AnchorId]:
@@ -127,7 +133,23 @@ class Stitcher:
             anchor_id = self._absorb_one(fact)
             if anchor_id is not None:
                 touched.add(anchor_id)
+                if fact.tool is not None:
+                    touched |= self._serve(fact, fact.tool, anchor_id)
         return touched
+
+    def _serve(self, fact: Fact, tool: ToolSpan, anchor_id: AnchorId) -> set[AnchorId]:
+        """Put the trace of an MCP server that knows no caller into the session of the call that it served."""
+        joined: set[AnchorId] = set()
+        pairs = self._servings.pairs(fact.tenant, tool, fact.first_unix_nano, fact.last_unix_nano, anchor_id)
+        for served, caller in pairs:
+            if served in self._callers:
+                continue
+            self._callers[served] = caller
+            self._union(served, caller)
+            self._links.setdefault(served, set()).add(caller)
+            self._links.setdefault(caller, set()).add(served)
+            joined |= {served, caller}
+        return joined
 
     def _absorb_one(self, fact: Fact) -> AnchorId | None:
         anchor_id = anchor_id_of(fact)

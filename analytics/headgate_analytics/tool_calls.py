@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 from headgate_analytics.model_calls import Call
 from headgate_analytics.node import TOOL_KINDS, Node
+from headgate_analytics.served import SLACK_NS
 
 HOPS_MAX = 3
+_NEVER = 2**63 - 1
 _WORD = re.compile(r"[^a-z0-9]+")
 _SEVERITY = ("denied", "timeout", "cancelled", "error", "empty", "ok")
 
@@ -135,7 +137,7 @@ def tool_calls(nodes: Sequence[Node], calls: Sequence[Call]) -> list[ToolCall]:
     found = _from_runs([node for node in nodes if node.kind in TOOL_KINDS])
     found = _with_parts(found, [node for node in nodes if node.kind == "tool_attempt"])
     found = _with_approvals(found, [node for node in nodes if node.kind == "approval"])
-    found = _without_copies(found)
+    found = _with_served(_without_copies(found))
     requests = _requests(calls)
     _answer(found, requests)
     matched = {id(tool.request) for tool in found}
@@ -256,6 +258,30 @@ def _without_copies(found: list[ToolCall]) -> list[ToolCall]:
             best.runs.extend(log.runs)
             gone.add(id(log))
     return [tool for tool in found if id(tool) not in gone]
+
+
+def _with_served(found: list[ToolCall]) -> list[ToolCall]:
+    """What an MCP server did for a caller that it does not know is part of the call of its tool around it in time."""
+    served = [tool for tool in found if tool.runs and all(node.is_served for node in tool.runs)]
+    callers = [tool for tool in found if tool not in served and tool.type == "mcp"]
+    taken: set[int] = set()
+    for tool in sorted(served, key=lambda tool: (tool.start, tool.runs[0].record_id)):
+        around = [caller for caller in callers if _encloses(caller, tool)]
+        if around:
+            best = min(around, key=lambda caller: (id(caller) in taken, (caller.end or _NEVER) - caller.start))
+            best.parts.extend(tool.nodes)
+            taken |= {id(best), id(tool)}
+    return [tool for tool in found if tool not in served or id(tool) not in taken]
+
+
+def _encloses(caller: ToolCall, served: ToolCall) -> bool:
+    named = plain(caller.name) in {plain(served.name), "mcp_tool"}
+    end = caller.end
+    return (
+        named
+        and caller.start <= served.start + SLACK_NS
+        and (end is None or served.end is None or end >= served.end - SLACK_NS)
+    )
 
 
 def _requests(calls: Sequence[Call]) -> list[Request]:
