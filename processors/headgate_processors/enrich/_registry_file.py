@@ -70,13 +70,14 @@ class Instance(Document):
 
 
 class Match(Document):
-    """A rule for spans that claim no registered instance: globs on the service, the agent and the resource.
+    """A rule for spans that claim no registered instance: globs on the service, the agent, claims and the resource.
 
     `instance` names who it is. The other fields fill columns that nothing else fills.
     """
 
     service: str | None = None
     agent: str | None = None
+    claims: Mapping[Claim, str] = Field(default_factory=dict)
     resource_attributes: Mapping[str, str] = Field(default_factory=dict)
     instance: str | None = None
     user: str | None = None
@@ -116,8 +117,9 @@ class RegistryFile(Document):
         yield from self._lineage_problems()
         yield from self._subject_problems()
         for position, rule in enumerate(self.match):
-            if rule.service is None and rule.agent is None and not rule.resource_attributes:
-                yield ("match", position), "needs `service`, `agent` or `resource_attributes`, else it fits every span"
+            if not (rule.service or rule.agent or rule.claims or rule.resource_attributes):
+                needs = "`service`, `agent`, `claims` or `resource_attributes`"
+                yield ("match", position), f"needs {needs}, else it fits every span"
 
     def lineage(self, instance_id: str) -> list[str]:
         """An instance, its parent, and so on up to the first of the line."""

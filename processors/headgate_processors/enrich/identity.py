@@ -121,7 +121,7 @@ class FileRegistry:
     def _resolved(self, resource: Mapping[str, object], agent_name: str | None, subject: str | None) -> Identity:
         claims = {name: _first(resource, keys) for name, keys in self._claims.items()}
         service = _text(resource.get("service.name"))
-        rule = self._rule(resource, service, agent_name)
+        rule = next((one for one in self._file.match if _fits(one, resource, service, agent_name, claims)), None)
         instance_id, source = self._instance(claims["instance_id"], rule, subject)
         if instance_id is None:
             instance_id = unknown_instance_id(self._file.tenant, service, agent_name, claims["instance_id"])
@@ -137,9 +137,6 @@ class FileRegistry:
         if rule is not None and rule.instance is not None:
             return rule.instance, "matched"
         return None, "unknown"
-
-    def _rule(self, resource: Mapping[str, object], service: str | None, agent_name: str | None) -> Match | None:
-        return next((rule for rule in self._file.match if _fits(rule, resource, service, agent_name)), None)
 
     def _described(
         self,
@@ -199,10 +196,17 @@ def unknown_instance_id(tenant: str, service: str | None, agent_name: str | None
     return "unk-" + sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _fits(rule: Match, resource: Mapping[str, object], service: str | None, agent_name: str | None) -> bool:
+def _fits(
+    rule: Match,
+    resource: Mapping[str, object],
+    service: str | None,
+    agent_name: str | None,
+    claims: Mapping[Claim, str | None],
+) -> bool:
     return (
         _globs(rule.service, service)
         and _globs(rule.agent, agent_name)
+        and all(_globs(glob, claims[name]) for name, glob in rule.claims.items())
         and all(_globs(glob, _text(resource.get(key))) for key, glob in rule.resource_attributes.items())
     )
 

@@ -42,6 +42,7 @@ match:
   - {service: "codex_*", instance: agt-codex}
   - {service: shared, agent: "review*", instance: agt-db}
   - {service: shared, resource_attributes: {region: "eu-*"}, team: search, environment: eu}
+  - {claims: {team: growth, workflow: "night*"}, instance: agt-db}
 """
 
 
@@ -119,6 +120,15 @@ def test_a_rule_without_an_instance_fills_columns_only(registry: FileRegistry) -
     """Team and environment come from the rule; the instance stays unknown."""
     found = registry.resolve({"service.name": "shared", "region": "eu-west"}, agent_name=None)
     assert ("unknown", "search", "eu") == (found.identity_source, found.team, found.environment)
+
+
+def test_rules_match_claims_under_any_of_their_names(registry: FileRegistry) -> None:
+    """A rule on the claimed team and workflow need not know which attribute carried them."""
+    resource = {"service.name": "z", "cost.centre": "growth", "headgate.workflow": "nightly"}
+    found = registry.resolve(resource, agent_name=None)
+    assert ("agt-db", "matched") == (found.instance_id, found.identity_source)
+    del resource["headgate.workflow"]
+    assert "unknown" == registry.resolve(dict(resource), agent_name=None).identity_source
 
 
 def test_claims_fill_their_columns_even_for_the_unknown(registry: FileRegistry) -> None:
@@ -234,7 +244,10 @@ def test_a_claim_that_is_no_name_is_ignored(registry: FileRegistry, value: objec
         ),
         ("instances:\n  a: {parent: b}\n  b: {parent: a}\n", "the lineage runs in a circle"),
         ("instances:\n  a: {subjects: [s]}\n  b: {subjects: [s]}\n", "subject 's' is also one of instance 'a'"),
-        ("match:\n- team: x\n", "registry.yaml:2: match[0]: needs `service`, `agent` or `resource_attributes`"),
+        (
+            "match:\n- team: x\n",
+            "registry.yaml:2: match[0]: needs `service`, `agent`, `claims` or `resource_attributes`",
+        ),
         ("claims: {colour: [x]}\n", "registry.yaml:1: claims.colour"),
         ("users: {a: {}, a: {}}\n", "key 'a' stands twice"),
         ("users: [\n", "not valid YAML"),
