@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from headgate_analytics import Deriver, open_views
+from headgate_processors.dialects import Normaliser
 from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Signal
@@ -24,7 +25,7 @@ Rows = list[dict[str, Any]]
 RECORDINGS = Path(__file__).parent / "recordings"
 DERIVED_VIEWS = ("sessions", "model_calls", "tool_calls", "timeline")
 
-settings.register_profile("headgate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("headgate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 settings.load_profile("headgate")
 
 
@@ -46,11 +47,9 @@ def recorded(path: Path) -> list[Request]:
 class Workbench:
     """One data folder with a pipeline, for tests that want to see what comes out."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.registry = FileRegistry.empty()
-        self.normaliser = build_normaliser(folder, registry=self.registry)
-        self.deriver = Deriver(folder, registry=self.registry, prices=PriceBook.load())
+    def __init__(self, folder: Path, normaliser: Normaliser) -> None:
+        self.folder, self.normaliser = folder, normaliser
+        self.deriver = Deriver(folder, registry=normaliser.registry, prices=PriceBook.load())
 
     def ingest(self, requests: Iterable[Request], *, writer: str = "test") -> None:
         """Put requests through the span path and seal them."""
@@ -76,17 +75,23 @@ class Workbench:
         }
 
 
+@pytest.fixture(scope="session")
+def normaliser(tmp_path_factory: pytest.TempPathFactory) -> Normaliser:
+    """A normaliser with the packaged tables and a registry that knows nobody; it is pure, so tests share it."""
+    return build_normaliser(tmp_path_factory.mktemp("keys"), registry=FileRegistry.empty())
+
+
 @pytest.fixture
-def workbench(tmp_path: Path) -> Workbench:
+def workbench(tmp_path: Path, normaliser: Normaliser) -> Workbench:
     """A workbench over a fresh folder."""
-    return Workbench(tmp_path / "store")
+    return Workbench(tmp_path / "store", normaliser)
 
 
 @pytest.fixture
-def make_workbench(tmp_path: Path) -> Callable[[], Workbench]:
+def make_workbench(tmp_path: Path, normaliser: Normaliser) -> Callable[[], Workbench]:
     """Makes workbenches over fresh folders."""
     made = iter(range(1_000_000))
-    return lambda: Workbench(tmp_path / f"store-{os.getpid()}-{next(made)}")
+    return lambda: Workbench(tmp_path / f"store-{os.getpid()}-{next(made)}", normaliser)
 
 
 @pytest.fixture

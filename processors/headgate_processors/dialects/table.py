@@ -15,6 +15,9 @@ from headgate_processors.dialects.record import Record
 from headgate_processors.dialects.source import Source, compile_source, compile_sources
 from headgate_processors.errors import ConfigError
 
+# libyaml where it is there: the tables are read at every start.
+_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 KindRule = Callable[[Record], str | None]
 Usage = Literal["inclusive", "exclusive", "unknown"]
 
@@ -169,7 +172,8 @@ def _compile(spec: TableSpec) -> Dialect:
 
 def _read(name: str, text: str) -> TableSpec:
     try:
-        return TableSpec.model_validate(yaml.safe_load(text))
+        parsed: object = yaml.load(text, Loader=_SAFE_LOADER)  # noqa: S506
+        return TableSpec.model_validate(parsed)
     except (yaml.YAMLError, ValidationError) as error:
         raise ConfigError(f"dialect table {name}: {error}") from error
 
