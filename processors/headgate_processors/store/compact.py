@@ -132,7 +132,7 @@ class _Compaction:
                     _discard(self.folder.root, new)
                     return
                 tables = [read_rows(snapshot.root, file, without=raw.lost_rows_of(file)) for file in group]
-                new += self._merger.write_raw(tables, group[0])
+                new += self._merger.write(tables, group, settled=True)
             self._swap(out, new)
 
     def _restate(self) -> None:
@@ -158,7 +158,7 @@ class _Compaction:
                     _discard(self.folder.root, new)
                     return
                 table = connection.sql(derived.rows_of(group)).to_arrow_table()
-                new += self._merger.write_derived(table, group[0], settled=whole)
+                new += self._merger.write([table], group, settled=whole)
             gone = chosen if whole else [file for file in chosen if file.dataset != REMOVED]
             self._swap(gone, new)
 
@@ -173,6 +173,7 @@ class _Compaction:
                 merged += 1
             else:
                 doubtful.update(file.path for file in run)
+            pa.default_memory_pool().release_unused()
         if doubtful:
             update_manifest(self.folder.root, lambda now: _unsettle(now, doubtful), disk=self.disk)
         return merged, len(doubtful)
@@ -186,14 +187,14 @@ class _Compaction:
         if first.derived:
             with self._connection() as (connection, snapshot):
                 table = connection.sql(DerivedRows(connection, snapshot, {}).rows_of(run)).to_arrow_table()
-                self._swap(run, self._merger.write_derived(table, first, settled=True))
+                self._swap(run, self._merger.write([table], run, settled=True))
             return True
         tables = [read_rows(self.folder.root, file) for file in run]
         if first.dataset in RECORDS:
             ids = [chunk for table in tables for chunk in table.column("record_id").chunks]
             if pc.count_distinct(pa.chunked_array(ids)).as_py() != _rows(run):
                 return False
-        self._swap(run, self._merger.write_raw(tables, first))
+        self._swap(run, self._merger.write(tables, run, settled=True))
         return True
 
     def _swap(self, gone: Sequence[LiveFile], new: Sequence[LiveFile]) -> None:

@@ -51,11 +51,11 @@ class DerivedWriter:
         rows = {name: table for name, table in tables.items() if table.num_rows}
         if removed_session_ids:
             rows[REMOVED] = pa.table({"session_id": pa.array(sorted(removed_session_ids), pa.string())})
-        files = tuple(file for name, table in rows.items() for file in self._write_table(name, table, sequence))
+        files = [file for name, table in rows.items() for file in self._write_table(name, table, sequence)]
 
         def add(manifest: Manifest) -> Manifest:
             highest = max(manifest.derived_sequence, sequence)
-            return replace(manifest, files=manifest.files + files, derived_sequence=highest)
+            return replace(manifest.with_rows(files), derived_sequence=highest)
 
         if files:
             update_manifest(self._folder.root, add, disk=self._disk)

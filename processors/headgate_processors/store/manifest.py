@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,9 @@ class LiveFile:
     """One Parquet file: `path` is relative to the store's folder, `bucket` NULL when it holds every bucket.
 
     `settled` says that no row of it is another version of a row in another settled file.
-    `schema_id` is the same for files whose columns are the same.
+    `schema_id` is the same for files whose columns are the same. `live_version` is the version of the manifest
+    at which the newest of its rows became live, however often they were rewritten since: a job that has seen
+    all rows up to a version need not look at files of that version or an older one.
     """
 
     dataset: str
@@ -35,6 +37,7 @@ class LiveFile:
     max_received_unix_nano: int | None
     settled: bool
     schema_id: str
+    live_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +62,13 @@ class Manifest:
         """The live files of one dataset."""
         return tuple(file for file in self.files if file.dataset == dataset and file.derived == derived)
 
+    def with_rows(self, files: Sequence[LiveFile]) -> "Manifest":
+        """The next state: files with rows that no file held before are live."""
+        born = tuple(replace(file, live_version=self.version + 1) for file in files)
+        return replace(self, files=self.files + born)
+
     def swap(self, *, remove: frozenset[str], add: tuple[LiveFile, ...], now_unix_nano: int) -> "Manifest":
-        """The next state: `remove` die, `add` live."""
+        """The next state: the files `remove` die, the files `add`, which hold their rows, live."""
         kept = tuple(file for file in self.files if file.path not in remove)
         died = tuple(DeadFile(path=path, since_unix_nano=now_unix_nano) for path in sorted(remove))
         return replace(self, files=kept + add, dead=self.dead + died)

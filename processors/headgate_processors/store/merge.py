@@ -27,40 +27,29 @@ class Merger:
     disk: Disk
     config: CompactConfig
 
-    def write_raw(self, tables: Sequence[pa.Table], like: LiveFile) -> list[LiveFile]:
-        """Write rows of one dataset and day; settled. `like` is any of the files that they come from."""
-        layout = RAW[like.dataset]
-        table = in_order(tables, layout)
+    def write(self, tables: Sequence[pa.Table], sources: Sequence[LiveFile], *, settled: bool) -> list[LiveFile]:
+        """Write the rows that come from some files of one dataset, day and bucket."""
+        like = sources[0]
+        layout = DERIVED if like.derived else RAW[like.dataset]
         files = []
-        for bucket, rows in self._split(table, like.bucket, layout):
-            path = raw_path(like.dataset, str(like.day), bucket, _name())
-            size = self._write(rows, path)
-            files.append(
-                live_file(
-                    rows, dataset=like.dataset, path=path, day=like.day, bucket=bucket, size_bytes=size, settled=True
-                )
+        for bucket, rows in self._split(in_order(tables, layout), like.bucket, layout):
+            name = f"compact-{uuid.uuid4().hex}"
+            if like.derived:
+                path = derived_path(like.dataset, bucket, name)
+            else:
+                path = raw_path(like.dataset, str(like.day), bucket, name)
+            file = live_file(
+                rows,
+                dataset=like.dataset,
+                path=path,
+                day=like.day,
+                bucket=bucket,
+                size_bytes=self._write(rows, path),
+                settled=settled,
+                derived=like.derived,
+                live_version=max(source.live_version for source in sources),
             )
-        return files
-
-    def write_derived(self, table: pa.Table, like: LiveFile, *, settled: bool) -> list[LiveFile]:
-        """Write rows of one derived table."""
-        files = []
-        ordered = in_order([table], DERIVED)
-        for bucket, rows in self._split(ordered, like.bucket, DERIVED):
-            path = derived_path(like.dataset, bucket, _name())
-            size = self._write(rows, path)
-            files.append(
-                live_file(
-                    rows,
-                    dataset=like.dataset,
-                    path=path,
-                    day=None,
-                    bucket=bucket,
-                    size_bytes=size,
-                    settled=settled,
-                    derived=True,
-                )
-            )
+            files.append(file)
         return files
 
     def _split(self, table: pa.Table, bucket: int | None, layout: Layout) -> Sequence[tuple[int | None, pa.Table]]:
@@ -94,7 +83,3 @@ def read_rows(root: Path, file: LiveFile, *, without: Collection[int] = ()) -> p
     lost = pa.array(sorted(without), pa.int64())
     numbers = pa.array(range(table.num_rows), pa.int64())
     return table.filter(pc.invert(pc.is_in(numbers, value_set=lost)))
-
-
-def _name() -> str:
-    return f"compact-{uuid.uuid4().hex}"

@@ -67,13 +67,14 @@ def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group
     """
     make_folders(path.parent, disk)
     temporary = path.with_name(path.name + ".tmp")
+    encoded = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     try:
         pq.write_table(
             table,
             temporary,
             compression="zstd",
             compression_level=level,
-            use_dictionary=[field.name for field in table.schema if pa.types.is_dictionary(field.type)],
+            use_dictionary=encoded or True,
             row_group_size=row_group_rows,
             store_schema=False,
         )
@@ -96,6 +97,7 @@ def live_file(
     size_bytes: int,
     settled: bool,
     derived: bool = False,
+    live_version: int = 0,
 ) -> LiveFile:
     """The manifest's entry for a file with these rows."""
     first = last = None
@@ -113,6 +115,7 @@ def live_file(
         max_received_unix_nano=last,
         settled=settled,
         schema_id=schema_id(table.schema),
+        live_version=live_version,
     )
 
 

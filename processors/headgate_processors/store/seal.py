@@ -33,17 +33,17 @@ def seal_rows(
     Raises:
         OSError: the disk refused; the segment stands.
     """
-    files = tuple(
+    files = [
         file
         for dataset, mine in rows.items()
         for file in _write_dataset(dataset, mine, f"{writer}-{sequence:010d}", folder=folder, disk=disk, config=config)
-    )
+    ]
 
     def add(manifest: Manifest) -> Manifest:
         if manifest.sealed.get(writer, -1) >= sequence:
             return manifest
         sealed = MappingProxyType({**manifest.sealed, writer: sequence})
-        return replace(manifest, files=manifest.files + files, sealed=sealed)
+        return replace(manifest.with_rows(files), sealed=sealed)
 
     manifest = update_manifest(folder.root, add, disk=disk)
     remove(folder.segment(writer, sequence))
