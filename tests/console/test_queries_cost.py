@@ -13,7 +13,7 @@ Make = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def spent(views: Any, session_row: Make, call_row: Make) -> Any:
-    """Two teams; one call failed, one model has no price, one crew reported only its totals."""
+    """Three teams; a call failed, a model has no price, a crew reported only totals, an agent nothing."""
     crew = "cc" * 16
     return views(
         {
@@ -25,6 +25,16 @@ def spent(views: Any, session_row: Make, call_row: Make) -> Any:
                     models=["gpt-5-mini"],
                     input_tokens=500,
                     output_tokens=50,
+                    cache_read_tokens=None,
+                    cost_usd=None,
+                ),
+                session_row(
+                    session_id="dd" * 16,
+                    team="research",
+                    models=[],
+                    model_call_count=None,
+                    input_tokens=None,
+                    output_tokens=None,
                     cache_read_tokens=None,
                     cost_usd=None,
                 ),
@@ -54,8 +64,9 @@ def test_cost_is_summed_by_group(spent: Any) -> None:
     rows = cost_by(spent, Group.TEAM, CostFilter())
     assert [
         ("payments", 4, 3000, Decimal("0.030000000")),
+        ("research", 0, None, None),
         ("search", 0, 500, None),
-    ] == [(row["team"], row["model_calls"], row["input_tokens"], row["cost_usd"]) for row in rows]
+    ] == [(row["group_value"], row["model_calls"], row["input_tokens"], row["cost_usd"]) for row in rows]
 
 
 @pytest.mark.parametrize("group", Group)
@@ -68,15 +79,14 @@ def test_every_grouping_has_the_same_total(spent: Any, group: Group) -> None:
 
 def test_a_total_that_names_one_model_is_that_models(spent: Any) -> None:
     """What a crew reports as a whole goes to its model where it used only one."""
-    assert 500 == next(
-        r["input_tokens"] for r in cost_by(spent, Group.MODEL, CostFilter()) if r["model"] == "gpt-5-mini"
-    )
+    rows = {row["group_value"]: row for row in cost_by(spent, Group.MODEL, CostFilter())}
+    assert 500 == rows["gpt-5-mini"]["input_tokens"]
 
 
 def test_unknown_is_null_and_the_share_says_so(spent: Any) -> None:
     """A group without a price has no cost, and the total says which part was priced."""
     assert None is cost_by(spent, Group.TEAM, CostFilter(team="search"))[0]["cost_usd"]
-    assert 0.4 == total_cost(spent, CostFilter())["priced_share"]
+    assert 2 / 6 == total_cost(spent, CostFilter())["priced_share"]
 
 
 def test_what_has_no_cost_says_why(spent: Any) -> None:
@@ -86,6 +96,7 @@ def test_what_has_no_cost_says_why(spent: Any) -> None:
         ("home-made", "no_price"): 1,
         ("claude-sonnet-4-5", "failed"): 1,
         ("gpt-5-mini", "totals_only"): 0,
+        (None, "no_calls_reported"): 0,
     } == found
 
 

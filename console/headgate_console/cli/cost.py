@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     headgate cost
-    headgate cost --by model --since 7d
+    headgate cost --by model --by workflow --since 7d
     headgate cost --by workflow --team payments --json
 """
 
@@ -22,7 +22,9 @@ EXAMPLES = """
 def cost(
     context: typer.Context,
     data: Data = None,
-    by: Annotated[Group, typer.Option(help="What to group by.")] = Group.TEAM,
+    by: Annotated[
+        list[Group] | None, typer.Option(help="What to group by; team by default. Give it again for another table.")
+    ] = None,
     team: Team = None,
     workflow: Workflow = None,
     since: Since = None,
@@ -31,11 +33,12 @@ def cost(
     """Add up what model calls cost, by who, what or where; say what has no price and why."""
     connection = views(settings(context, data=data))
     wanted = CostFilter(team=team, workflow=workflow, since=moment(since))
-    to = screen()
+    to, groups = screen(), by or [Group.TEAM]
     if as_json:
-        to.json(cost_by(connection, by, wanted))
+        to.json(row for group in groups for row in cost_by(connection, group, wanted))
     else:
-        show_cost(to, connection, by, wanted)
+        for group in groups:
+            show_cost(to, connection, group, wanted)
         show_unpriced(to, connection, wanted)
 
 
@@ -44,7 +47,8 @@ def show_cost(to: Screen, connection: "duckdb.DuckDBPyConnection", by: Group, wa
     rows = cost_by(connection, by, wanted)
     if rows:
         total = total_cost(connection, wanted)
-        to.table(cost_columns(by), cost_rows(rows, total, by, unicode=to.unicode))
+        to.table(cost_columns(by.value), cost_rows(rows, total, unicode=to.unicode))
+        to.show([""])
     else:
         to.say("No model call matches.")
 
@@ -53,7 +57,7 @@ def show_unpriced(to: Screen, connection: "duckdb.DuckDBPyConnection", wanted: C
     """Write what has no cost and why, if anything."""
     rows = unpriced(connection, wanted)
     if rows:
-        to.show(["", "Without a cost:"])
+        to.show(["Without a cost:"])
         to.table(UNPRICED, unpriced_rows(rows))
 
 

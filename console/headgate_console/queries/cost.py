@@ -1,7 +1,8 @@
 """What it cost, by anything that a call is known by, and what could not be priced and why.
 
 A container that only carries totals (a crew, a workflow) fills its session's sums and no call. What a
-session's sums hold beyond its calls is counted here too, so that every grouping has the same total.
+session's sums hold beyond its calls is counted here too, so that every grouping has the same total. A session
+whose agent reported no model calls at all is a row without tokens and cost, for its cost is unknown, not zero.
 """
 
 from collections.abc import Mapping
@@ -70,12 +71,14 @@ beyond AS (
         CASE WHEN len(models) = 1 THEN models[1] END AS model, 'container' AS operation, NULL AS prompt_name,
         0 AS calls,
         {_beyond("input_tokens")}, {_beyond("cache_read_tokens")}, {_beyond("output_tokens")}, {_beyond("cost_usd")},
-        'totals_only' AS cost_missing_reason,
+        CASE WHEN model_call_count IS NULL AND sessions.input_tokens IS NULL THEN 'no_calls_reported'
+            ELSE 'totals_only' END AS cost_missing_reason,
         NULL AS usage_missing_reason
     FROM sessions LEFT JOIN summed USING (session_id)
     WHERE sessions.input_tokens > coalesce(summed.input_tokens, 0)
         OR sessions.output_tokens > coalesce(summed.output_tokens, 0)
         OR sessions.cost_usd > coalesce(summed.cost_usd, 0)
+        OR model_call_count IS NULL
 ),
 spent AS (SELECT * FROM calls UNION ALL BY NAME SELECT * FROM beyond)
 """
@@ -113,8 +116,9 @@ def cost_by(connection: "duckdb.DuckDBPyConnection", group: Group, wanted: CostF
     """One row per value of `group`, dearest first, what has no cost last."""
     where = _where(wanted)
     query = (
-        f"{_SPENT} SELECT {_EXPRESSIONS.get(group, group.value)} AS {group.value}, {_SUMS} FROM spent {where.clause()}"
-        " GROUP BY 1 ORDER BY cost_usd DESC NULLS LAST, model_calls DESC, 1"
+        f"{_SPENT} SELECT '{group.value}' AS group_by, {_EXPRESSIONS.get(group, group.value)}::VARCHAR AS group_value,"
+        f" {_SUMS} FROM spent {where.clause()} GROUP BY ALL"
+        " ORDER BY cost_usd DESC NULLS LAST, model_calls DESC, group_value"
     )
     return fetch(connection, query, where.parameters)
 

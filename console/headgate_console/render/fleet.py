@@ -123,7 +123,7 @@ def _first_line(row: Row) -> Text:
 def _agent_line(row: Row, dot: str) -> str:
     names = list(dict.fromkeys(filter(None, [row["agent_name"], *(row["agent_names"] or [])])))
     service = [f"service {row['service_name']}"] if row["service_name"] and row["service_name"] not in names else []
-    seen = [f"seen by {', '.join(row['witnesses'])}"] if row["witnesses"] else []
+    seen = [f"seen by {', '.join(row['witnesses'])}"] if set(row["witnesses"] or ()) - {"client"} else []
     return dot.join([", ".join(names), *service, _started(row["start_time"]), *seen]).removeprefix(dot)
 
 

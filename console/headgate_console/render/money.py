@@ -16,6 +16,8 @@ REASONS = {
     "failed": "the call failed",
     "in_flight": "still running",
     "totals_only": "only a total was reported, not its calls",
+    "no_calls_reported": "its agent reports no model calls",
+    "unknown_model": "the model is not named",
 }
 
 
@@ -38,13 +40,13 @@ def cost_columns(by: str) -> tuple[Column, ...]:
     )
 
 
-def cost_rows(rows: Sequence[Row], total: Row, by: str, *, unicode: bool) -> list[dict[str, Any]]:
+def cost_rows(rows: Sequence[Row], total: Row, *, unicode: bool) -> list[dict[str, Any]]:
     """The rows of a grouping with a bar for their part of the cost, and the total as the last one."""
     whole = total["cost_usd"]
     shown = [
         {
             **row,
-            "group": "(none)" if row[by] is None else str(row[by]),
+            "group": "(none)" if row["group_value"] is None else row["group_value"],
             "bar": portion(float(row["cost_usd"] / whole), width=BAR_WIDTH, unicode=unicode)
             if whole and row["cost_usd"]
             else "",
@@ -57,6 +59,7 @@ def cost_rows(rows: Sequence[Row], total: Row, by: str, *, unicode: bool) -> lis
 UNPRICED = (
     Column(key="model", title="MODEL", shrink_to=12),
     Column(key="provider", title="PROVIDER", rank=2, shrink_to=8),
+    Column(key="sessions", title="SESSIONS", format=count, align="right", rank=3),
     Column(key="model_calls", title="CALLS", format=count, align="right"),
     Column(key="tokens", title="TOKENS", format=tokens, align="right", rank=1),
     Column(key="why", title="WHY", shrink_to=20),
@@ -70,6 +73,7 @@ def unpriced_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
             **row,
             "model": row["model"] or UNKNOWN,
             "provider": row["provider"] or UNKNOWN,
+            "model_calls": row["model_calls"] or None,
             "tokens": None
             if row["input_tokens"] is None and row["output_tokens"] is None
             else (row["input_tokens"] or 0) + (row["output_tokens"] or 0),

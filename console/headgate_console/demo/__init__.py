@@ -1,0 +1,1 @@
+"""The demo: recordings of real agents through real OTLP, and what Headgate tells of them."""

@@ -1,0 +1,117 @@
+"""`make demo`: starts Headgate, sends it what real agents sent, and shows what it tells of them."""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from headgate_console.cli.app import app
+from headgate_console.cli.screen import Screen, screen
+from headgate_console.demo.fleet import running, send_recordings, wait_until_derived
+from headgate_console.errors import CommandError
+from headgate_console.queries.rows import fetch
+from headgate_console.settings import load_settings
+from headgate_console.wiring import open_views
+from headgate_processors.errors import HeadgateError
+
+if TYPE_CHECKING:
+    import duckdb
+
+INTERESTING = {
+    "timeline": "len(agent_names) DESC, tool_call_count DESC",
+    "loop": "tool_error_count DESC",
+}
+STORE_MARK = "store.json"
+
+
+def main() -> None:
+    """Run the demo; what it made stays in its folder, to be looked at."""
+    parser = argparse.ArgumentParser(prog="python -m headgate_console.demo", description=main.__doc__)
+    parser.add_argument("--data", type=Path, default=Path("demo-data"), metavar="DIR", help="the demo's folder")
+    data = parser.parse_args().data
+    try:
+        _make_room(data)
+        _show(screen(), data)
+    except HeadgateError as error:
+        sys.stderr.write(f"headgate: {error}\n")
+        sys.exit(1)
+
+
+def _make_room(data: Path) -> None:
+    """Remove what an earlier demo left; never a folder that is something else."""
+    if data.exists() and any(data.iterdir()) and not (data / STORE_MARK).exists():
+        message = f"{data} is no folder of a demo: give another one with --data."
+        raise CommandError(message)
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+
+
+def _show(to: Screen, data: Path) -> None:
+    to.show([_title("Headgate: what your agents did, what it cost, and who they were"), ""])
+    with running(data, data / "up.log") as listeners:
+        to.show([f"Started on {listeners['otlp-grpc']} (OTLP/gRPC) and {listeners['otlp-http']} (OTLP/HTTP)."])
+        to.show(["Sending what ten real, unmodified agents sent, as OTLP over gRPC:"])
+        to.show([f"  {line}" for line in send_recordings(f"grpc://{listeners['otlp-grpc']}").splitlines()])
+        sessions = wait_until_derived(data)
+        to.show([f"  stitched  {sessions} sessions"])
+        picked = _pick(data)
+        _step(to, "The fleet: which agents ran, for whom", ["sessions"], data)
+        _step(to, "One session: an agent and its sub-agent, in order", ["session", picked["timeline"][:12]], data)
+        _step(to, "The ledger: every tool call, in words", ["ledger", "--limit", "12"], data)
+        groups = [part for name in ("team", "workflow", "model") for part in ("--by", name)]
+        _step(to, "The bill: by team, workflow and model, and what has no price", ["cost", *groups], data)
+    to.show(_next(data, picked))
+
+
+def _pick(data: Path) -> dict[str, str]:
+    with open_views(load_settings({"data": data}).settings) as views:
+        return {name: _first(views, order) for name, order in INTERESTING.items()}
+
+
+def _first(views: "duckdb.DuckDBPyConnection", order: str) -> str:
+    row = fetch(views, f"SELECT session_id FROM sessions ORDER BY {order}, session_id LIMIT 1")[0]
+    return str(row["session_id"])
+
+
+def _step(to: Screen, title: str, arguments: list[str], data: Path) -> None:
+    to.show(["", _title(title), Text(f"$ {_headgate()} {' '.join(arguments)} --data {data}", "cyan"), ""])
+    sys.stdout.flush()
+    app([*arguments, "--data", str(data)], prog_name="headgate", standalone_mode=False)
+    sys.stdout.flush()
+    sys.stderr.flush()
+
+
+def _title(text: str) -> Text:
+    return Text(text, "bold")
+
+
+def _headgate() -> str:
+    """The command as one would type it here."""
+    beside = Path(sys.executable).with_name("headgate")
+    try:
+        return str(beside.relative_to(Path.cwd()))
+    except ValueError:
+        return "headgate"
+
+
+def _next(data: Path, picked: dict[str, str]) -> list[Text | str]:
+    command, loop = _headgate(), picked["loop"][:12]
+    commands = {
+        f"session {loop} --data {data}": "an agent that fails at the same thing again and again",
+        f"ledger --action command --data {data}": "what was run on a machine, by whom",
+        f'sql "FROM model_calls" --data {data}': "any question, in SQL",
+        f"doctor --data {data}": "what Headgate could not read, count or price, and what to do",
+        "up": "take telemetry of your own agents on 4317 and 4318",
+    }
+    lines: list[Text | str] = ["", _title("Try next")]
+    for arguments, what in commands.items():
+        lines += [Text(f"  {command} {arguments}", "cyan"), f"      {what}"]
+    lines += ["  For an agent of yours: docs/guides/connect-an-agent.md. Everything of this demo is in " + f"{data}/."]
+    return lines
+
+
+if __name__ == "__main__":
+    main()
