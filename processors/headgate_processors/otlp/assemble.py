@@ -5,6 +5,7 @@ from typing import Any
 
 from headgate_processors.errors import PermanentError
 from headgate_processors.otlp.columns import Origins, Resource, record_batch
+from headgate_processors.otlp.limits import check_record_count
 from headgate_processors.otlp.messages import parse
 from headgate_processors.otlp.port import Decoded, Rejected, Signal
 from headgate_processors.otlp.signals import SHAPES
@@ -86,6 +87,7 @@ class _Assembly:
     def _add_pieces(self, record: Record, error: UnreadableError) -> None:
         """Keep the good parts of a record that is bad as a whole."""
         pieces = self._shape.pieces(record.wire)
+        check_record_count(len(self.rows) + len(self.rejected) + len(pieces))
         if not pieces:
             self.rejected.append(_rejected(record.raw(), error))
         for piece in pieces:

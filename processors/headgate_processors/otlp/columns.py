@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 
 from headgate_processors import schema
+from headgate_processors.otlp.limits import check_record_count
 from headgate_processors.otlp.port import Signal
 from headgate_processors.otlp.values import INT64_MAX, Attributes
 from headgate_processors.otlp.wire import UnreadableError
@@ -41,18 +42,22 @@ class Origins:
         encoded = tuple(group.resource.attributes)
         known = self._resources.get(encoded)
         if known is None:
-            known = self._resources[encoded] = self._attributes.readable_json(encoded)
+            known = self._resources[encoded] = self._attributes.readable_json(encoded) or b"{}"
         return Resource(known, _readable(group.schema_url))
 
     def add(self, resource: Resource, group: Any, row_count: int) -> None:
-        """The next `row_count` rows belong to this resource and this `Scope*` message."""
+        """The next `row_count` rows belong to this resource and this `Scope*` message.
+
+        Raises:
+            TooLargeError: the request has too many rows.
+        """
+        check_record_count(len(self._rows) + row_count)
         scope = group.scope
-        attributes = scope.attributes
         origin = (
             resource.attributes,
             _readable(scope.name),
             _readable(scope.version),
-            self._attributes.readable_json(attributes) if attributes else None,
+            self._attributes.readable_json(scope.attributes),
             _readable(group.schema_url) or resource.schema_url,
         )
         index = self._indices.setdefault(origin, len(self._indices))
@@ -66,8 +71,11 @@ class Origins:
 
 
 def labels(values: Sequence[str | bytes | None], rows: pa.Array) -> pa.Array:
-    """A dictionary column of the value that each row points at; a value is looked at once."""
-    return pa.array(values, pa.string()).dictionary_encode().take(rows)
+    """A dictionary column of the value that each row points at; each distinct value is copied once."""
+    distinct: dict[str | bytes, int] = {}
+    positions = [None if value is None else distinct.setdefault(value, len(distinct)) for value in values]
+    indices = pa.array(positions, pa.int32()).take(rows)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(list(distinct), pa.string()))
 
 
 def record_batch(signal: Signal, columns: Columns, origins: Origins) -> pa.RecordBatch:

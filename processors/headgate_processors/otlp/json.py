@@ -10,6 +10,7 @@ import orjson
 from headgate_processors.errors import PermanentError
 from headgate_processors.otlp.assemble import assemble
 from headgate_processors.otlp.json_messages import MessageEncoder, message_encoder
+from headgate_processors.otlp.limits import check_record_count
 from headgate_processors.otlp.messages import official_descriptor
 from headgate_processors.otlp.port import Decoded, Rejected, Signal
 from headgate_processors.otlp.signals import SHAPES, Shape
@@ -31,6 +32,7 @@ def decode_json(body: bytes, signal: Signal) -> Decoded:
 
     Raises:
         PermanentError: `body` is not a JSON object, or nothing in it can be read.
+        TooLargeError: it has too many records.
     """
     return assemble(_Converter(SHAPES[signal]).split(_load(body, signal)), signal)
 
@@ -88,6 +90,7 @@ class _Converter:
         self._scope = message_encoder(shape.scope)
         self._record = message_encoder(shape.record)
         self._split = Split()
+        self._record_count = 0
 
     def split(self, request: dict[str, Any]) -> Split:
         """The request in pieces."""
@@ -117,6 +120,8 @@ class _Converter:
                     self._split.broken.append(Rejected(reason="malformed", detail=detail, raw=_dumps(item)))
 
     def _records(self, source: dict[str, Any]) -> list[Record]:
+        self._record_count += 1
+        check_record_count(self._record_count)
         try:
             return [_JsonRecord(self._record.encode(source), source)]
         except UnreadableError as error:

@@ -13,7 +13,7 @@ from headgate_processors.otlp.json_fields import (
     sized,
     text_payload,
 )
-from headgate_processors.otlp.values import check_nesting
+from headgate_processors.otlp.limits import check_nesting
 from headgate_processors.otlp.wire import UnreadableError
 
 _SCALARS: Mapping[str, tuple[bytes, Convert]] = {

@@ -1,6 +1,6 @@
 """Metrics: opaque messages to columns, one row for each data point."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,22 +67,32 @@ def metric_points(metrics: Iterable[Any]) -> list[Point]:
 
 
 def metric_pieces(encoded: bytes) -> list[Piece]:
-    """The data points of one encoded metric apart; none when the metric itself cannot be read."""
+    """The data points of one encoded metric apart; none when they cannot even be told apart."""
     try:
         envelope, data = without(encoded, 0, len(encoded), _DATA_FIELDS)
         if len(data) != 1:
             return []
         data_envelope, points = without(encoded, data[0].start, data[0].stop, _POINT_FIELDS)
         metric = parse("metrics.v1.Metric", envelope + frame(data[0].number, data_envelope))
-        kind = metric.WhichOneof("data")
-        head = _head(metric, kind, getattr(metric, kind))
     except UnreadableError:
         return []
+    kind = metric.WhichOneof("data")
+    try:
+        head = _head(metric, kind, getattr(metric, kind))
+    except UnreadableError as error:
+        return [Piece(raw=encoded[point.start : point.stop], rows=_refusal(error)) for point in points]
     return [_piece(head, encoded[point.start : point.stop]) for point in points]
 
 
 def _piece(head: Head, raw: bytes) -> Piece:
     return Piece(raw=raw, rows=lambda: [Point(head, parse(_POINT_MESSAGES[head.type], raw))])
+
+
+def _refusal(error: UnreadableError) -> Callable[[], Sequence[Point]]:
+    def refuse() -> Sequence[Point]:
+        raise error
+
+    return refuse
 
 
 def _head(metric: Any, kind: str, data: Any) -> Head:

@@ -15,6 +15,7 @@ def decode_protobuf(body: bytes, signal: Signal) -> Decoded:
 
     Raises:
         PermanentError: nothing in `body` can be read as a request of this signal.
+        TooLargeError: it has too many records.
     """
     try:
         return _decode_whole(body, signal)

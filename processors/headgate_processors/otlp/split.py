@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headgate_processors.otlp.limits import check_record_count
 from headgate_processors.otlp.port import Rejected
 from headgate_processors.otlp.wire import LENGTH, Field, UnreadableError, fields, read_field
 
@@ -59,7 +60,11 @@ class Split:
 
 
 def split_request(body: bytes) -> Split:
-    """The records of a request of any signal, as far as their frames can be told."""
+    """The records of a request of any signal, as far as their frames can be told.
+
+    Raises:
+        TooLargeError: it has too many records.
+    """
     return _Splitter(body).split()
 
 
@@ -86,6 +91,7 @@ class _Splitter:
         self._body = body
         self._split = Split()
         self._missing_byte_count = 0
+        self._record_count = 0
 
     def split(self) -> Split:
         _, resources = self._children(0, len(self._body), _GROUPS)
@@ -101,6 +107,8 @@ class _Splitter:
 
     def _scope(self, scope: Field) -> ScopeGroup:
         wire, records = self._children(scope.start, scope.stop, _CHILDREN, whole=True)
+        self._record_count += len(records)
+        check_record_count(self._record_count)
         return ScopeGroup(wire=wire, records=[Record(self._body[one.start : one.stop]) for one in records])
 
     def _children(self, position: int, end: int, number: int, *, whole: bool = False) -> tuple[bytes, list[Field]]:

@@ -15,14 +15,13 @@ import orjson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue, KeyValueList
 
+from headgate_processors.otlp.limits import check_nesting
 from headgate_processors.otlp.messages import message_class
 from headgate_processors.otlp.wire import FIXED64, LENGTH, VARINT, UnreadableError, fields, read_varint
 
-MAX_NESTING = 64
-"""Lists and objects of a value may nest this deep."""
-
 INT64_MAX = (1 << 63) - 1
 _BUNDLED_BYTES = 1024
+_STRING_INDEX = 8
 _double = struct.Struct("<d").unpack_from
 
 Pair = tuple[str, object]
@@ -85,17 +84,10 @@ class Attributes(dict[bytes, Pair]):
             if scalar:
                 self[one] = attribute.key, scalar
 
-    def json(self, encoded: Collection[bytes]) -> bytes:
-        """One JSON object of attributes.
-
-        Raises:
-            UnreadableError: a key or value cannot be read.
-        """
-        return orjson.dumps(self.members(encoded))
-
-    def readable_json(self, encoded: Iterable[bytes]) -> bytes:
-        """One JSON object of those attributes that can be read."""
-        return self.json([one for one in encoded if self._is_readable(one)])
+    def readable_json(self, encoded: Iterable[bytes]) -> bytes | None:
+        """One JSON object of those attributes that can be read, None when none can."""
+        members = self.members([one for one in encoded if self._is_readable(one)])
+        return orjson.dumps(members) if members else None
 
     def _is_readable(self, encoded: bytes) -> bool:
         try:
@@ -217,6 +209,8 @@ def _read_value(buffer: bytes, position: int, end: int, depth: int) -> object:
         elif wire_type == VARINT and number in (2, 3):
             integer = read_varint(buffer, start, stop)[0]
             value = integer != 0 if number == 2 else integer - ((integer >> 63) << 64)
+        elif wire_type == VARINT and number == _STRING_INDEX:
+            value = None
         elif wire_type == FIXED64 and number == 4:
             value = double_or_word(_double(buffer, start)[0])
         else:
@@ -240,9 +234,3 @@ def _read_members(buffer: bytes, position: int, end: int, depth: int, members: d
         if number == 1 and wire_type == LENGTH:
             key, value = _read_key_value(buffer, start, stop, depth)
             members.setdefault(key, value)
-
-
-def check_nesting(depth: int) -> None:
-    """Raise `too_deep` past the depth that a value may have."""
-    if depth > MAX_NESTING:
-        raise UnreadableError("too_deep", f"lists and objects nest deeper than {MAX_NESTING}")

@@ -10,6 +10,7 @@ VARINT, FIXED64, LENGTH, GROUP, END_GROUP, FIXED32 = range(6)
 MAX_GROUPS = 32
 _UINT64 = (1 << 64) - 1
 _VARINT_BITS = 63
+_ONE_BYTE = tuple(bytes([value]) for value in range(0x80))
 
 
 class UnreadableError(Exception):
@@ -93,6 +94,8 @@ def frame(number: int, payload: bytes) -> bytes:
 
 def encode_varint(value: int) -> bytes:
     """An unsigned integer of at most 64 bits."""
+    if value < len(_ONE_BYTE):
+        return _ONE_BYTE[value]
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)

@@ -50,6 +50,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 Value: TypeAlias = "str | bool | int | float | bytes | Sequence[Value] | Mapping[str, Value] | None"
 Attributes: TypeAlias = "Mapping[str, Value] | Sequence[tuple[str, Value]]"
 Fields: TypeAlias = Mapping[str, Any]
+Request: TypeAlias = ExportTraceServiceRequest | ExportLogsServiceRequest | ExportMetricsServiceRequest
 _Request = TypeVar("_Request", bound=Message)
 
 START_UNIX_NANO = 1_794_000_000_000_000_000
