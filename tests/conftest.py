@@ -25,7 +25,12 @@ Rows = list[dict[str, Any]]
 RECORDINGS = Path(__file__).parent / "recordings"
 DERIVED_VIEWS = ("sessions", "model_calls", "tool_calls", "timeline")
 
-settings.register_profile("headgate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.register_profile(
+    "headgate",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 settings.load_profile("headgate")
 
 
@@ -71,7 +76,8 @@ class Workbench:
     def tables(self, views: Sequence[str] = DERIVED_VIEWS) -> dict[str, Rows]:
         """Every derived row in a fixed order, without the revision."""
         return {
-            view: self.query(f"SELECT * EXCLUDE (revision) FROM {view} AS v ORDER BY to_json(v)::VARCHAR") for view in views
+            view: self.query(f"SELECT * EXCLUDE (revision) FROM {view} AS v ORDER BY to_json(v)::VARCHAR")
+            for view in views
         }
 
 

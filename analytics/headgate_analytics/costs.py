@@ -37,7 +37,9 @@ def _listed(book: PriceBook, row: Row, cache_told: bool) -> Row:
     if model is None:
         return _UNPRICED | {"cost_missing_reason": "unknown_model"}
     day = datetime.fromtimestamp(_int(row["start_time_unix_nano"]) // 1_000_000_000, UTC).date()
-    quote = book.quote(_text(row["provider"]), model, day, requested_model=_text(row["request_model"]))
+    quote = book.quote(
+        _text(row["provider"]), model, day, requested_model=_text(row["request_model"]), tier=_text(row["service_tier"])
+    )
     split = row["uncached_input_tokens"] is not None
     cost = book.cost(
         quote,

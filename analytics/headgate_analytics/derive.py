@@ -19,8 +19,9 @@ from headgate_analytics.raw import RawFiles, facts, session_records
 from headgate_analytics.reconstruct import Reconstruction, Rules, reconstruct
 from headgate_analytics.schema import DERIVED
 from headgate_analytics.stitch import Stitched, Stitcher
-from headgate_analytics.titles import title
+from headgate_analytics.titles import titles
 from headgate_processors.dialects.columns import batch_of
+from headgate_processors.enrich.actions import ActionRules
 from headgate_processors.enrich.identity import Registry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.store import DerivedWriter
@@ -83,13 +84,14 @@ class Deriver:
         *,
         registry: Registry,
         prices: PriceBook,
+        actions: ActionRules | None = None,
         config: DeriveConfig | None = None,
     ) -> None:
         self._folder, self._config = folder, config or DeriveConfig()
         self._rules = Rules(
             identify=lambda resource, agent: registry.resolve(orjson.loads(resource), agent_name=agent),
             price=pricing(prices),
-            title=title,
+            title=titles(actions or ActionRules.load()),
         )
         self._stitcher = Stitcher(idle_gap_ns=self._config.idle_gap_ns)
         self._absorbed: set[str] = set()

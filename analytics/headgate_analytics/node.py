@@ -33,6 +33,7 @@ FACT_COLUMNS = (
     "gen_ai_request_model",
     "gen_ai_response_model",
     "gen_ai_response_id",
+    "service_tier",
     "request_id",
     "gen_ai_response_finish_reasons",
     "gen_ai_usage_input_tokens",

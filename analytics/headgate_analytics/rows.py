@@ -174,6 +174,7 @@ _CALL_FACTS = {
     "provider": "gen_ai_provider_name",
     "request_model": "gen_ai_request_model",
     "response_id": "gen_ai_response_id",
+    "service_tier": "service_tier",
     "request_id": "request_id",
     "finish_reasons": "gen_ai_response_finish_reasons",
     "time_to_first_chunk_ns": "time_to_first_chunk_ns",

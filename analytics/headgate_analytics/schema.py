@@ -75,6 +75,7 @@ MODEL_CALLS = Dataset(
         _col("request_model", LOW, "Model asked for.", "gen_ai.request.model"),
         _col("model", LOW, "Model that answered, else the one asked for.", "gen_ai.response.model"),
         _col("response_id", TEXT, "Response id.", "gen_ai.response.id"),
+        _col("service_tier", LOW, "Service tier that the provider answered with.", "openai.response.service_tier"),
         _col("request_id", TEXT, "Request id.", "request-id header"),
         _col("finish_reasons", TEXTS, "Finish reasons in the convention's words.", "gen_ai.response.finish_reasons"),
         _must("status", LOW, "`ok`, `error`, `denied`, `cancelled` or `in_flight`.", "status, error.type"),

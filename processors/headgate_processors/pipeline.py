@@ -118,9 +118,7 @@ def build_normaliser(
         book=book,
         index=ContentIndex(book.content),
         reader=reader,
-        secrets=Redactor(
-            rules.model_copy(update={"rules": tuple(rule for rule in rules.rules if rule.kind == "secret")})
-        ),
+        secrets=Redactor(rules.only("secret")),
         registry=registry,
     )
 

@@ -55,9 +55,7 @@ class Dataset:
         return any(column.name == name for column in self.columns)
 
 
-def _col(
-    name: str, type_: pa.DataType, doc: str, source: str = "", unit: str = "", *, nullable: bool = True
-) -> Column:
+def _col(name: str, type_: pa.DataType, doc: str, source: str = "", unit: str = "", *, nullable: bool = True) -> Column:
     return Column(name=name, type=type_, doc=doc, source=source, unit=unit, nullable=nullable)
 
 
@@ -104,7 +102,13 @@ _WIRE_SPANS = (
 )
 
 _WIRE_LOGS = (
-    _must("time_unix_nano", INT, "Time of the event, else the time it was observed; 0 when neither.", "log.time_unix_nano", "ns"),
+    _must(
+        "time_unix_nano",
+        INT,
+        "Time of the event, else the time it was observed; 0 when neither.",
+        "log.time_unix_nano",
+        "ns",
+    ),
     _col("observed_time_unix_nano", INT, "Time it was observed.", "log.observed_time_unix_nano", "ns"),
     _col("severity_number", INT, "Severity, 1 to 24.", "log.severity_number"),
     _col("severity_text", LOW, "Severity as text.", "log.severity_text"),
@@ -145,9 +149,16 @@ WIRE: Mapping[Signal, Dataset] = {
 
 _RECORD = (
     _must("record_id", TEXT, "Stable id of the record; a resent record has the same.", "headgate"),
-    _must("witness", LOW, "Who saw it: `client`, `gateway`, `runtime`, `control` or `provider`.", "sender's credential"),
+    _must(
+        "witness", LOW, "Who saw it: `client`, `gateway`, `runtime`, `control` or `provider`.", "sender's credential"
+    ),
     _must("received_unix_nano", INT, "When the receiver took it.", "receiver clock", "ns"),
-    _must("time_suspect", BOOL, "Its time is missing, more than a year before it was received, or more than a day after.", "headgate"),
+    _must(
+        "time_suspect",
+        BOOL,
+        "Its time is missing, more than a year before it was received, or more than a day after.",
+        "headgate",
+    ),
     _col("dialect", LOW, "Which dialect table read it; NULL when none knows it.", "headgate"),
     _col("dialect_version", LOW, "Version of that table.", "headgate"),
     _col("service_name", LOW, "Service name.", "service.name"),
@@ -160,7 +171,12 @@ WHO = (
     _col("instance_id", LOW, "Agent instance; a stable synthetic id when unknown.", "registry"),
     _col("parent_instance_id", LOW, "Instance that started this one.", "registry"),
     _col("root_instance_id", LOW, "First instance of the lineage.", "registry"),
-    _col("identity_source", LOW, "Where `instance_id` comes from: `verified`, `claimed`, `matched` or `unknown`.", "headgate"),
+    _col(
+        "identity_source",
+        LOW,
+        "Where `instance_id` comes from: `verified`, `claimed`, `matched` or `unknown`.",
+        "headgate",
+    ),
     _col("launched_by", LOW, "User or service that launched the instance.", "registry"),
     _col("user_id", LOW, "User, claimed on the resource or registered.", "headgate.user.id, user.id"),
     _col("team", LOW, "Team.", "headgate.team, team"),
@@ -177,20 +193,45 @@ WHO = (
 )
 
 MEANING = (
-    _col("operation_kind", LOW, "What the record is: `llm`, `embedding`, `retrieval`, `tool`, `tool_attempt`, `agent`, `agent_setup`, `workflow`, `step`, `approval`, `guardrail`, `eval`, `memory`, `task`, `attempt`, `handoff`, `message` or `other`.", "dialect"),
+    _col(
+        "operation_kind",
+        LOW,
+        "What the record is: `llm`, `embedding`, `retrieval`, `tool`, `tool_attempt`, `agent`, `agent_setup`, `workflow`, `step`, `approval`, `guardrail`, `eval`, `memory`, `task`, `attempt`, `handoff`, `message` or `other`.",
+        "dialect",
+    ),
     _col("gen_ai_operation_name", LOW, "Operation.", "gen_ai.operation.name"),
     _col("gen_ai_provider_name", LOW, "Provider, never a framework's name.", "gen_ai.provider.name"),
     _col("gen_ai_request_model", LOW, "Model asked for.", "gen_ai.request.model"),
     _col("gen_ai_response_model", LOW, "Model that answered.", "gen_ai.response.model"),
+    _col("service_tier", LOW, "Service tier that the provider answered with.", "openai.response.service_tier"),
     _col("gen_ai_response_id", TEXT, "Response id.", "gen_ai.response.id"),
     _col("request_id", TEXT, "Request id of the provider.", "request-id header"),
-    _col("gen_ai_response_finish_reasons", TEXTS, "`stop`, `length`, `content_filter`, `tool_call`, `error` or `compaction`.", "gen_ai.response.finish_reasons"),
+    _col(
+        "gen_ai_response_finish_reasons",
+        TEXTS,
+        "`stop`, `length`, `content_filter`, `tool_call`, `error` or `compaction`.",
+        "gen_ai.response.finish_reasons",
+    ),
     _col("gen_ai_usage_input_tokens", INT, "Input, cache included.", "gen_ai.usage.input_tokens", "token"),
-    _col("gen_ai_usage_cache_read_input_tokens", INT, "Of it read from a cache.", "gen_ai.usage.cache_read.input_tokens", "token"),
-    _col("gen_ai_usage_cache_write_input_tokens", INT, "Of it written to a cache.", "gen_ai.usage.cache_write.input_tokens", "token"),
+    _col(
+        "gen_ai_usage_cache_read_input_tokens",
+        INT,
+        "Of it read from a cache.",
+        "gen_ai.usage.cache_read.input_tokens",
+        "token",
+    ),
+    _col(
+        "gen_ai_usage_cache_write_input_tokens",
+        INT,
+        "Of it written to a cache.",
+        "gen_ai.usage.cache_write.input_tokens",
+        "token",
+    ),
     _col("cache_write_1h_tokens", INT, "Of the written, kept for an hour.", "dialect", "token"),
     _col("gen_ai_usage_output_tokens", INT, "Output, reasoning included.", "gen_ai.usage.output_tokens", "token"),
-    _col("gen_ai_usage_reasoning_output_tokens", INT, "Of it reasoning.", "gen_ai.usage.reasoning.output_tokens", "token"),
+    _col(
+        "gen_ai_usage_reasoning_output_tokens", INT, "Of it reasoning.", "gen_ai.usage.reasoning.output_tokens", "token"
+    ),
     _col("usage_semantics", LOW, "How the source counts input: `inclusive`, `exclusive` or `unknown`.", "dialect"),
     _col("usage_role", LOW, "Provisional role at ingest: `leaf`, `container`, `mirror` or `missing`.", "dialect"),
     _col("time_to_first_chunk_ns", INT, "Time to the first chunk.", "gen_ai.response.time_to_first_chunk", "ns"),
@@ -210,7 +251,12 @@ MEANING = (
     _col("tool_version", LOW, "Tool version.", "dialect"),
     _col("mcp_server", LOW, "MCP server.", "dialect"),
     _col("mcp_method_name", LOW, "MCP method.", "mcp.method.name"),
-    _col("tool_outcome", LOW, "`ok`, `error`, `denied`, `timeout`, `cancelled`, `empty`; NULL when nothing tells.", "dialect"),
+    _col(
+        "tool_outcome",
+        LOW,
+        "`ok`, `error`, `denied`, `timeout`, `cancelled`, `empty`; NULL when nothing tells.",
+        "dialect",
+    ),
     _col("exit_code", INT, "Exit code of a command.", "dialect"),
     _col("error_type", LOW, "Error type.", "error.type, exception.type"),
     _col("http_response_status_code", INT, "HTTP status.", "http.response.status_code"),
@@ -232,11 +278,25 @@ MEANING = (
     _col("prompt_hash", TEXT, "Keyed hash of the input messages.", "content", "hex"),
     _col("prompt_name", LOW, "Prompt template.", "gen_ai.prompt.name"),
     _col("prompt_version", LOW, "Version of the prompt template.", "gen_ai.prompt.version"),
-    _col("context_source", LOW, "Source with most new bytes: `system`, `user`, `tool_result` or `assistant`.", "content"),
+    _col(
+        "context_source", LOW, "Source with most new bytes: `system`, `user`, `tool_result` or `assistant`.", "content"
+    ),
     _col("context_compacted", BOOL, "Whether the context had just been compacted.", "gen_ai.conversation.compacted"),
     _col("memory_refs", TEXTS, "Memory records that the context used.", "gen_ai.memory.record.id"),
-    _col("requested_tools", TEXT, "Tool calls that the model's message asks for: array of `{id, name, type, mcp_server, arguments_hash, arguments_bytes, action, resource, sensitivity, reversible, side_effects}`.", "output messages", "json"),
-    _col("returned_tools", TEXT, "Tool results new in the input: array of `{id, result_hash, result_bytes, outcome, exit_code}`.", "input messages", "json"),
+    _col(
+        "requested_tools",
+        TEXT,
+        "Tool calls that the model's message asks for: array of `{id, name, type, mcp_server, arguments_hash, arguments_bytes, action, resource, sensitivity, reversible, side_effects}`.",
+        "output messages",
+        "json",
+    ),
+    _col(
+        "returned_tools",
+        TEXT,
+        "Tool results new in the input: array of `{id, result_hash, result_bytes, outcome, exit_code}`.",
+        "input messages",
+        "json",
+    ),
 )
 
 _STORED_SPANS = tuple(c for c in _WIRE_SPANS if c.name not in {"events", "links"})
@@ -283,13 +343,20 @@ CONTENT = Dataset(
         _must("signal", LOW, "`traces` or `logs`.", "headgate"),
         _col("trace_id", TEXT, "Trace id.", "record"),
         _col("span_id", TEXT, "Span id.", "record"),
-        _must("field", LOW, "`input_messages`, `output_messages`, `system_instructions`, `tool_definitions`, `tool_arguments`, `tool_result`, `requested_tools`, `task`, `response` or `other`.", "dialect"),
+        _must(
+            "field",
+            LOW,
+            "`input_messages`, `output_messages`, `system_instructions`, `tool_definitions`, `tool_arguments`, `tool_result`, `requested_tools`, `task`, `response` or `other`.",
+            "dialect",
+        ),
         _must("attribute", LOW, "Where the source had it.", "dialect"),
         _must("text", TEXT, "The content, redacted.", "record"),
         _must("bytes", INT, "Size before redaction.", "record", "byte"),
         _must("hash", TEXT, "Keyed hash before redaction.", "record", "hex"),
         _must("hash_key_id", LOW, "Key of the hash.", "headgate"),
-        _col("redacted", LOW, "Classes of what was redacted, comma-separated; NULL when nothing was.", "redaction.yaml"),
+        _col(
+            "redacted", LOW, "Classes of what was redacted, comma-separated; NULL when nothing was.", "redaction.yaml"
+        ),
         _must("received_unix_nano", INT, "When the receiver took it.", "receiver clock", "ns"),
         _must("tenant", LOW, "Tenant.", "configuration"),
         _col("service_name", LOW, "Service name.", "service.name"),
@@ -297,6 +364,5 @@ CONTENT = Dataset(
 )
 
 DATASETS: Mapping[str, Dataset] = {
-    dataset.name: dataset
-    for dataset in (SPANS, SPAN_EVENTS, SPAN_LINKS, LOG_EVENTS, METRIC_POINTS, CONTENT)
+    dataset.name: dataset for dataset in (SPANS, SPAN_EVENTS, SPAN_LINKS, LOG_EVENTS, METRIC_POINTS, CONTENT)
 }

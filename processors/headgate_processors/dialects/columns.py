@@ -20,10 +20,12 @@ def tiled(value: str, rows: int) -> pa.Array:
 def batch_of(dataset: Dataset, columns: Mapping[str, pa.Array], rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
     """A batch of `dataset`: ready columns as they are, the others from `rows`, absent values NULL."""
     arrays: list[pa.Array] = []
+    present = set().union(*rows)
     for column in dataset.columns:
         ready = columns.get(column.name)
         if ready is None:
-            ready = _from_rows(column.name, column.type, rows)
+            known = column.name in present
+            ready = _from_rows(column.name, column.type, rows) if known else pa.nulls(len(rows), column.type)
         elif ready.type != column.type:
             ready = ready.dictionary_encode() if column.type == LOW else ready.cast(column.type)
         arrays.append(ready)

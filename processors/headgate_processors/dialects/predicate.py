@@ -27,12 +27,19 @@ def _listed(value: object) -> list[str]:
 
 
 def _glob(read: Callable[[Record], str], value: object) -> Predicate:
-    pattern = re.compile("|".join(translate(glob) for glob in _listed(value)))
+    globs = _listed(value)
+    if not any(set(glob) & set("*?[") for glob in globs):
+        exact = frozenset(globs)
+        return lambda record: read(record) in exact
+    pattern = re.compile("|".join(translate(glob) for glob in globs))
     return lambda record: pattern.match(read(record)) is not None
 
 
 def _has(value: object) -> Predicate:
     keys = _listed(value)
+    if len(keys) == 1:
+        key = keys[0]
+        return lambda record: key in record.attributes
     return lambda record: all(key in record.attributes for key in keys)
 
 
@@ -45,6 +52,9 @@ def _equals(read: Callable[[Record], Attributes], value: object) -> Predicate:
     if not isinstance(value, Mapping):
         raise ConfigError(f"dialect predicate: expected a map of attribute to values, got {value!r}")
     wanted = [(str(key), frozenset(_listed(item))) for key, item in value.items()]
+    if len(wanted) == 1:
+        only, values = wanted[0]
+        return lambda record: str(read(record).get(only)) in values
     return lambda record: all(str(read(record).get(key)) in values for key, values in wanted)
 
 
