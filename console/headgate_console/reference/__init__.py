@@ -1,0 +1,1 @@
+"""The generated pages of the reference: settings, commands, tables. Each is written from what the code reads."""

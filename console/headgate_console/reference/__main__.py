@@ -1,0 +1,27 @@
+"""`python -m headgate_console.reference FOLDER`: write the generated pages of the reference."""
+
+import sys
+from pathlib import Path
+
+from headgate_console.reference.commands import commands_page
+from headgate_console.reference.settings import schema_page, settings_page
+from headgate_console.reference.tables import tables_page
+
+PAGES = {
+    "settings.md": settings_page,
+    "settings.schema.json": schema_page,
+    "tables.md": tables_page,
+    "commands.md": commands_page,
+}
+
+
+def main() -> None:
+    """Write every page."""
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, page in PAGES.items():
+        (folder / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""`commands.md`: the help of every command, as it is printed."""
+
+import os
+import subprocess
+import sys
+
+WIDTH = 100
+HEAD = """\
+# Commands
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
+Tables fit the terminal, else `COLUMNS`, else 80 cells; colour and progress bars appear only on a terminal.
+
+"""
+COMMANDS = (
+    (),
+    ("up",),
+    ("replay",),
+    ("sessions",),
+    ("session",),
+    ("ledger",),
+    ("cost",),
+    ("sql",),
+    ("doctor",),
+    ("views",),
+    ("compact",),
+    ("derive",),
+    ("config",),
+    ("config", "show"),
+    ("config", "validate"),
+    ("config", "schema"),
+)
+
+
+def commands_page() -> str:
+    """The page, in Markdown."""
+    return HEAD + "\n".join(map(_section, COMMANDS))
+
+
+def _section(command: tuple[str, ...]) -> str:
+    name = " ".join(("headgate", *command))
+    return f"## {name}\n\n```console\n$ {name} --help\n{_help(command)}\n```\n"
+
+
+def _help(command: tuple[str, ...]) -> str:
+    environment = {**os.environ, "COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "NO_COLOR": "1"}
+    printed = subprocess.run(  # noqa: S603 - our own command, no shell
+        [sys.executable, "-m", "headgate_console", *command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    ).stdout
+    return "\n".join(line.rstrip() for line in printed.strip("\n").splitlines()).strip("\n")
