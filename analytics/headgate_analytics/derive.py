@@ -7,7 +7,7 @@ in one step. It can be killed at any time: what was not recorded as done is done
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -51,25 +51,25 @@ class Derived:
     revision: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Progress:
-    """Which raw files are already in the derived tables."""
+    """Up to which version of the manifest all raw rows are in the derived tables."""
 
-    done: set[str] = field(default_factory=set)
+    version: int = 0
     revision: int = 0
 
     @classmethod
     def load(cls, path: Path) -> "_Progress":
         try:
             found = json.loads(path.read_bytes())
-            return cls(done=set(found["files"]), revision=int(found["revision"]))
-        except (FileNotFoundError, ValueError, KeyError):
+            return cls(version=int(found["version"]), revision=int(found["revision"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return cls()
 
     def save(self, path: Path) -> None:
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            file.write(orjson.dumps({"files": sorted(self.done), "revision": self.revision}))
+            file.write(orjson.dumps({"version": self.version, "revision": self.revision}))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -94,7 +94,7 @@ class Deriver:
             title=titles(actions or ActionRules.load()),
         )
         self._stitcher = Stitcher(idle_gap_ns=self._config.idle_gap_ns)
-        self._absorbed: set[str] = set()
+        self._remembers = False
         self._progress = _Progress.load(folder / PROGRESS)
 
     def run(self, *, full: bool = False, report: Callable[[int, int], None] | None = None) -> Derived:
@@ -107,33 +107,27 @@ class Deriver:
         """
         manifest = read_manifest(self._folder)
         live = [file for file in manifest.files if not file.derived and file.dataset in RAW]
-        paths = {file.path for file in live}
-        copies = (
-            {file.path for file in live if _is_compacted(file, manifest)} if self._knows_all_dead(manifest) else set()
-        )
-        fresh = paths if full else paths - self._progress.done - copies
-        connection = self._connect()
-        try:
-            self._absorb(connection, live, fresh)
-            touched = self._stitcher.absorb(facts(connection, self._files(live, fresh)))
-            sessions, removed = self._stitcher.sessions_of(touched)
-            revision = self._progress.revision + 1
+        since = 0 if full else self._progress.version
+        fresh = [file for file in live if file.live_version > since]
+        sessions: list[Stitched] = []
+        removed: set[str] = set()
+        revision = self._progress.revision + bool(fresh)
+        with self._connect() as connection:
+            self._remember(connection, [file for file in live if file.live_version <= since])
+            if fresh:
+                touched = self._stitcher.absorb(facts(connection, self._files(fresh)))
+                sessions, removed = self._stitcher.sessions_of(touched)
+            if full:
+                removed |= self._written(connection, manifest) - {stitched.key.session_id for stitched in sessions}
             for done in self._write(connection, live, sessions, revision=revision):
                 if report is not None:
                     report(done, len(sessions))
-            if removed:
-                DerivedWriter(self._folder).write({}, removed_session_ids=removed)
-        finally:
-            connection.close()
-        if fresh or self._progress.done != paths:
-            self._progress = _Progress(done=paths, revision=revision if fresh else self._progress.revision)
+        if removed:
+            DerivedWriter(self._folder).write({}, removed_session_ids=removed)
+        if manifest.version != self._progress.version:
+            self._progress = _Progress(manifest.version, revision)
             self._progress.save(self._folder / PROGRESS)
-        return Derived(files=len(fresh), sessions=len(sessions), removed=len(removed), revision=self._progress.revision)
-
-    def _knows_all_dead(self, manifest: Manifest) -> bool:
-        """Whether every file that a compaction replaced was already derived: then its copy holds nothing else."""
-        dead = {file.path for file in manifest.dead if file.path.split("/", 1)[0] in RAW}
-        return bool(self._progress.done) and dead <= self._progress.done | self._absorbed
+        return Derived(files=len(fresh), sessions=len(sessions), removed=len(removed), revision=revision)
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(
@@ -142,20 +136,26 @@ class Deriver:
         connection.execute("SET TimeZone = 'UTC'")
         return connection
 
-    def _files(self, live: Sequence[LiveFile], paths: set[str]) -> RawFiles:
+    def _files(self, files: Sequence[LiveFile]) -> RawFiles:
         by_dataset: dict[str, list[Path]] = {}
-        for file in live:
-            if file.path in paths:
-                by_dataset.setdefault(file.dataset, []).append(self._folder / file.path)
+        for file in files:
+            by_dataset.setdefault(file.dataset, []).append(self._folder / file.path)
         return RawFiles(by_dataset)
 
-    def _absorb(self, connection: duckdb.DuckDBPyConnection, live: Sequence[LiveFile], fresh: set[str]) -> None:
-        """Learn what earlier processes had derived, so that sessions keep the ids they were given."""
-        missing = {file.path for file in live} - self._absorbed - fresh
-        if missing:
-            known = self._stitcher.absorb(facts(connection, self._files(live, missing)))
+    def _remember(self, connection: duckdb.DuckDBPyConnection, older: Sequence[LiveFile]) -> None:
+        """Learn, once, what earlier processes derived: sessions must keep the ids they were given."""
+        if not self._remembers:
+            self._remembers = True
+            known = self._stitcher.absorb(facts(connection, self._files(older)))
             self._stitcher.sessions_of(known)
-        self._absorbed = {file.path for file in live}
+
+    def _written(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> set[str]:
+        """Every session that any derived file holds."""
+        paths = [str(self._folder / file.path) for file in manifest.of("sessions", derived=True)]
+        if not paths:
+            return set()
+        rows = connection.execute("SELECT DISTINCT session_id FROM read_parquet(?)", [paths]).fetchall()
+        return {session_id for (session_id,) in rows}
 
     def _write(
         self,
@@ -167,7 +167,7 @@ class Deriver:
     ) -> Iterator[int]:
         """Rebuild and write the sessions chunk by chunk; yields how many are done."""
         writer = DerivedWriter(self._folder)
-        files = self._files(live, {file.path for file in live})
+        files = self._files(live)
         done = 0
         for chunk in _chunks(sessions, self._config.anchors_max):
             rebuilt = [
@@ -178,11 +178,6 @@ class Deriver:
                 writer.write(_tables(rebuilt))
             done += len(chunk)
             yield done
-
-
-def _is_compacted(file: LiveFile, manifest: Manifest) -> bool:
-    writer, _, number = Path(file.path).stem.rpartition("-")
-    return not (number.isdecimal() and writer in manifest.sealed)
 
 
 def _chunks(sessions: Sequence[Stitched], anchors_max: int) -> Iterator[list[Stitched]]:

@@ -7,7 +7,7 @@ from hashlib import sha256
 import orjson
 
 from headgate_analytics.model_calls import Call
-from headgate_analytics.node import Node
+from headgate_analytics.node import CALL_KINDS, Node
 from headgate_analytics.tool_calls import ToolCall
 from headgate_processors.enrich.identity import Identity
 
@@ -102,7 +102,7 @@ def agents_of(nodes: Sequence[Node]) -> Agents:
             continue
         first = first or name
         agent_id = node.text("gen_ai_agent_id")
-        if agent_id is not None and node.is_log:
+        if agent_id is not None and (node.is_log or node.kind in CALL_KINDS):
             by_agent_id.setdefault(agent_id, name)
         if node.trace_id is not None and name not in per_trace.setdefault(node.trace_id, []):
             per_trace[node.trace_id].append(name)

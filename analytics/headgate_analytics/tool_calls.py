@@ -97,9 +97,14 @@ class ToolCall:
     @property
     def state(self) -> str:
         """`executed`, `running`, `decided` or `requested`."""
-        if self.runs or self.parts:
+        if (self.runs or self.parts) and not self._refused:
             return "executed" if self.end is not None else "running"
         return "decided" if self.approvals else "requested"
+
+    @property
+    def _refused(self) -> bool:
+        """Whether it was decided that it must not run."""
+        return any(node.text("decision") == "deny" for node in self.approvals)
 
     @property
     def result_class(self) -> str:
