@@ -170,6 +170,14 @@ def test_a_bad_span_in_a_good_request_is_refused_alone(decoder: Decoder, bad: An
     assert bad == json.loads(outcome.rejected[0].raw)
 
 
+@pytest.mark.parametrize("member", ["name", "startTimeUnixNano", "attributes", "traceId", "kind"])
+def test_a_refusal_does_not_repeat_what_it_refuses(decoder: Decoder, member: str) -> None:
+    """Its sentence reaches logs and the client, and what was sent may hold secrets."""
+    for secret in ("sk-12345", ["sk-12345"], {"sk-12345": 1}, 12345):
+        details = [one.detail for one in read(decoder, {**SPAN, member: secret}).rejected]
+        assert not any("12345" in detail for detail in details)
+
+
 @pytest.mark.parametrize("member", ["resourceSpans", "scopeSpans", "spans"])
 def test_a_list_that_is_none_is_refused_alone(decoder: Decoder, member: str) -> None:
     """Every level may be broken beside a good one."""

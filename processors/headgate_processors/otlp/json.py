@@ -108,7 +108,7 @@ class _Converter:
         records = [one for record in self._items(group, names) for one in self._records(record)]
         return ScopeGroup(wire=_envelope(self._scope, group, names), records=records)
 
-    def _items(self, holder: dict[str, Any], names: frozenset[str]) -> Iterator[dict[str, Any]]:
+    def _items(self, holder: dict[str, Any], names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         """The objects in a list member; what is no list or no object is broken."""
         for name in names:
             items = holder.get(name)
@@ -170,11 +170,11 @@ def _with_points(data: dict[str, Any], points: list[Any]) -> dict[str, Any]:
     return {**data, "data_points": None, "dataPoints": points}
 
 
-def _names(message: str, field: str) -> frozenset[str]:
+def _names(message: str, field: str) -> tuple[str, ...]:
     """The JSON names of a field, one or two."""
-    return frozenset({official_descriptor(message).fields_by_name[field].json_name, field})
+    return tuple(dict.fromkeys((official_descriptor(message).fields_by_name[field].json_name, field)))
 
 
-def _envelope(encoder: MessageEncoder, holder: dict[str, Any], names: frozenset[str]) -> bytes:
+def _envelope(encoder: MessageEncoder, holder: dict[str, Any], names: tuple[str, ...]) -> bytes:
     """The encoded holder without the list of these names, and without what of it cannot be read."""
     return encoder.encode_readable({name: value for name, value in holder.items() if name not in names})

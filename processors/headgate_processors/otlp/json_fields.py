@@ -20,7 +20,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?")
 _WORDS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _URL_SAFE = str.maketrans("-_", "+/")
-_SHOWN_CHARACTERS = 40
+_KINDS = {str: "such text", bool: "true or false", list: "a list", dict: "an object", type(None): "null"}
 _ID_FIELDS = frozenset({"trace_id", "span_id", "parent_span_id"})
 
 
@@ -39,11 +39,9 @@ def scalar_conversion(field: FieldDescriptor) -> Convert:
 
 
 def malformed(expected: str, value: object) -> UnreadableError:
-    """The error of a JSON value of the wrong kind."""
-    shown = repr(value)
-    if len(shown) > _SHOWN_CHARACTERS:
-        shown = f"{shown[:_SHOWN_CHARACTERS]}…"
-    return UnreadableError("malformed", f"expected {expected}, not {shown}")
+    """The error of a JSON value of the wrong kind; it names the kind only, for the value may be a secret."""
+    kind = _KINDS.get(type(value), "a number")
+    return UnreadableError("malformed", f"expected {expected}, not {kind}")
 
 
 def sized(payload: bytes) -> bytes:

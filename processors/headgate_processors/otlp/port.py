@@ -46,4 +46,6 @@ class Decoder(Protocol):
         PermanentError: nothing in `body` can be read as a request of this signal.
     """
 
-    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding = "protobuf") -> Decoded: ...
+    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding = "protobuf") -> Decoded:
+        """What the request holds: its rows in wire order, and the records that cannot be kept."""
+        ...
