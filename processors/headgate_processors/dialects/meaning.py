@@ -142,7 +142,7 @@ def _settle_agent(record: Record, dialect: Dialect, kind: str, found: Meaning) -
     if found.get("gen_ai_agent_name") is None:
         if dialect.agent_name_from_span and kind == "agent" and record.name:
             found["gen_ai_agent_name"] = record.name
-        elif dialect.default_agent is not None:
+        elif dialect.default_agent is not None and found.get("gen_ai_agent_id") is None:
             found["gen_ai_agent_name"] = dialect.default_agent
 
 
