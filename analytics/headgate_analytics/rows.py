@@ -93,7 +93,7 @@ class Agents:
 
 def agents_of(nodes: Sequence[Node]) -> Agents:
     """Learn the names from every record of the session."""
-    by_agent_id: dict[str, str] = {}
+    by_agent_id: dict[str, set[str]] = {}
     per_trace: dict[str, list[str]] = {}
     first: str | None = None
     for node in nodes:
@@ -112,7 +112,7 @@ def agents_of(nodes: Sequence[Node]) -> Agents:
     main = min(tops, key=lambda node: (node.start, node.record_id)).text("gen_ai_agent_name") if tops else first
     return Agents(
         main=main,
-        by_agent_id=by_agent_id,
+        by_agent_id={agent_id: next(iter(names)) for agent_id, names in by_agent_id.items() if len(names) == 1},
         only={trace: names[0] for trace, names in per_trace.items() if len(names) == 1},
     )
 
