@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headgate_console.render.fleet import ID_DIGITS
-from headgate_console.render.numbers import UNKNOWN, duration, moment
+from headgate_console.render.numbers import UNKNOWN, duration, moment_of_year
 from headgate_console.render.table import Column, Row
 
 RESULT_STYLES = {"error": "red", "timeout": "red", "denied": "yellow", "cancelled": "yellow", "unknown": "dim"}
@@ -15,7 +15,7 @@ def _result(row: Row) -> str:
 
 
 LEDGER = (
-    Column(key="start_time", title="TIME (UTC)", format=moment, rank=3),
+    Column(key="start_time", title="TIME (UTC)", format=moment_of_year, rank=3),
     Column(key="session", title="SESSION", style="cyan", rank=1),
     Column(key="agent", title="AGENT", rank=4, shrink_to=8),
     Column(key="title", title="WHAT", shrink_to=24),

@@ -19,6 +19,7 @@ STATE_STYLES = {
     "stopped": "red",
 }
 ID_DIGITS = 8
+WIDE = 72
 
 
 def _state(row: Row) -> str:
@@ -37,7 +38,7 @@ FLEET = (
     Column(key="workflow", title="WORKFLOW", rank=6, shrink_to=8, hide_when_empty=True),
     Column(key="user_id", title="USER", rank=9, shrink_to=8, hide_when_empty=True),
     Column(key="start_time", title="STARTED (UTC)", format=moment, rank=7),
-    Column(key="duration_ns", title="TOOK", format=duration, align="right"),
+    Column(key="duration_ns", title="TOOK", format=duration, align="right", rank=1),
     Column(key="model_call_count", title="CALLS", format=count, align="right", rank=2),
     Column(key="tool_call_count", title="TOOLS", format=count, align="right", rank=3),
     Column(key="tool_error_count", title="ERRORS", format=count, align="right", rank=4, style=_errors),
@@ -104,7 +105,7 @@ def session_head(row: Row, *, width: int, unicode: bool = True) -> list[Text]:
         "cost": _cost_line(row, unicode=unicode),
         "key": f"{one_line(row['source_key'] or '')} ({row['session_source']})",
     }
-    lines = [_first_line(row)]
+    lines = [_first_line(row, whole_id=width >= WIDE)]
     for name, fact in facts.items():
         if fact:
             line = Text(f"  {name:<7} ", style="dim")
@@ -112,9 +113,9 @@ def session_head(row: Row, *, width: int, unicode: bool = True) -> list[Text]:
     return lines
 
 
-def _first_line(row: Row) -> Text:
+def _first_line(row: Row, *, whole_id: bool) -> Text:
     line = Text()
-    line.append(f"Session {row['session_id']}", "bold cyan")
+    line.append(f"Session {row['session_id'] if whole_id else row['session_id'][:ID_DIGITS]}", "bold cyan")
     line.append(f"  {row['state']}", STATE_STYLES.get(row["state"], "") or "bold")
     line.append(f" after {duration(row['duration_ns'])}" if row["state"] != "running" else "")
     return line

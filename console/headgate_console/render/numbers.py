@@ -80,6 +80,11 @@ def moment(time: datetime | None) -> str:
     return UNKNOWN if time is None else time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def moment_of_year(time: datetime | None) -> str:
+    """A time in UTC to the second, without the year: for lists of what happened lately."""
+    return UNKNOWN if time is None else time.astimezone(UTC).strftime("%m-%d %H:%M:%S")
+
+
 def ago(time: datetime | None, now: datetime) -> str:
     """How long before `now` a time lies; what lies after it is just that."""
     if time is None:

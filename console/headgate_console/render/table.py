@@ -51,6 +51,8 @@ def fit(columns: Sequence[Column], rows: Sequence[Row], *, width: int, unicode: 
         _line([(_aligned(c, cells[c.key][i], widths[c.key], unicode=unicode), _style(c, row)) for c in kept])
         for i, row in enumerate(rows)
     ]
+    for line in (head, *body):
+        line.truncate(width)
     return Fitted(lines=(head, *body), left_out=tuple(c.title for c in shown if c not in kept))
 
 

@@ -43,7 +43,7 @@ def write_duration(value: timedelta) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds and seconds % length == 0:
             return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:g} s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + " s"
 
 
 def parse_size(value: object) -> int:
