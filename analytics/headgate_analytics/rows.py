@@ -103,7 +103,7 @@ def agents_of(nodes: Sequence[Node]) -> Agents:
         first = first or name
         agent_id = node.text("gen_ai_agent_id")
         if agent_id is not None and (node.is_log or node.kind in CALL_KINDS):
-            by_agent_id.setdefault(agent_id, name)
+            by_agent_id.setdefault(agent_id, set()).add(name)
         if node.trace_id is not None and name not in per_trace.setdefault(node.trace_id, []):
             per_trace[node.trace_id].append(name)
     tops = [
