@@ -1,0 +1,1 @@
+"""Spans in: OTLP decoded, given meaning and identity, stored as Parquet. `pipeline` wires the parts."""
