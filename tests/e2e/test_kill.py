@@ -90,7 +90,7 @@ def _ingest_and_kill(folder: Path, first: int, acknowledged: set[int]) -> None:
 @pytest.mark.slow
 @pytest.mark.e2e
 def test_nothing_acknowledged_is_lost_or_doubled_when_it_is_killed(tmp_path: Path) -> None:
-    """`kill -9` under load, then a clean start: every acknowledged span is there once, and start-up says what it found."""
+    """`kill -9` under load, then a clean start: every acknowledged span is there once, and it says what it found."""
     folder = tmp_path / "store"
     acknowledged: set[int] = set()
     for number in range(ROUNDS):

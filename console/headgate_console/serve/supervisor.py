@@ -11,6 +11,9 @@ from typing import Any
 from headgate_console.serve.children import Child, Event, Part
 
 
+POLL_S = 0.05
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorConfig:
     """How long all parts together may take to end, and how often one may be started again within a time."""
@@ -159,11 +162,11 @@ class Supervisor:
 
     def _wait(self, child: Child, deadline: float) -> None:
         """Wait for one part to end: until the deadline, or a second signal."""
-        while (left_s := deadline - time.monotonic()) > 0:
+        while child.running and time.monotonic() < deadline:
             try:
-                sender, event = self._events.get(timeout=left_s)
+                sender, event = self._events.get(timeout=POLL_S)
             except queue.Empty:
-                return
-            if sender is None or (sender is child and event["event"] == "ended"):
+                continue
+            if sender is None:
                 return
             self._note(sender.part.name, event)
