@@ -23,7 +23,7 @@ Request = tuple[Signal, dict[str, Any]]
 Rows = list[dict[str, Any]]
 
 RECORDINGS = Path(__file__).parent / "recordings"
-DERIVED_VIEWS = ("sessions", "model_calls", "tool_calls", "timeline")
+DERIVED_VIEWS = ("sessions", "model_calls", "tool_calls", "timeline", "usage_records")
 
 settings.register_profile(
     "headgate",

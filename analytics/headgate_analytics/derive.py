@@ -199,5 +199,6 @@ def _tables(rebuilt: Sequence[Reconstruction]) -> Mapping[str, pa.Table]:
         "model_calls": [row for one in rebuilt for row in one.model_calls],
         "tool_calls": [row for one in rebuilt for row in one.tool_calls],
         "timeline": [row for one in rebuilt for row in one.timeline],
+        "usage_records": [row for one in rebuilt for row in one.usage_records],
     }
     return {name: pa.Table.from_batches([batch_of(DERIVED[name], {}, listed)]) for name, listed in rows.items()}

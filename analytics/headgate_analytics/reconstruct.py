@@ -12,6 +12,7 @@ from headgate_analytics.rows import Row, Who, agents_of, call_status, model_call
 from headgate_analytics.stitch import Stitched
 from headgate_analytics.timeline import Moment, call_moment, error_moment, task_moment, timeline_rows, tool_moment
 from headgate_analytics.tool_calls import ToolCall, tool_calls
+from headgate_analytics.usage import usage_rows
 from headgate_processors.enrich.identity import Identity
 
 _TOKEN_SUMS = (
@@ -57,6 +58,7 @@ class Reconstruction:
     model_calls: list[Row]
     tool_calls: list[Row]
     timeline: list[Row]
+    usage_records: list[Row]
 
 
 def reconstruct(
@@ -81,7 +83,11 @@ def reconstruct(
     moments += _errors(nodes, calls, tools, who)
     session = _session_row(stitched, nodes, who, calls=call_rows, tools=tool_rows) | {"task": _task(nodes, content)}
     return Reconstruction(
-        session=session, model_calls=call_rows, tool_calls=tool_rows, timeline=timeline_rows(moments, who)
+        session=session,
+        model_calls=call_rows,
+        tool_calls=tool_rows,
+        timeline=timeline_rows(moments, who),
+        usage_records=usage_rows(nodes, calls, call_rows, who),
     )
 
 
