@@ -37,6 +37,8 @@ PROTOCOL = "grpc"
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 # Threads beyond the places, which refuse what finds no place and answer health checks.
 _SPARE_THREADS = 8
+# Calls that are open on one connection; more wait at the client.
+_STREAMS = 1000
 
 
 class _ExportHandlers(grpc.GenericRpcHandler):
@@ -143,7 +145,7 @@ def _options(config: ReceiverConfig) -> list[tuple[str, Any]]:
         ("grpc.max_receive_message_length", config.max_message_bytes),
         ("grpc.max_metadata_size", config.max_header_bytes),
         ("grpc.so_reuseport", 0),
-        ("grpc.max_concurrent_streams", 2 * config.places),
+        ("grpc.max_concurrent_streams", _STREAMS),
         ("grpc.max_allowed_incoming_connections", config.max_connections),
         ("grpc.server_handshake_timeout_ms", int(config.header_timeout_s * 1000)),
         ("grpc.keepalive_time_ms", 60_000),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 
 import h11
 
@@ -10,6 +11,8 @@ from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.http_routes import Head, Response
 
 READ_BYTES = 256 * 1024
+_VERSIONS = frozenset({b"1.0", b"1.1"})
+_NOT_HTTP_1 = "this port takes OTLP over HTTP/1.1; OTLP over gRPC has a port of its own, usually 4317"
 # What is read and thrown away of a body that is too large, so that its sender can hear the answer.
 _DISCARD_TIMES = 4
 
@@ -49,7 +52,11 @@ class HttpConnection:
         if not self._h11.trailing_data[0]:
             await self._read(self._config.idle_timeout_s)
         event = await self._timed_event(self._config.header_timeout_s)
-        return self._head(event) if isinstance(event, h11.Request) else None
+        if not isinstance(event, h11.Request):
+            return None
+        if event.http_version not in _VERSIONS:
+            raise h11.RemoteProtocolError(_NOT_HTTP_1, error_status_hint=HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+        return self._head(event)
 
     async def body(self, reserve: Callable[[int], None]) -> bytes:
         """The body of the current request; `reserve` is told the size of each piece and may raise.
@@ -102,7 +109,7 @@ class HttpConnection:
         if close or self._h11.their_state is not h11.DONE:
             headers.append(("connection", "close"))
         await self._send(
-            h11.Response(status_code=response.status, headers=headers),
+            h11.Response(status_code=response.status, headers=headers, reason=HTTPStatus(response.status).phrase),
             h11.Data(data=response.body),
             h11.EndOfMessage(),
         )

@@ -169,12 +169,13 @@ async def _unfinished(tasks: set[asyncio.Task[None]], timeout_s: float) -> set[a
 
 def _listener(address: str) -> socket.socket:
     host, port = loopback_address(address, setting="receiver.http")
+    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(where)
     except OSError as error:
+        listener.close()
         message = f"receiver.http: cannot listen on {address}: {error}. Another program may hold it; choose a port"
         raise ConfigError(message) from error
     return listener

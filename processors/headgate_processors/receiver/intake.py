@@ -68,10 +68,15 @@ class Intake:
             self._dead_letters.keep(body, signal=signal, encoding=encoding, reason="request", detail=str(error))
 
     def refuse(self, error: BaseException, *, signal: Signal, protocol: str) -> Answer:
-        """The answer to a request that failed; what nobody expected is logged."""
+        """The answer to a request that failed; what nobody expected is logged.
+
+        The traceback is taken off the error: whoever keeps the error, as a group commit does that raises it
+        to many, would else keep the frames of the request with it, its body, and for gRPC its stream.
+        """
         answer = answer_to(error)
         if not answer.expected:
             self._faults.record(error, doing=f"taking {signal} over {protocol}")
+        error.__traceback__ = None
         self.counters.add("headgate_receiver_requests_total", protocol=protocol, signal=signal, status=answer.code.name)
         return answer
 

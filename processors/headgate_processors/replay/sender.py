@@ -64,8 +64,11 @@ def send(
     *,
     config: SendConfig | None = None,
     progress: Callable[[SendReport], None] = lambda _: None,
+    pause: Callable[[float], object] | None = None,
 ) -> SendReport:
     """Send requests until each has a final answer; `progress` is called after each, one call at a time.
+
+    `pause` is how to wait between two tries, so many seconds; without it the wait ends when sending does.
 
     Raises:
         ConfigError: `endpoint` is none.
@@ -74,7 +77,7 @@ def send(
     config = config or SendConfig()
     where = parsed_endpoint(endpoint) if isinstance(endpoint, str) else endpoint
     client = client_of(where, config.headers)
-    sending = _Sending(iter(requests), client, config, progress)
+    sending = _Sending(iter(requests), client, config, progress, pause)
     try:
         with ThreadPoolExecutor(config.in_flight, thread_name_prefix="headgate-send") as pool:
             workers = [pool.submit(sending.work) for _ in range(config.in_flight)]
@@ -97,6 +100,7 @@ class _Sending:
         client: Client,
         config: SendConfig,
         progress: Callable[[SendReport], None],
+        pause: Callable[[float], object] | None,
     ) -> None:
         self.report = SendReport()
         self._requests = requests
@@ -106,6 +110,7 @@ class _Sending:
         self._reading = threading.Lock()
         self._reporting = threading.Lock()
         self._stopped = threading.Event()
+        self._pause = pause or self._stopped.wait
         self._last_answer_s = time.monotonic()
 
     def stop(self) -> None:
@@ -145,7 +150,7 @@ class _Sending:
             if self._is_hopeless(started_s, answer):
                 return answer
             wait_s = answer.retry_after_s if answer.retry_after_s is not None else backoff_s * random.uniform(0.5, 1.5)  # noqa: S311
-            self._stopped.wait(min(wait_s, self._config.give_up_s))
+            self._pause(min(wait_s, self._config.give_up_s))
             backoff_s = min(2 * backoff_s, self._config.backoff_max_s)
             with self._reporting:
                 self.report.retries += 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from google.protobuf.json_format import ParseDict
+from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -64,7 +64,7 @@ class MemoryIngest:
             self.calls += 1
         self._gate.wait(_GATE_TIMEOUT_S)
         if isinstance(outcome, BaseException):
-            raise outcome
+            raise outcome.with_traceback(None)
         received = len(_records(_parsed(body, signal, encoding), signal))
         with self._lock:
             self.taken.append(Taken(body=body, signal=signal, encoding=encoding, witness=witness))
@@ -105,7 +105,7 @@ def _parsed(body: bytes, signal: Signal, encoding: Encoding) -> Any:
             ParseDict(_without_ids(orjson.loads(body)), message, ignore_unknown_fields=True)
         else:
             message.ParseFromString(body)
-    except (DecodeError, ValueError) as error:
+    except (DecodeError, ParseError, ValueError) as error:
         text = f"not a request of {signal}: {error}"
         raise PermanentError(text) from error
     return message
