@@ -8,6 +8,8 @@ from decimal import Decimal, InvalidOperation
 import orjson
 
 INT64_MAX = 2**63 - 1
+COUNT_MAX = 10**11
+MONEY_MAX = Decimal(10**6)
 
 _TRUE = frozenset({"true", "yes", "1", "ok", "success"})
 _FALSE = frozenset({"false", "no", "0", "error", "failure", "failed"})
@@ -109,14 +111,31 @@ def to_int(value: object) -> int | None:
     if isinstance(value, int):
         return value if -INT64_MAX <= value <= INT64_MAX else None
     if isinstance(value, str):
-        value = to_float(value)
+        value = _whole(value)
+        if isinstance(value, int):
+            return to_int(value)
     if isinstance(value, float) and math.isfinite(value) and abs(value) < INT64_MAX:
         return round(value)
     return None
 
 
+def _whole(text: str) -> int | float | None:
+    """The number in a text; whole ones exactly, beyond the 53 bits of a float too."""
+    digits = text.strip().removeprefix("-")
+    return int(text) if digits.isdecimal() and len(digits) < 20 else to_float(text)
+
+
 def to_count(value: object) -> int | None:
-    """A number of tokens or bytes: like `to_int`, negative is unknown."""
+    """A number of tokens, bytes or attempts: like `to_int`; negative or beyond `COUNT_MAX` is unknown.
+
+    The bound keeps sums over a session within 64 bits.
+    """
+    number = to_int(value)
+    return number if number is not None and 0 <= number <= COUNT_MAX else None
+
+
+def to_duration_ns(value: object) -> int | None:
+    """A whole number of nanoseconds; negative is unknown."""
     number = to_int(value)
     return number if number is not None and number >= 0 else None
 
@@ -158,14 +177,14 @@ def to_bool(value: object) -> bool | None:
 
 
 def to_money(value: object) -> Decimal | None:
-    """US dollars with nine places, else NULL; negative amounts are unknown."""
+    """US dollars with nine places, else NULL; what is negative or beyond `MONEY_MAX` is no price of a call."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         amount = Decimal(str(value)).quantize(Decimal("1e-9"))
     except InvalidOperation:
         return None
-    return amount if Decimal(0) <= amount < Decimal(10**9) else None
+    return amount if amount.is_finite() and 0 <= amount < MONEY_MAX else None
 
 
 def duration_ns(unit: str) -> Callable[[object], int | None]:

@@ -21,7 +21,7 @@ from headgate_processors.dialects.messages import (
 from headgate_processors.dialects.outcome import Signs, exit_code_in, outcome
 from headgate_processors.dialects.table import Dialect
 from headgate_processors.enrich.actions import ActionRules
-from headgate_processors.enrich.hashing import HashKey, canonical_arguments, canonical_json
+from headgate_processors.enrich.hashing import HashKey, canonical_arguments, canonical_bytes, canonical_json
 from headgate_processors.enrich.redact import Redactor
 
 TASK_CHARACTERS_MAX = 500
@@ -72,8 +72,21 @@ class ContentIndex:
 
 
 def as_text(value: object) -> str:
-    """Text as it is, structures as JSON."""
-    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    """Text as it is, structures as JSON; what is nested too deeply for JSON is cut."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value, default=str).decode()
+    except orjson.JSONEncodeError:
+        return canonical_bytes(value).decode()
+
+
+def canonical_text(value: object) -> bytes:
+    """The bytes to hash for a parsed value; what is nested too deeply for JSON is cut."""
+    try:
+        return canonical_json(value)
+    except RecursionError:
+        return canonical_bytes(value)
 
 
 def size_bytes(value: object) -> int:
@@ -145,14 +158,14 @@ class ContentReader:
         if system is None and isinstance(parsed, list):
             system = [item for item in parsed if isinstance(item, Mapping) and item.get("role") == "system"] or None
         if tools is not None:
-            found["tools_hash"] = self.key.hash(canonical_json(parse_json(tools)))
+            found["tools_hash"] = self.key.hash(canonical_text(parse_json(tools)))
         if system is not None:
             found["system_hash"] = self.key.hash(plain_text(parse_json(system)))
         if tools is not None or system is not None:
             found["prefix_hash"] = self.key.hash(f"{found.get('tools_hash', '')}\n{found.get('system_hash', '')}")
         if messages is None:
             return
-        found["prompt_hash"] = self.key.hash(canonical_json(parsed))
+        found["prompt_hash"] = self.key.hash(canonical_text(parsed))
         found["context_source"] = context_source(parsed)
         task = first_user_text(parsed)
         if task and found.get("task") is None:

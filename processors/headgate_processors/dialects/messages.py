@@ -54,7 +54,7 @@ def regroup(attributes: Mapping[str, object], prefix: str) -> list[object] | Non
         if not key.startswith(prefix):
             continue
         node = root
-        *path, last = key[start:].split(".")
+        *path, last = key[start:].split(".", DEPTH_MAX)
         for step in path:
             child = node.get(step)
             if not isinstance(child, dict):
@@ -68,7 +68,7 @@ def regroup(attributes: Mapping[str, object], prefix: str) -> list[object] | Non
 def _fold(node: object) -> object:
     if not isinstance(node, dict):
         return node
-    if node and all(key.isdigit() for key in node):
+    if node and all(key.isdecimal() for key in node):
         return [_fold(node[key]) for key in sorted(node, key=int)]
     return {key: _fold(value) for key, value in node.items()}
 
@@ -116,11 +116,17 @@ def _call_of(node: Mapping[str, object], under: str) -> RequestedCall | None:
     function = node.get("function")
     if isinstance(function, Mapping) and isinstance(function.get("name"), str):
         return _call(function, node) if under in _CALL_LISTS or node.get("type") == "function" else None
-    if node.get("type") in _CALL_TYPES or under in _CALL_LISTS:
+    if _type(node) in _CALL_TYPES or under in _CALL_LISTS:
         named = node.get("name") or node.get("toolName") or node.get("tool_name")
         if isinstance(named, str) and named:
             return _call(node, node)
     return None
+
+
+def _type(node: Mapping[str, object]) -> str | None:
+    """The `type` of a message or part; JSON schemas, which have lists there, are neither."""
+    kind = node.get("type")
+    return kind if isinstance(kind, str) else None
 
 
 def _first(nodes: tuple[Mapping[str, object], ...], keys: tuple[str, ...]) -> object:
@@ -149,13 +155,13 @@ def returned_results(messages: object) -> list[ReturnedResult]:
 
 
 def _results_of(message: Mapping[str, object]) -> Iterator[ReturnedResult]:
-    if message.get("type") in _RESULT_TYPES or _role(message) == "tool":
-        inner = [part for part in _parts(message) if part.get("type") in _RESULT_TYPES]
+    if _type(message) in _RESULT_TYPES or _role(message) == "tool":
+        inner = [part for part in _parts(message) if _type(part) in _RESULT_TYPES]
         if not inner:
             yield _result(message)
             return
     for part in _parts(message):
-        if part.get("type") in _RESULT_TYPES:
+        if _type(part) in _RESULT_TYPES:
             yield _result(part)
         elif isinstance(response := part.get("functionResponse") or part.get("function_response"), Mapping):
             yield _result(response)

@@ -21,6 +21,7 @@ _DENIED = re.compile(
 )
 
 TEXT_MAX = 65_536
+NESTING_MAX = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Signs:
     result: object = None
 
 
-def exit_code_in(result: object) -> int | None:
+def exit_code_in(result: object, depth: int = 0) -> int | None:
     """The exit code that a result names, as a key or in its text."""
     parsed = parse_json(result)
     if isinstance(parsed, Mapping):
@@ -45,8 +46,8 @@ def exit_code_in(result: object) -> int | None:
             if code is not None:
                 return code
         parsed = next((parsed[key] for key in ("output", "content", "result", "text", "stdout") if key in parsed), None)
-        if isinstance(parsed, Mapping | list):
-            return exit_code_in(parsed) if isinstance(parsed, Mapping) else None
+        if isinstance(parsed, Mapping):
+            return exit_code_in(parsed, depth + 1) if depth < NESTING_MAX else None
     if not isinstance(parsed, str):
         return None
     found = _EXIT.search(parsed[:TEXT_MAX])
@@ -56,7 +57,7 @@ def exit_code_in(result: object) -> int | None:
 def _result_failed(result: object, depth: int = 0) -> bool | None:
     """Whether the result itself says that it failed; NULL when it says nothing."""
     parsed = parse_json(result)
-    if isinstance(parsed, Mapping) and depth < 3:
+    if isinstance(parsed, Mapping) and depth < NESTING_MAX:
         for key in ("isError", "is_error"):
             if to_bool(parsed.get(key)):
                 return True
