@@ -235,4 +235,28 @@ TIMELINE = Dataset(
     ),
 )
 
-DERIVED: Mapping[str, Dataset] = {dataset.name: dataset for dataset in (SESSIONS, MODEL_CALLS, TOOL_CALLS, TIMELINE)}
+USAGE_RECORDS = Dataset(
+    name="usage_records",
+    row="record that reports tokens or is a model call",
+    columns=(
+        *WHO,
+        _must("record_id", TEXT, "Record in `spans` or `log_events`.", "record_id"),
+        _must("unix_nano", INT, "Start of the record.", "records", "ns"),
+        _must(
+            "usage_role",
+            LOW,
+            "`leaf` counts; `suppressed` and `mirror` tell of a leaf again; `container` sums; `missing` has no tokens.",
+            "derived",
+        ),
+        _col("model_call_id", TEXT, "Model call that the record tells of.", "model_calls", "hex"),
+        _col(
+            "input_tokens", INT, "Input as the record reports it, cache included.", "gen_ai.usage.input_tokens", "token"
+        ),
+        _col("output_tokens", INT, "Output as the record reports it.", "gen_ai.usage.output_tokens", "token"),
+        _col("dialect", LOW, "Dialect of the record.", "dialect"),
+    ),
+)
+
+DERIVED: Mapping[str, Dataset] = {
+    dataset.name: dataset for dataset in (SESSIONS, MODEL_CALLS, TOOL_CALLS, TIMELINE, USAGE_RECORDS)
+}

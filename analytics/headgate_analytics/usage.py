@@ -20,7 +20,7 @@ def usage_rows(nodes: Sequence[Node], calls: Sequence[Call], call_rows: Sequence
     rows: list[Row] = []
     for node in nodes:
         call, row = call_of.get(node, (None, None))
-        if call is None and not _tells(node):
+        if node.kind not in CALL_KINDS and not _tells(node):
             continue
         rows.append(
             {
