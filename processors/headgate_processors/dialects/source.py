@@ -5,7 +5,7 @@ usage_metadata#input_token_details.cache_read a path inside an attribute that ho
 @name, @event, @scope, @service, @body        a part of the record; `@body#message.tool_calls` a path in it
 {attribute: …, regex: …}                      the first group of a regular expression, searched in text
 {resource: …}                                 a resource attribute
-{span_event: …, attribute: …}                 an attribute of the last span event of that name
+{span_event: …, attribute: …}                 an attribute of the last span event of that name; `*` for any
 {attribute: …, unit: ms}                      a duration in another unit than seconds
 {constant: …}                                 always this
 """
@@ -13,7 +13,7 @@ usage_metadata#input_token_details.cache_read a path inside an attribute that ho
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from headgate_processors.dialects.coerce import duration_ns, parse_json, to_text
+from headgate_processors.dialects.coerce import UNITS, duration_ns, parse_json, to_text
 from headgate_processors.dialects.record import Record
 from headgate_processors.errors import ConfigError
 
@@ -67,7 +67,7 @@ def _named(text: str) -> Source:
 def _span_event(name: str, key: str) -> Source:
     def read(record: Record) -> object:
         for event in reversed(record.events):
-            if event.get("name") == name:
+            if name in (event.get("name"), "*"):
                 attributes = event.get("attributes")
                 value = attributes.get(key) if isinstance(attributes, Mapping) else None
                 if value is not None:
@@ -78,7 +78,12 @@ def _span_event(name: str, key: str) -> Source:
 
 
 def _searched(read: Source, pattern: str) -> Source:
-    compiled = re.compile(pattern)
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"dialect source: {pattern!r} is no regular expression: {error}") from error
+    if not compiled.groups:
+        raise ConfigError(f"dialect source: {pattern!r} has no group; put what is wanted in parentheses")
 
     def search(record: Record) -> object:
         text = to_text(read(record))
@@ -89,20 +94,26 @@ def _searched(read: Source, pattern: str) -> Source:
 
 
 def _converted(read: Source, unit: str) -> Source:
+    if unit not in UNITS:
+        raise ConfigError(f"dialect source: unknown unit {unit!r}; known are {', '.join(UNITS)}")
     convert = duration_ns(unit)
     return lambda record: convert(read(record))
 
 
 def _detailed(spec: Mapping[str, object]) -> Source:
     rest = dict(spec)
-    if "constant" in rest:
-        read = _constant(rest.pop("constant"))
-    elif "span_event" in rest:
-        read = _span_event(str(rest.pop("span_event")), str(rest.pop("attribute")))
-    elif "resource" in rest:
-        read = _resource(str(rest.pop("resource")))
+    base = next((key for key in ("constant", "span_event", "resource", "attribute") if key in rest), None)
+    if base is None or (base == "span_event" and "attribute" not in rest):
+        raise ConfigError(f"dialect source {rest!r}: expected `attribute`, beside `span_event` too")
+    value = rest.pop(base)
+    if base == "constant":
+        read = _constant(value)
+    elif base == "span_event":
+        read = _span_event(str(value), str(rest.pop("attribute")))
+    elif base == "resource":
+        read = _resource(str(value))
     else:
-        read = _named(str(rest.pop("attribute")))
+        read = _named(str(value))
     if "regex" in rest:
         read = _searched(read, str(rest.pop("regex")))
     if "unit" in rest:
