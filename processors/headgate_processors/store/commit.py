@@ -27,7 +27,6 @@ class Segment:
 
     sequence: int
     file: SegmentWriter
-    opened_s: float
     commits: list[Commit] = field(default_factory=list)
     bytes: int = 0
 
@@ -52,10 +51,12 @@ class Committer:
         windows: Windows,
         disk: Disk,
         config: StoreConfig,
+        clock: Callable[[], int],
         on_full: Callable[[], None],
     ) -> None:
         self._folder, self._writer, self._next = folder, writer, first_sequence
         self._windows, self._disk, self._config, self._on_full = windows, disk, config, on_full
+        self._clock = clock
         self.counts: Counter[str] = Counter()
         self._segment: Segment | None = None
         self._pending: deque[Segment] = deque()
@@ -63,6 +64,7 @@ class Committer:
         self._queue: deque[_Request] = deque()
         self._queued_bytes = 0
         self._unsealed_bytes = 0
+        self._opened_s: dict[int, float] = {}
         self._wake = threading.Condition()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="headgate-commit", daemon=True)
@@ -105,12 +107,12 @@ class Committer:
             self._pending.remove(segment)
         with self._wake:
             self._unsealed_bytes -= segment.bytes
+            self._opened_s.pop(segment.sequence, None)
 
-    def note_other_writers(self, now_unix_nano: int) -> None:
+    def note_other_writers(self) -> None:
         """State that another writer may have stored what this one has not seen."""
         with self._segments:
-            for window in self._windows.by_dataset.values():
-                window.forget_before(now_unix_nano)
+            self._windows.forget_before(self._clock())
 
     def close(self) -> None:
         """Commit what is queued, then end the thread; safe to call twice."""
@@ -123,10 +125,8 @@ class Committer:
     @property
     def load(self) -> tuple[int, int, int, float]:
         """Requests queued, bytes queued, bytes not sealed, seconds since the oldest of them was committed."""
-        with self._segments:
-            oldest = self._pending[0] if self._pending else self._segment
-            age_s = time.monotonic() - oldest.opened_s if oldest is not None else 0.0
         with self._wake:
+            age_s = time.monotonic() - min(self._opened_s.values()) if self._opened_s else 0.0
             return len(self._queue), self._queued_bytes, self._unsealed_bytes, age_s
 
     def _admit(self, request: _Request) -> None:
@@ -194,12 +194,15 @@ class Committer:
         try:
             segment.file.append(commit)
         except BaseException:
+            # The frame may be there after a crash, although its sender was told to send it again.
+            self._windows.forget_before(self._clock())
             self._roll()
             raise
         segment.commits.append(commit)
         segment.bytes += commit.bytes
         with self._wake:
             self._unsealed_bytes += commit.bytes
+            self._opened_s.setdefault(segment.sequence, time.monotonic())
         if segment.bytes >= self._config.seal_bytes:
             self._roll()
             self._on_full()
@@ -210,7 +213,6 @@ class Committer:
         return Segment(
             sequence=sequence,
             file=SegmentWriter(self._folder.segment(self._writer, sequence), self._disk),
-            opened_s=time.monotonic(),
         )
 
     def _roll(self) -> None:

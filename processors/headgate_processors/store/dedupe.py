@@ -44,7 +44,7 @@ class Window:
             self.since_unix_nano, self._young_since = self._young_since, received_unix_nano
 
     def forget_before(self, now_unix_nano: int) -> None:
-        """State that other writers were at work: records from before this moment may be unknown here."""
+        """State that the store may hold records from before this moment that are unknown here."""
         self.since_unix_nano = self._young_since = now_unix_nano
 
 
@@ -108,6 +108,11 @@ class Windows:
             self.by_dataset[dataset].add(
                 ended=fresh.ended, open_=fresh.open_, received_unix_nano=fresh.received_unix_nano
             )
+
+    def forget_before(self, now_unix_nano: int) -> None:
+        """State that the store may hold records from before this moment that no window knows."""
+        for window in self.by_dataset.values():
+            window.forget_before(now_unix_nano)
 
     def _records(self, dataset: str, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, _Fresh, bool]:
         window = self.by_dataset[dataset]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headgate_processors.errors import StoreError
 from headgate_processors.store.disk import Disk, remove
+from headgate_processors.store.manifest import start_manifest
 
 FORMAT = 1
 HASH = "sha256-prefix"
@@ -126,6 +127,7 @@ def make_folder(root: Path, *, buckets: int, disk: Disk) -> StoreFolder:
     if not path.exists():
         for folder in (root, root / "segments", root / "writers"):
             folder.mkdir(parents=True, exist_ok=True)
+        start_manifest(root, disk=disk)
         _write_once(
             path, {"format": FORMAT, "buckets": buckets, "hash": HASH, "created": datetime.now(UTC).isoformat()}, disk
         )

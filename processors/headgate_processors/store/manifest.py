@@ -67,6 +67,10 @@ class Manifest:
         born = tuple(replace(file, live_version=self.version + 1) for file in files)
         return replace(self, files=self.files + born)
 
+    def with_sealed(self, writer: str, sequence: int) -> "Manifest":
+        """The next state: the segments of a writer are sealed up to this one."""
+        return replace(self, sealed=MappingProxyType({**self.sealed, writer: sequence}))
+
     def swap(self, *, remove: frozenset[str], add: tuple[LiveFile, ...], now_unix_nano: int) -> "Manifest":
         """The next state: the files `remove` die, the files `add`, which hold their rows, live."""
         kept = tuple(file for file in self.files if file.path not in remove)

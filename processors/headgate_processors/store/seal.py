@@ -1,8 +1,7 @@
 """Sealing: a segment becomes Parquet files, and one manifest replacement makes them live and the segment done."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -42,8 +41,7 @@ def seal_rows(
     def add(manifest: Manifest) -> Manifest:
         if manifest.sealed.get(writer, -1) >= sequence:
             return manifest
-        sealed = MappingProxyType({**manifest.sealed, writer: sequence})
-        return replace(manifest.with_rows(files), sealed=sealed)
+        return manifest.with_rows(files).with_sealed(writer, sequence)
 
     manifest = update_manifest(folder.root, add, disk=disk)
     remove(folder.segment(writer, sequence))

@@ -136,7 +136,6 @@ class SegmentWriter:
         try:
             self._disk.truncate(self._fd, self._end)
         except OSError:
-            # The frame may then be read although its sender was told to send again: a repeat, which the store removes.
             return
 
 

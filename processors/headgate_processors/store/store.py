@@ -55,6 +55,7 @@ class Store:
         self._folder, self._lock, self._config, self._clock, self._disk = folder, lock, config, clock, disk
         self._sealing = threading.Lock()
         self._closing = threading.Lock()
+        self._closed = False
         self._seal_error: str | None = None
         self._swept_s = time.monotonic()
         self._peers = Peers(folder, writer)
@@ -74,6 +75,7 @@ class Store:
             windows=windows,
             disk=disk,
             config=config,
+            clock=clock,
             on_full=self._seals.soon,
         )
 
@@ -161,6 +163,9 @@ class Store:
             OSError: the disk refused to seal; the rows stay in segments, and the next `open` seals them.
         """
         with self._closing:
+            if self._closed:
+                return
+            self._closed = True
             self._compactions.end()
             self._seals.end()
             self._committer.close()
@@ -192,7 +197,7 @@ class Store:
 
     def _start(self) -> None:
         if self._peers.were_active(read_manifest(self._folder.root)):
-            self._committer.note_other_writers(self._clock())
+            self._committer.note_other_writers()
         self._committer.start()
         self._seals.start()
         if self._config.compact_interval_s > 0:
@@ -209,7 +214,7 @@ class Store:
                 config=self._config,
             )
             if self._peers.were_active(manifest):
-                self._committer.note_other_writers(self._clock())
+                self._committer.note_other_writers()
             self._count("sealed_segments")
         else:
             remove(segment.file.path)
