@@ -11,9 +11,9 @@ HEAD = """\
 # Tables
 
 What `headgate sql` and any DuckDB with the statements of `headgate views` see. Unknown is NULL. Times are stored as
-nanoseconds since the epoch; beside each column that ends in `_time_unix_nano` the views have one of type
-`TIMESTAMP WITH TIME ZONE` without that ending (`start_time`), and `timeline` has `time`. Durations end in `_ns`,
-money in `_usd`.
+nanoseconds since the epoch, in columns that end in `unix_nano`; beside each the views have one of type
+`TIMESTAMP WITH TIME ZONE`: `start_time`, `received_time`, in `timeline` just `time`. Durations end in `_ns`, money in
+`_usd`.
 
 """
 
