@@ -10,6 +10,7 @@ import orjson
 INT64_MAX = 2**63 - 1
 COUNT_MAX = 10**11
 MONEY_MAX = Decimal(10**6)
+UNITS: Mapping[str, int] = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 
 _TRUE = frozenset({"true", "yes", "1", "ok", "success"})
 _FALSE = frozenset({"false", "no", "0", "error", "failure", "failed"})
@@ -189,7 +190,7 @@ def to_money(value: object) -> Decimal | None:
 
 def duration_ns(unit: str) -> Callable[[object], int | None]:
     """A coercion from `s`, `ms`, `us` or `ns` to whole nanoseconds."""
-    scale = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}[unit]
+    scale = UNITS[unit]
 
     def convert(value: object) -> int | None:
         number = to_float(value)
@@ -223,17 +224,18 @@ def finish_reasons(value: object) -> list[str] | None:
 
 
 def provider(value: object) -> str | None:
-    """The provider in the convention's words; a framework's name is no provider."""
+    """The provider in the convention's words; a framework's name is no provider, an API behind a dot no part of it."""
     text = to_text(value)
     if text is None:
         return None
     word = text.strip().lower()
     if word in _FRAMEWORKS:
         return None
-    known = _PROVIDERS.get(word) or _PROVIDERS.get(word.split(".", 1)[0])
-    if known is None and word.startswith("azure"):
-        return "azure.ai.openai" if "openai" in word else "azure.ai.inference"
-    return known or word
+    if word.startswith("azure") and "openai" in word:
+        return "azure.ai.openai"
+    parts = word.split(".")
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((_PROVIDERS[name] for name in names if name in _PROVIDERS), word)
 
 
 def provider_of_model(model: str | None) -> str | None:

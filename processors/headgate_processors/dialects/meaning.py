@@ -11,19 +11,9 @@ from headgate_processors.dialects import coerce
 from headgate_processors.dialects.messages import regroup
 from headgate_processors.dialects.outcome import Signs, error_type_of, exit_code_in, outcome
 from headgate_processors.dialects.record import Record
-from headgate_processors.dialects.table import Dialect
+from headgate_processors.dialects.table import CONTENT_FIELDS, Dialect
 
 Meaning = dict[str, object]
-
-CONTENT_FIELDS = (
-    "tool_arguments",
-    "tool_result",
-    "input_messages",
-    "output_messages",
-    "system_instructions",
-    "tool_definitions",
-    "task",
-)
 
 _COERCIONS: Mapping[str, Callable[[object], object]] = {
     "gen_ai_provider_name": coerce.provider,

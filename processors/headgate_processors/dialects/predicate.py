@@ -64,6 +64,8 @@ def _prefix(value: object) -> Predicate:
 
 
 def _signal(value: object) -> Predicate:
+    if value not in {"spans", "logs"}:
+        raise ConfigError(f"dialect predicate: signal {value!r}; known are spans, logs")
     wants_log = value == "logs"
     return lambda record: record.is_log is wants_log
 

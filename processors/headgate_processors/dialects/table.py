@@ -1,7 +1,9 @@
 """Dialect tables: what each agent emits, read from YAML and compiled once into plain closures."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -14,6 +16,7 @@ from headgate_processors.dialects.predicate import Predicate, compile_predicate
 from headgate_processors.dialects.record import Record
 from headgate_processors.dialects.source import Source, compile_source, compile_sources
 from headgate_processors.errors import ConfigError
+from headgate_processors.schema import MEANING
 
 # libyaml where it is there: the tables are read at every start.
 _SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -45,6 +48,28 @@ KINDS = frozenset(
 )
 
 
+CONTENT_FIELDS = (
+    "tool_arguments",
+    "tool_result",
+    "input_messages",
+    "output_messages",
+    "system_instructions",
+    "tool_definitions",
+    "task",
+)
+CONTENT_NAMES = frozenset({*CONTENT_FIELDS, "response", "other"})
+# What only settles other fields: `mcp_tool_name` the tool, `resends` the attempts, `tool_success` the outcome.
+FIELDS = frozenset({column.name for column in MEANING} | {*CONTENT_FIELDS, "mcp_tool_name", "resends", "tool_success"})
+
+
+class ExclusiveWhen(BaseModel):
+    """A path that has a value only where input tokens exclude the cache."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    has_path: str
+
+
 class TableSpec(BaseModel):
     """One dialect file as written."""
 
@@ -55,7 +80,7 @@ class TableSpec(BaseModel):
     precedence: int = 0
     extends: str | None = None
     usage: Usage | None = None
-    usage_exclusive_when: dict[str, str] | None = None
+    usage_exclusive_when: ExclusiveWhen | None = None
     output_excludes_reasoning: bool = False
     detect: list[dict[str, object]] = []
     kinds: list[dict[str, object]] = []
@@ -113,7 +138,11 @@ def _kind_rule(spec: Mapping[str, object]) -> KindRule:
     if set(spec) != {"source", "map"} or not isinstance(mapping, Mapping):
         raise ConfigError(f"kind rule {dict(spec)!r}: expected `when` and `kind`, or `source` and `map`")
     read = compile_source(spec["source"])
-    lookup = {str(value): str(kind) for kind, values in mapping.items() for value in values}
+    lookup = {
+        str(value): str(kind)
+        for kind, values in mapping.items()
+        for value in (values if isinstance(values, list) else [values])
+    }
     for kind in mapping:
         _known_kind(str(kind))
     return lambda record: lookup.get(to_text(read(record)) or "")
@@ -122,6 +151,16 @@ def _kind_rule(spec: Mapping[str, object]) -> KindRule:
 def _known_kind(kind: str) -> None:
     if kind not in KINDS:
         raise ConfigError(f"kind {kind!r}: expected one of {', '.join(sorted(KINDS))}")
+
+
+def _known_fields(spec: TableSpec) -> None:
+    for name in (*spec.fields, *spec.flattened):
+        if name not in FIELDS:
+            near = get_close_matches(name, FIELDS, n=1)
+            raise ConfigError(f"unknown field {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    for name in spec.content:
+        if name not in CONTENT_NAMES:
+            raise ConfigError(f"unknown content {name!r}; known are {', '.join(sorted(CONTENT_NAMES))}")
 
 
 def _inherit(child: TableSpec, parent: TableSpec) -> TableSpec:
@@ -147,14 +186,29 @@ def _inherit(child: TableSpec, parent: TableSpec) -> TableSpec:
     )
 
 
+@contextmanager
+def _naming(dialect: str) -> Iterator[None]:
+    """Say whose table is wrong."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"dialect {dialect!r}: {error}") from error
+
+
 def _compile(spec: TableSpec) -> Dialect:
+    with _naming(spec.dialect):
+        return _compiled(spec)
+
+
+def _compiled(spec: TableSpec) -> Dialect:
+    _known_fields(spec)
     when = spec.usage_exclusive_when
     return Dialect(
         name=spec.dialect,
         version=spec.version,
         precedence=spec.precedence,
         usage=spec.usage or "unknown",
-        exclusive_when=compile_source(when["has_path"]) if when else None,
+        exclusive_when=compile_source(when.has_path) if when else None,
         output_excludes_reasoning=spec.output_excludes_reasoning,
         detect=tuple(spec.detect),
         kind_rules=tuple(_kind_rule(rule) for rule in spec.kinds),
@@ -182,11 +236,14 @@ def _resolved(spec: TableSpec, specs: Mapping[str, TableSpec], depth: int = 0) -
     if spec.extends is None:
         return spec
     parent = specs.get(spec.extends)
-    if parent is None or depth > 8:
+    if parent is None:
         raise ConfigError(f"dialect {spec.dialect!r} extends {spec.extends!r}, which no table defines")
+    if depth == ANCESTORS_MAX:
+        raise ConfigError(f"dialect {spec.dialect!r} extends {spec.extends!r}, which leads back to itself")
     return _inherit(spec, _resolved(parent, specs, depth + 1))
 
 
+ANCESTORS_MAX = 8
 _STATIC = frozenset({"scope", "service", "signal"})
 CANDIDATES_MAX = 4096
 
@@ -201,7 +258,10 @@ class DialectBook:
     _candidates: dict[tuple[str, str, bool], list[tuple[Dialect, Predicate | None]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._rules = [(dialect, *_split(choice)) for dialect in self.dialects for choice in dialect.detect]
+        self._rules = []
+        for dialect in self.dialects:
+            with _naming(dialect.name):
+                self._rules += [(dialect, *_split(choice)) for choice in dialect.detect]
 
     def detect(self, record: Record) -> Dialect | None:
         """The dialect of a record; NULL when no table knows it."""
@@ -237,7 +297,7 @@ def load_dialects(extra: Path | None = None) -> DialectBook:
     """The tables of the package and of a site's own folder; a site's table replaces one of the same name.
 
     Raises:
-        ConfigError: a table is malformed; the message names it.
+        ConfigError: there is no such folder, or a table is malformed; the message names it.
     """
     texts = {
         entry.name: entry.read_text()
@@ -245,6 +305,8 @@ def load_dialects(extra: Path | None = None) -> DialectBook:
         if entry.name.endswith(".yaml")
     }
     if extra is not None:
+        if not extra.is_dir():
+            raise ConfigError(f"dialects.folder {str(extra)!r} is no folder; make it, or leave the setting out")
         texts |= {path.name: path.read_text() for path in sorted(extra.glob("*.yaml"))}
     specs = {spec.dialect: spec for name, text in sorted(texts.items()) for spec in (_read(name, text),)}
     resolved = [_resolved(spec, specs) for spec in specs.values()]
