@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 import struct
 from pathlib import Path
 
@@ -131,9 +132,8 @@ def test_compression_is_told_by_the_bytes(tmp_path, compress, name) -> None:
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
 def test_a_compressed_file_that_ends_too_early_gives_what_it_holds(tmp_path, compress) -> None:
     """A recorder that was killed leaves half a file: what can be read is, and the end is reported."""
-    lines = b"".join(
-        to_json(logs_request([{"body": f"{number} {hash(str(number))}" * 30}])) + b"\n" for number in range(3000)
-    )
+    chance = random.Random(1)
+    lines = b"".join(to_json(logs_request([{"body": chance.randbytes(200).hex()}])) + b"\n" for _ in range(3000))
     whole = compress(lines)
     requests, refused = read(written(tmp_path, "a.jsonl.gz", whole[: len(whole) * 2 // 3]))
     assert 1000 < len(requests) < 3000
@@ -168,9 +168,8 @@ def test_bare_protobuf_is_read(tmp_path, signal) -> None:
 @pytest.mark.parametrize("inner", [bytes, zstandard.compress])
 def test_the_file_exporter_with_compression_writes_json_behind_lengths(tmp_path, inner) -> None:
     """What the Collector's file exporter writes with `compression: zstd`, in either format."""
-    path = written(
-        tmp_path, "out.otlp", four_byte([inner(TRACES), inner(to_protobuf(numbered_request(Signal.LOGS, [2])))])
-    )
+    messages = [TRACES, to_protobuf(numbered_request(Signal.LOGS, [2]))]
+    path = written(tmp_path, "out.otlp", four_byte([inner(message) for message in messages]))
     requests, refused = read(path)
     assert ([], [(Signal.TRACES, "json"), (Signal.LOGS, "protobuf")]) == (
         refused,

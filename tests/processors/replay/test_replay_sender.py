@@ -17,6 +17,7 @@ from headgate_processors.replay.requests import ReplayItem, ReplayRefusal, Repla
 from headgate_processors.replay.sender import SendConfig, SendReport, send
 from headgate_processors.testing.ingest import MemoryIngest, Reject, numbered_request
 from headgate_processors.testing.otlp import to_json, to_protobuf
+from headgate_processors.testing.waiting import wait_until
 
 
 @contextmanager
@@ -145,8 +146,7 @@ def test_no_more_than_the_bound_are_in_flight() -> None:
                 target=lambda: reports.append(send(requests(), endpoints["grpc"], config=config))
             )
             sending.start()
-            while ingest.calls < 3:
-                pass
+            wait_until(lambda: ingest.calls == 3)
             assert 3 == len(read)
         sending.join()
     assert [20] == [report.acknowledged for report in reports]
