@@ -226,7 +226,7 @@ def _unwrapped(message: Mapping[str, object]) -> Mapping[str, object]:
     for key in ("message", "data", "kwargs"):
         inner = message.get(key)
         if isinstance(inner, Mapping) and ("content" in inner or "role" in inner or "tool_calls" in inner):
-            return {"role": message.get("role") or message.get("type"), **inner}
+            return {"role": _role(message), **inner}
     return message
 
 
