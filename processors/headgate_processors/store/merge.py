@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from headgate_processors.errors import StoreError
 from headgate_processors.schema import DATASETS
+from headgate_processors.store.check import Damage
 from headgate_processors.store.config import CompactConfig
 from headgate_processors.store.disk import Disk
 from headgate_processors.store.folder import StoreFolder, derived_path, raw_path
@@ -75,9 +76,7 @@ def read_rows(root: Path, file: LiveFile, *, without: Collection[int] = ()) -> p
     try:
         table = pq.read_table(path, read_dictionary=low, partitioning=None)
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(
-            f"{path} is damaged ({error}); it holds {file.rows} rows of {file.dataset}: restore it from a copy"
-        ) from error
+        raise StoreError(str(Damage(file=file, path=path, reason=str(error)))) from error
     if not without:
         return table
     lost = pa.array(sorted(without), pa.int64())

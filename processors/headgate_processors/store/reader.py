@@ -9,12 +9,23 @@ import pyarrow as pa
 
 from headgate_processors.errors import StoreError
 from headgate_processors.schema import DATASETS, Dataset
+from headgate_processors.store.check import damaged_files, require_files
 from headgate_processors.store.config import ReaderConfig
 from headgate_processors.store.derivedrows import DerivedRows
+from headgate_processors.store.manifest import read_manifest
 from headgate_processors.store.rawrows import PRIVATE, RawRows
 from headgate_processors.store.relation import SqlTable, quote
 from headgate_processors.store.sandbox import check_statement, lock_down, open_connection
 from headgate_processors.store.snapshot import Snapshot, take_snapshot
+
+_FAULTS_OF_THE_QUERY = (
+    duckdb.ParserException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.DataError,
+    duckdb.PermissionException,
+    duckdb.OutOfMemoryException,
+)
 
 
 class StoreReader:
@@ -42,7 +53,7 @@ class StoreReader:
             StoreError: there is no store, or it is newer or damaged.
         """
         snapshot = take_snapshot(self._folder, attempts=self._config.snapshot_attempts)
-        check_files(snapshot)
+        require_files(snapshot.root, snapshot.manifest)
         connection = open_connection(self._config)
         try:
             _define_views(connection, snapshot, self._derived)
@@ -56,34 +67,22 @@ class StoreReader:
         """The result of one query by a user.
 
         Raises:
-            StoreError: it is no query, or there is no store.
+            StoreError: it is no query, there is no store, or a file of it is damaged; the message names it.
             duckdb.Error: DuckDB could not answer it.
         """
         with self.connect() as connection:
             check_statement(connection, sql)
-            return connection.sql(sql).to_arrow_table()
+            try:
+                return connection.sql(sql).to_arrow_table()
+            except _FAULTS_OF_THE_QUERY:
+                raise
+            except duckdb.Error as error:
+                self._name_damage(error)
+                raise
 
-
-def check_files(snapshot: Snapshot) -> None:
-    """See that every live file is there and as long as it was written.
-
-    Raises:
-        StoreError: one is not; the message names it.
-    """
-    for file in snapshot.manifest.files:
-        path = snapshot.root / file.path
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"{path} is listed as live and is not there ({file.rows} rows of {file.dataset}): "
-                "restore it from a copy, or run `headgate doctor`"
-            ) from error
-        if size != file.bytes:
-            raise StoreError(
-                f"{path} has {size} bytes and was written with {file.bytes} ({file.rows} rows of {file.dataset}): "
-                "restore it from a copy"
-            )
+    def _name_damage(self, error: duckdb.Error) -> None:
+        for damage in damaged_files(self._folder, read_manifest(self._folder)):
+            raise StoreError(str(damage)) from error
 
 
 def _define_views(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, declared: Mapping[str, Dataset]) -> None:

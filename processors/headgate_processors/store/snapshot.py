@@ -1,7 +1,7 @@
 """One consistent look at a store that others write: every acknowledged row once."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Snapshot:
     hot_unsettled: Mapping[str, pa.Table]
 
 
-def take_snapshot(root: Path, *, attempts: int) -> Snapshot:
+def take_snapshot(root: Path, *, attempts: int, read: Callable[[Path], Manifest] = read_manifest) -> Snapshot:
     """Read the manifest and open the segments that it does not cover; start again when a seal came between.
 
     A segment that was sealed after the manifest was read is either still open here, and then it is read from
@@ -34,10 +34,10 @@ def take_snapshot(root: Path, *, attempts: int) -> Snapshot:
     """
     folder = open_folder(root)
     for _ in range(attempts):
-        manifest = read_manifest(root)
+        manifest = read(root)
         opened = _open_segments(folder.segments, manifest)
         try:
-            if opened is not None and read_manifest(root).sealed == manifest.sealed:
+            if opened is not None and read(root).sealed == manifest.sealed:
                 return _snapshot(root, manifest, [read_segment(_content(fd)) for fd in opened])
         finally:
             for fd in opened or ():
