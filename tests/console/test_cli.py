@@ -3,7 +3,10 @@
 import csv
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -306,6 +309,31 @@ def test_config_validate_checks_the_file_given(run: Run, tmp_path: Path) -> None
     """A wrong file is exit code 2, wherever it lies."""
     (tmp_path / "other.yaml").write_text("nope: 1\n", encoding="utf-8")
     assert 2 == run("config", "validate", str(tmp_path / "other.yaml")).code
+
+
+@pytest.mark.parametrize("command", [["sessions"], ["cost"], ["doctor"], ["ledger"], ["session", "dd"]])
+def test_a_terminal_without_unicode_gets_ascii(filled: Path, command: list[str]) -> None:
+    """Marks, dashes and bars have plain forms; nothing ends in an encoding error."""
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    shown = subprocess.run(
+        [sys.executable, "-m", "headgate_console", *command, "--data", str(filled)],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert (0, True) == (shown.returncode, shown.stdout.isascii()), shown.stderr
+    assert b"?" not in shown.stdout
+
+
+def test_json_is_utf8_whatever_the_locale(filled: Path) -> None:
+    """What programs read does not depend on the terminal."""
+    done = subprocess.run(
+        [sys.executable, "-m", "headgate_console", "sql", "SELECT 'é–' AS x", "--json", "--data", str(filled)],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=True,
+    )
+    assert [{"x": "é–"}] == json.loads(done.stdout.decode("utf-8"))
 
 
 def test_the_version_is_told(run: Run) -> None:

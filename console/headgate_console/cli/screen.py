@@ -1,11 +1,12 @@
 """Where a command writes: results to stdout, the rest to stderr, each as wide and as colourful as it can be."""
 
+import io
 import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -15,6 +16,7 @@ from headgate_console.render.table import Column, fit
 
 WIDTH_PIPED = 80
 WIDTH_MIN = 40
+PLAINER = str.maketrans({"–": "-", "×": "x", "·": "-"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,10 @@ class Screen:
     def show(self, lines: Iterable[Text | str]) -> None:
         """Write lines of a result."""
         for line in lines:
-            self.out.print(line, soft_wrap=True, highlight=False, markup=False)
+            text = line if isinstance(line, Text) else Text(line)
+            if not self.unicode:
+                text.plain = text.plain.translate(PLAINER)
+            self.out.print(text, soft_wrap=True, highlight=False, markup=False)
 
     def say(self, text: Text | str) -> None:
         """Tell the person something that is no result."""
@@ -37,7 +42,7 @@ class Screen:
 
     def json(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows as one JSON array."""
-        write_json(rows, sys.stdout)
+        write_json(rows, utf8_stdout())
 
     def table(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a table that fits, and tell which columns found no room."""
@@ -45,6 +50,13 @@ class Screen:
         self.show(fitted.lines)
         if fitted.left_out and self.err.is_terminal:
             self.say(Text(f"No room for {', '.join(fitted.left_out).lower()}: widen the terminal, or --json", "dim"))
+
+
+def utf8_stdout() -> TextIO:
+    """Stdout for documents that programs read: UTF-8 whatever the locale says."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")
+    return sys.stdout
 
 
 def screen() -> Screen:

@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from headgate_console.cli.options import Data, examples, settings, views
-from headgate_console.cli.screen import screen
+from headgate_console.cli.screen import screen, utf8_stdout
 from headgate_console.errors import CommandError
 from headgate_console.render.numbers import plural
 from headgate_console.render.records import distinct, plain, write_csv, write_json
@@ -77,9 +77,9 @@ def _answer(connection: "duckdb.DuckDBPyConnection", query: str, form: Format) -
     cursor = connection.execute(query)
     names = distinct([column[0] for column in cursor.description or ()])
     if form is Format.JSON:
-        write_json((dict(zip(names, row, strict=True)) for row in _rows(cursor)), sys.stdout)
+        write_json((dict(zip(names, row, strict=True)) for row in _rows(cursor)), utf8_stdout())
     elif form is Format.CSV:
-        write_csv(names, _rows(cursor), sys.stdout)
+        write_csv(names, _rows(cursor), utf8_stdout())
     else:
         _show(names, cursor)
 

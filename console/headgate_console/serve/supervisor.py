@@ -10,7 +10,6 @@ from typing import Any
 
 from headgate_console.serve.children import Child, Event, Part
 
-
 POLL_S = 0.05
 
 
