@@ -4,12 +4,13 @@ Nested spans of one call are one call, told by the deepest that has usage; paral
 spans, a gateway beside its client) join by response id, request id, else by equal usage close in time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from headgate_analytics.node import BOUNDARY_KINDS, CALL_KINDS, CONTAINER_KINDS, Node
 
 MATCH_WINDOW_NS = 120 * 1_000_000_000
+NEAR_NS = 1_000_000_000
 
 _INPUT, _OUTPUT = "gen_ai_usage_input_tokens", "gen_ai_usage_output_tokens"
 
@@ -176,10 +177,10 @@ def _matched(calls: list[Call]) -> list[Call]:
     logs = [call for call in calls if call.primary.is_log and not any(not node.is_log for node in call.nodes)]
     free = {id(call): call for call in spans if not any(node.is_log for node in call.nodes)}
     taken: set[int] = set()
-    for key_of in (_usage_key, _input_key, _failure_key):
+    for span_key, key_of in _MATCHES:
         waiting: dict[object, list[Call]] = {}
         for span in free.values():
-            if (key := key_of(span)) is not None:
+            if (key := span_key(span)) is not None:
                 waiting.setdefault(key, []).append(span)
         pairs = sorted(
             (_distance_ns(span, log), span.start, log.start, span.primary.record_id, log.primary.record_id, span, log)
@@ -213,6 +214,23 @@ def _failure_key(call: Call) -> object:
     return (call.primary.dialect, "failed") if call.failed else None
 
 
+def _silent_key(call: Call) -> object:
+    return None if call.has_usage or call.failed else (call.primary.dialect, "silent")
+
+
+def _silenced_key(call: Call) -> object:
+    return (call.primary.dialect, "silent") if call.has_usage and not call.failed else None
+
+
+# How a span and a log of one call know each other, the surest way first; a span may be told to hide its tokens.
+_MATCHES: tuple[tuple[Callable[[Call], object], Callable[[Call], object]], ...] = (
+    (_usage_key, _usage_key),
+    (_input_key, _input_key),
+    (_failure_key, _failure_key),
+    (_silent_key, _silenced_key),
+)
+
+
 def _distance_ns(span: Call, log: Call) -> int:
     """How far the log's time is from the end of the span."""
     end = span.end if span.end is not None else span.start
@@ -220,13 +238,25 @@ def _distance_ns(span: Call, log: Call) -> int:
 
 
 def _attach_messages(calls: Sequence[Call], nodes: Sequence[Node]) -> None:
-    """Message events add to the call whose span they belong to what its span does not say."""
+    """Message events add to the call whose span they belong to what its span does not say.
+
+    Those without a span belong to the call of the same source with the same usage that ended with them.
+    """
     by_span = {(node.trace_id, node.span_id): call for call in calls for node in call.nodes if node.span_id}
+    by_usage: dict[object, list[Call]] = {}
+    for call in calls:
+        by_usage.setdefault(_usage_key(call), []).append(call)
     for node in nodes:
-        if node.kind == "message" and node.is_log:
-            call = by_span.get((node.trace_id, node.span_id or ""))
-            if call is not None:
-                call.others.append(node)
+        if node.kind != "message" or not node.is_log:
+            continue
+        owner = by_span.get((node.trace_id, node.span_id))
+        if owner is None and node.text("gen_ai_response_id") is not None:
+            near = (call for call in by_usage.get(_usage_key(Call(node)), ()) if not call.text("gen_ai_response_id"))
+            owner = min(near, key=lambda call: _distance_ns(call, Call(node)), default=None)
+            if owner is not None and _distance_ns(owner, Call(node)) > NEAR_NS:
+                owner = None
+        if owner is not None:
+            owner.others.append(node)
 
 
 def _with_attempts(calls: list[Call], attempts: Sequence[Node]) -> list[Call]:

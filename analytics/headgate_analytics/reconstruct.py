@@ -141,7 +141,11 @@ def _tasks(nodes: Sequence[Node], content: SessionContent) -> list[Moment]:
     seen_traces: set[str | None] = set()
     for node in nodes:
         text = content.tasks.get(node.record_id)
-        if text is None or node.trace_id in seen_traces or node.kind not in CONTAINER_KINDS | CALL_KINDS | {"step"}:
+        if (
+            text is None
+            or node.trace_id in seen_traces
+            or node.kind not in CONTAINER_KINDS | CALL_KINDS | {"step", "message"}
+        ):
             continue
         seen_traces.add(node.trace_id)
         if text not in told:

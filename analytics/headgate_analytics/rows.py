@@ -104,11 +104,9 @@ def agents_of(nodes: Sequence[Node]) -> Agents:
         agent_id = node.text("gen_ai_agent_id")
         if agent_id is not None and (node.is_log or node.kind in CALL_KINDS):
             by_agent_id.setdefault(agent_id, set()).add(name)
-        if node.trace_id is not None and name not in per_trace.setdefault(node.trace_id, []):
+        if node.trace_id is not None and not _in_tool(node) and name not in per_trace.setdefault(node.trace_id, []):
             per_trace[node.trace_id].append(name)
-    tops = [
-        node for node in nodes if node.kind == "agent" and node.text("gen_ai_agent_name") and not _inside_agent(node)
-    ]
+    tops = [node for node in nodes if node.kind == "agent" and node.text("gen_ai_agent_name") and not _inside(node)]
     main = min(tops, key=lambda node: (node.start, node.record_id)).text("gen_ai_agent_name") if tops else first
     return Agents(
         main=main,
@@ -117,8 +115,12 @@ def agents_of(nodes: Sequence[Node]) -> Agents:
     )
 
 
-def _inside_agent(node: Node) -> bool:
-    return any(up.kind == "agent" and up.text("gen_ai_agent_name") for up in node.ancestors())
+def _inside(node: Node) -> bool:
+    return any((up.kind == "agent" and up.text("gen_ai_agent_name")) or up.kind == "tool" for up in node.ancestors())
+
+
+def _in_tool(node: Node) -> bool:
+    return any(up.kind == "tool" for up in node.ancestors())
 
 
 def stable_id(*parts: str | None) -> str:
@@ -165,9 +167,16 @@ def tokens_row(call: Call) -> Row:
         "cache_read_tokens": read,
         "cache_write_tokens": written,
         "cache_write_1h_tokens": call.number("cache_write_1h_tokens"),
-        "output_tokens": call.number("gen_ai_usage_output_tokens"),
+        "output_tokens": _output_tokens(call),
         "reasoning_tokens": call.number("gen_ai_usage_reasoning_output_tokens"),
     }
+
+
+def _output_tokens(call: Call) -> int | None:
+    """The output as told by a record that splits reasoning off: only there it is sure to be part of it."""
+    split = (node for node in call.nodes if node.number("gen_ai_usage_reasoning_output_tokens") is not None)
+    told = (node.number("gen_ai_usage_output_tokens") for node in split)
+    return next((count for count in told if count is not None), call.number("gen_ai_usage_output_tokens"))
 
 
 _CALL_FACTS = {

@@ -100,6 +100,10 @@ def _converted(read: Source, unit: str) -> Source:
     return lambda record: convert(read(record))
 
 
+def _only_event(read: Source, event: str) -> Source:
+    return lambda record: read(record) if record.event == event else None
+
+
 def _detailed(spec: Mapping[str, object]) -> Source:
     rest = dict(spec)
     base = next((key for key in ("constant", "span_event", "resource", "attribute") if key in rest), None)
@@ -116,6 +120,8 @@ def _detailed(spec: Mapping[str, object]) -> Source:
         read = _named(str(value))
     if "regex" in rest:
         read = _searched(read, str(rest.pop("regex")))
+    if "only_event" in rest:
+        read = _only_event(read, str(rest.pop("only_event")))
     if "unit" in rest:
         read = _converted(read, str(rest.pop("unit")))
     if rest:
