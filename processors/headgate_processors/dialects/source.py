@@ -7,6 +7,7 @@ usage_metadata#input_token_details.cache_read a path inside an attribute that ho
 {resource: …}                                 a resource attribute
 {span_event: …, attribute: …}                 an attribute of the last span event of that name; `*` for any
 {attribute: …, unit: ms}                      a duration in another unit than seconds
+{attribute: …, only_event: …}                 only on a log event of that name
 {constant: …}                                 always this
 """
 
