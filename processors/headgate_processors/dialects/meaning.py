@@ -44,8 +44,11 @@ _COERCIONS: Mapping[str, Callable[[object], object]] = {
 
 _CALLS = frozenset({"llm", "embedding"})
 _TOOLS = frozenset({"tool", "tool_attempt", "handoff", "approval"})
+_INNER = _TOOLS | {"step"}
 _QUIET = frozenset({"other"})
-_QUIET_FIELDS = frozenset({"session_key", "gen_ai_conversation_id", "turn_id", "gen_ai_agent_name", "error_type"})
+_QUIET_FIELDS = frozenset(
+    {"session_key", "gen_ai_conversation_id", "turn_id", "gen_ai_agent_name", "gen_ai_agent_id", "error_type"}
+)
 _PER_KIND: Mapping[str, frozenset[str]] = {
     "tool": frozenset({"tool_arguments", "tool_result", "tool_success"}),
     "messages": frozenset({"input_messages", "output_messages", "system_instructions", "tool_definitions"}),
@@ -132,7 +135,7 @@ def _settle_agent(record: Record, dialect: Dialect, kind: str, found: Meaning) -
     if found.get("gen_ai_agent_name") is None:
         if dialect.agent_name_from_span and kind == "agent" and record.name:
             found["gen_ai_agent_name"] = record.name
-        elif dialect.default_agent is not None and found.get("gen_ai_agent_id") is None:
+        elif dialect.default_agent is not None and kind not in _INNER and found.get("gen_ai_agent_id") is None:
             found["gen_ai_agent_name"] = dialect.default_agent
 
 
