@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from headgate_console.doctor.finding import Finding, Level
 from headgate_console.queries import health
-from headgate_console.queries.cost import CostFilter, unpriced
+from headgate_console.queries.cost import CostFilter, total_cost, unpriced
 from headgate_console.queries.rows import Row
 from headgate_console.render.money import REASONS
 from headgate_console.render.numbers import UNKNOWN, ago, plural, tokens
@@ -112,13 +112,15 @@ def _usage(connection: "duckdb.DuckDBPyConnection") -> Iterator[Finding]:
 
 
 def _prices(connection: "duckdb.DuckDBPyConnection") -> Iterator[Finding]:
-    rows = [row for row in unpriced(connection, CostFilter()) if row["input_tokens"] or row["output_tokens"]]
+    everything = CostFilter()
+    without = unpriced(connection, everything)
+    rows = [row for row in without if row["input_tokens"] or row["output_tokens"]]
     if rows:
         yield Finding(
             topic="prices",
             level=Level.WARNING,
             text=f"{plural(sum(row['model_calls'] for row in rows), 'call')} with tokens but without a cost.",
-            next_step="Give prices in headgate.yaml under prices.overrides, and derive again.",
+            next_step="Give their prices in a file that prices.overrides names, then: headgate derive --full",
             details=tuple(
                 f"{row['model'] or UNKNOWN} of {row['provider'] or 'an unknown provider'}:"
                 f" {tokens((row['input_tokens'] or 0) + (row['output_tokens'] or 0))} tokens,"
@@ -127,7 +129,7 @@ def _prices(connection: "duckdb.DuckDBPyConnection") -> Iterator[Finding]:
             ),
             rows=tuple(rows),
         )
-    elif unpriced(connection, CostFilter()) == []:
+    elif not without and total_cost(connection, everything)["model_calls"]:
         yield Finding(topic="prices", level=Level.OK, text="Every call is priced.")
 
 

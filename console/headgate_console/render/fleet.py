@@ -1,7 +1,6 @@
 """The fleet and single sessions in words: the table of sessions, and the head of one."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -97,6 +96,7 @@ def session_head(row: Row, *, width: int, unicode: bool = True) -> list[Text]:
     dot = " · " if unicode else ", "
     facts = {
         "agent": _agent_line(row, dot),
+        "when": f"{moment(row['start_time'])} UTC",
         "who": _who_line(row, dot),
         "task": one_line(row["task"] or ""),
         "models": ", ".join(row["models"] or []),
@@ -125,11 +125,7 @@ def _agent_line(row: Row, dot: str) -> str:
     names = list(dict.fromkeys(filter(None, [row["agent_name"], *(row["agent_names"] or [])])))
     service = [f"service {row['service_name']}"] if row["service_name"] and row["service_name"] not in names else []
     seen = [f"seen by {', '.join(row['witnesses'])}"] if set(row["witnesses"] or ()) - {"client"} else []
-    return dot.join([", ".join(names), *service, _started(row["start_time"]), *seen]).removeprefix(dot)
-
-
-def _started(time: datetime | None) -> str:
-    return f"started {moment(time)} UTC"
+    return dot.join([*filter(None, [", ".join(names)]), *service, *seen])
 
 
 def _who_line(row: Row, dot: str) -> str:
