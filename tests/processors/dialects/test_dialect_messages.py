@@ -327,10 +327,23 @@ def test_a_key_with_many_dots_is_regrouped_to_a_bounded_depth() -> None:
     assert regroup({"m.0." + "a." * 5000: 1}, "m.") is not None
 
 
-WORDS = (
-    "type role tool_calls function functionCall name id content parts message kwargs messages input arguments output"
-    " toolName functionResponse"
-).split()
+WORDS = [
+    *(
+        "type",
+        "role",
+        "name",
+        "id",
+        "content",
+        "parts",
+        "message",
+        "messages",
+        "kwargs",
+        "input",
+        "output",
+        "arguments",
+    ),
+    *("tool_calls", "function", "functionCall", "functionResponse", "toolName"),
+]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["tool_call", "user", "{}", "["]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
