@@ -249,7 +249,7 @@ def _attach_messages(calls: Sequence[Call], nodes: Sequence[Node]) -> None:
     for node in nodes:
         if node.kind != "message" or not node.is_log:
             continue
-        owner = by_span.get((node.trace_id, node.span_id))
+        owner = by_span.get((node.trace_id, node.span_id)) if node.span_id else None
         if owner is None and node.text("gen_ai_response_id") is not None:
             near = (call for call in by_usage.get(_usage_key(Call(node)), ()) if not call.text("gen_ai_response_id"))
             owner = min(near, key=lambda call: _distance_ns(call, Call(node)), default=None)
