@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from headgate_processors.dialects.coerce import parse_json, to_text
+from headgate_processors.dialects.coerce import parse_json
 from headgate_processors.dialects.meaning import Meaning, is_pseudo_tool, split_tool, tool_type
 from headgate_processors.dialects.messages import (
     RequestedCall,
+    ReturnedResult,
     first_user_text,
     plain_text,
     requested_calls,
     returned_results,
+    roles,
+    system_messages,
 )
 from headgate_processors.dialects.outcome import Signs, exit_code_in, outcome
 from headgate_processors.dialects.table import Dialect
@@ -155,8 +158,8 @@ class ContentReader:
     def _input(self, found: Meaning, messages: object) -> None:
         system, tools = found.get("system_instructions"), found.get("tool_definitions")
         parsed = parse_json(messages)
-        if system is None and isinstance(parsed, list):
-            system = [item for item in parsed if isinstance(item, Mapping) and item.get("role") == "system"] or None
+        if system is None:
+            system = system_messages(parsed) or None
         if tools is not None:
             found["tools_hash"] = self.key.hash(canonical_text(parse_json(tools)))
         if system is not None:
@@ -170,18 +173,19 @@ class ContentReader:
         task = first_user_text(parsed)
         if task and found.get("task") is None:
             found["task"] = task
-        returned = [self._returned(item.call_id, item.result) for item in returned_results(parsed)]
+        returned = [self._returned(item) for item in returned_results(parsed)]
         if returned:
             found["returned_tools"] = orjson.dumps(returned).decode()
 
-    def _returned(self, call_id: str | None, result: object) -> dict[str, object]:
+    def _returned(self, item: ReturnedResult) -> dict[str, object]:
+        result = item.result
         text = result if isinstance(result, str) else plain_text(result) or as_text(result)
         code = exit_code_in(text)
         return {
-            "id": call_id,
+            "id": item.call_id,
             "result_hash": self.key.hash(text.strip()),
             "result_bytes": size_bytes(text),
-            "outcome": outcome(Signs(exit_code=code, result=text)),
+            "outcome": outcome(Signs(exit_code=code, result=text, success=False if item.failed else None)),
             "exit_code": code,
         }
 
@@ -223,13 +227,10 @@ def context_source(messages: object) -> str | None:
     if not isinstance(messages, list):
         return None
     sizes: dict[str, int] = {}
-    for message in reversed(messages):
-        if not isinstance(message, Mapping):
-            return None
-        role = (to_text(message.get("role")) or "").lower()
-        if role in {"assistant", "model", "ai"}:
+    for role, message in reversed(roles(messages)):
+        if role == "assistant":
             break
-        source = {"human": "user", "tool": "tool_result", "function": "tool_result"}.get(role, role)
+        source = "tool_result" if role == "tool" else role
         if source in {"user", "system", "tool_result"}:
             sizes[source] = sizes.get(source, 0) + size_bytes(message)
     return max(sorted(sizes), key=lambda name: sizes[name]) if sizes else None

@@ -4,7 +4,7 @@ Every framework nests the same few shapes differently, so a bounded walk looks f
 paths. Content is only read here; nothing is kept but what the caller stores after redaction.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headgate_processors.dialects.coerce import parse_json, to_text
@@ -25,8 +25,18 @@ _RESULT_TYPES = frozenset(
         "custom_tool_call_output",
     }
 )
+_RESULT_KEYS = ("functionResponse", "function_response", "toolResult")
+_MESSAGE_EVENTS = {f"gen_ai.{role}.message": role for role in ("system", "user", "assistant", "tool")}
+_ROLES = {
+    "human": "user",
+    "ai": "assistant",
+    "model": "assistant",
+    "function": "tool",
+    "tool-response": "tool",
+    "tool-call": "assistant",
+}
 _CALL_LISTS = frozenset({"tool_calls", "toolCalls", "function_calls", "functionCalls", "tool_call"})
-_CONTENT_KEYS = ("content", "text", "parts", "contents", "message_content", "output", "result", "response")
+_CONTENT_KEYS = ("content", "text", "parts", "contents", "blocks", "message_content", "output", "result", "response")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +50,11 @@ class RequestedCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReturnedResult:
-    """A tool result that the input carries back to the model."""
+    """A tool result that the input carries back to the model; `failed` when its message says so beside the text."""
 
     call_id: str | None
     result: object
+    failed: bool = False
 
 
 def regroup(attributes: Mapping[str, object], prefix: str) -> list[object] | None:
@@ -109,7 +120,7 @@ def _walk_calls(node: object, under: str, depth: int) -> Iterator[RequestedCall]
 
 
 def _call_of(node: Mapping[str, object], under: str) -> RequestedCall | None:
-    for key in ("functionCall", "function_call", "tool_call"):
+    for key in ("functionCall", "function_call", "tool_call", "toolUse"):
         inner = node.get(key)
         if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
             return _call(inner, node)
@@ -137,7 +148,7 @@ def _call(inner: Mapping[str, object], outer: Mapping[str, object]) -> Requested
     nodes = (inner, outer)
     return RequestedCall(
         name=str(_first(nodes, ("name", "toolName", "tool_name"))),
-        call_id=to_text(_first(nodes, ("call_id", "toolCallId", "tool_call_id", "id"))),
+        call_id=to_text(_first(nodes, ("call_id", "toolCallId", "tool_call_id", "toolUseId", "id"))),
         arguments=_first(nodes, ("arguments", "args", "input", "parameters")),
     )
 
@@ -156,23 +167,54 @@ def returned_results(messages: object) -> list[ReturnedResult]:
 
 def _results_of(message: Mapping[str, object]) -> Iterator[ReturnedResult]:
     if _type(message) in _RESULT_TYPES or _role(message) == "tool":
-        inner = [part for part in _parts(message) if _type(part) in _RESULT_TYPES]
+        inner = any(_type(part) in _RESULT_TYPES or _first((part,), _RESULT_KEYS) for part in _parts(message))
         if not inner:
             yield _result(message)
             return
     for part in _parts(message):
         if _type(part) in _RESULT_TYPES:
             yield _result(part)
-        elif isinstance(response := part.get("functionResponse") or part.get("function_response"), Mapping):
+        elif isinstance(response := _first((part,), _RESULT_KEYS), Mapping):
             yield _result(response)
 
 
 def _result(node: Mapping[str, object]) -> ReturnedResult:
     nodes = (node,)
     return ReturnedResult(
-        call_id=to_text(_first(nodes, ("tool_call_id", "toolCallId", "tool_use_id", "call_id", "id"))),
+        call_id=to_text(_first(nodes, ("tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "call_id", "id"))),
         result=_first(nodes, ("response", "result", "output", "content", "contents", "parts")),
+        failed=node.get("status") == "error" or True in (node.get("is_error"), node.get("isError")),
     )
+
+
+def event_messages(events: Sequence[Mapping[str, object]]) -> list[object] | None:
+    """The input that span events of the first conventions carry, one message each; NULL when there is none."""
+    messages: list[object] = []
+    for event in events:
+        role, attributes = _MESSAGE_EVENTS.get(str(event.get("name"))), event.get("attributes")
+        if role is not None and isinstance(attributes, Mapping):
+            messages.append({"role": role, **attributes, "content": parse_json(attributes.get("content"))})
+    return messages or None
+
+
+def event_choices(events: Sequence[Mapping[str, object]]) -> list[object] | None:
+    """The output that span events of the first conventions carry; NULL when there is none."""
+    choices = [
+        {"role": "assistant", "content": parse_json(attributes.get("message", attributes.get("content")))}
+        for event in events
+        if event.get("name") == "gen_ai.choice" and isinstance(attributes := event.get("attributes"), Mapping)
+    ]
+    return [*choices] or None
+
+
+def system_messages(messages: object) -> list[Mapping[str, object]]:
+    """The messages of the input that instruct the model."""
+    return [message for message in _message_list(messages) if _role(message) in {"system", "developer"}]
+
+
+def roles(messages: object) -> list[tuple[str, Mapping[str, object]]]:
+    """Each message of the input with its role: `user`, `assistant`, `system`, `tool` or the source's own word."""
+    return [(_role(message), message) for message in _message_list(messages)]
 
 
 def first_user_text(messages: object) -> str | None:
@@ -236,11 +278,11 @@ def _role(message: Mapping[str, object]) -> str:
         kind = message.get("id")
         role = str(kind[-1]) if isinstance(kind, list) and kind else ""
     text = str(role or "").lower().removesuffix("message")
-    return {"human": "user", "ai": "assistant", "model": "assistant", "function": "tool"}.get(text, text)
+    return _ROLES.get(text, text)
 
 
 def _parts(message: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    for key in ("parts", "content", "contents"):
+    for key in ("parts", "content", "contents", "blocks"):
         listed = message.get(key)
         if isinstance(listed, list):
             for part in listed:

@@ -3,6 +3,7 @@
 gen_ai.request.model                          an attribute
 usage_metadata#input_token_details.cache_read a path inside an attribute that holds JSON, or a map
 @name, @event, @scope, @service, @body        a part of the record; `@body#message.tool_calls` a path in it
+@event_messages, @event_choices               input and output as the span events of the first conventions tell them
 {attribute: …, regex: …}                      the first group of a regular expression, searched in text
 {resource: …}                                 a resource attribute
 {span_event: …, attribute: …}                 an attribute of the last span event of that name; `*` for any
@@ -15,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from headgate_processors.dialects.coerce import UNITS, duration_ns, parse_json, to_text
+from headgate_processors.dialects.messages import event_choices, event_messages
 from headgate_processors.dialects.record import Record
 from headgate_processors.errors import ConfigError
 
@@ -26,16 +28,18 @@ _PARTS: Mapping[str, Source] = {
     "@scope": lambda record: record.scope or None,
     "@service": lambda record: record.service or None,
     "@body": lambda record: record.body,
+    "@event_messages": lambda record: event_messages(record.events),
+    "@event_choices": lambda record: event_choices(record.events),
 }
 
 
 def dig(value: object, path: Sequence[str]) -> object:
-    """The value at `path` inside maps, lists (by index) and JSON text; NULL when it leads nowhere."""
+    """The value at `path` inside maps, lists (by index, `-1` the last) and JSON text; NULL when it leads nowhere."""
     for step in path:
         value = parse_json(value)
         if isinstance(value, Mapping):
             value = value.get(step)
-        elif isinstance(value, list) and step.isdigit() and int(step) < len(value):
+        elif isinstance(value, list) and step.removeprefix("-").isdecimal() and -len(value) <= int(step) < len(value):
             value = value[int(step)]
         else:
             return None
