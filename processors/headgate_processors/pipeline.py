@@ -1,5 +1,6 @@
 """The span path: decode, dialect, enrich, store. A request is answered when its rows are durable."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +8,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+import orjson
 import pyarrow as pa
 
 from headgate_processors.dialects.content import ContentIndex, ContentReader
-from headgate_processors.dialects.normalise import Arrival, Normaliser
+from headgate_processors.dialects.normalise import Arrival, Batches, Normaliser
 from headgate_processors.dialects.table import load_dialects
 from headgate_processors.enrich.actions import ActionRules
 from headgate_processors.enrich.hashing import HashKey
@@ -19,6 +21,8 @@ from headgate_processors.enrich.redact import RedactionRules, Redactor
 from headgate_processors.otlp import decode
 from headgate_processors.otlp.port import Decoder, Encoding, Rejected, Signal
 from headgate_processors.receiver.port import Accepted
+
+_LOG = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
@@ -72,19 +76,43 @@ class Pipeline:
         """
         received_unix_nano = self.clock()
         decoded = self.decoder(body, signal=signal, encoding=encoding)
-        kept = decoded.batch.num_rows
-        if kept:
-            arrival = Arrival(received_unix_nano=received_unix_nano, witness=witness)
-            self.sink.append(self.normaliser(signal, decoded.batch, arrival))
-        if decoded.rejected:
-            self.refusals.add(decoded.rejected)
-            self.refused(signal, decoded.rejected, received_unix_nano)
-        return Accepted(
-            received=kept + len(decoded.rejected),
-            stored=kept,
-            rejected=len(decoded.rejected),
-            message=_why(decoded.rejected),
-        )
+        arrival = Arrival(received_unix_nano=received_unix_nano, witness=witness)
+        batches, unreadable = self._normalised(signal, decoded.batch, arrival)
+        rejected = (*decoded.rejected, *unreadable)
+        stored = decoded.batch.num_rows - len(unreadable)
+        if stored:
+            self.sink.append(batches)
+        if rejected:
+            self.refusals.add(rejected)
+            self.refused(signal, rejected, received_unix_nano)
+        return Accepted(received=stored + len(rejected), stored=stored, rejected=len(rejected), message=_why(rejected))
+
+    def _normalised(self, signal: Signal, wire: pa.RecordBatch, arrival: Arrival) -> tuple[Batches, Sequence[Rejected]]:
+        """The rows of a request. What our own code cannot read is set apart, or its sender would retry for ever."""
+        try:
+            return self.normaliser(signal, wire, arrival), ()
+        except Exception:
+            _LOG.exception("a record could not be normalised; looking for it in a request of %d", wire.num_rows)
+            readable = [self._is_readable(signal, wire.slice(row, 1), arrival) for row in range(wire.num_rows)]
+            if all(readable):
+                raise
+            batches = self.normaliser(signal, wire.filter(pa.array(readable, pa.bool_())), arrival)
+            return batches, [_unreadable(wire.slice(row, 1)) for row, good in enumerate(readable) if not good]
+
+    def _is_readable(self, signal: Signal, row: pa.RecordBatch, arrival: Arrival) -> bool:
+        try:
+            self.normaliser(signal, row, arrival)
+        except Exception:  # noqa: BLE001 — the edge: whatever is wrong with one record, the others are kept
+            return False
+        return True
+
+
+def _unreadable(row: pa.RecordBatch) -> Rejected:
+    return Rejected(
+        reason="unreadable",
+        detail="Headgate failed to read it; the log has the traceback",
+        raw=orjson.dumps(row.to_pylist()[0]),
+    )
 
 
 def _why(rejected: Sequence[Rejected]) -> str:
