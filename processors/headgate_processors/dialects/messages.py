@@ -127,7 +127,8 @@ def _call_of(node: Mapping[str, object], under: str) -> RequestedCall | None:
     function = node.get("function")
     if isinstance(function, Mapping) and isinstance(function.get("name"), str):
         return _call(function, node) if under in _CALL_LISTS or node.get("type") == "function" else None
-    if _type(node) in _CALL_TYPES or under in _CALL_LISTS:
+    bare = _type(node) is None and isinstance(node.get("toolCallId"), str) and not {"result", "output"} & node.keys()
+    if bare or _type(node) in _CALL_TYPES or under in _CALL_LISTS:
         named = node.get("name") or node.get("toolName") or node.get("tool_name")
         if isinstance(named, str) and named:
             return _call(node, node)
