@@ -22,7 +22,7 @@ check: lint  ## Lint, types, import rules, spelling
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs processors analytics console collector-config
 
 bench: .venv/dev.stamp  ## Measure, next to a baseline of the same run
-	$(BIN)/python -m pytest -q -s -p no:randomly -m slow tests/bench $(ARGS)
+	$(BIN)/python tests/bench/ingest.py $(ARGS)
 
 install: .venv/dev.stamp  ## Make .venv with everything a developer needs
 

@@ -49,9 +49,9 @@ def test_the_fleet_at_a_wide_terminal(rows: list[dict[str, Any]]) -> None:
     """What is unknown is a dash; what is priced in part is at least so much."""
     assert _plain(fit(FLEET, fleet_rows(rows, unicode=True), width=112).lines) == snapshot("""\
 
-SESSION   STATE    AGENT        TEAM      WORKFLOW     TOOK  CALLS  TOOLS  ERRORS  TOKENS      COST
-3f9c1c0b  done     fixer +1     payments  fix-tests  41.0 s      6      5       1   43.3k  ≥$0.0813
-abababab  running  claude-code  –         –          41.0 s      –      5       1       –         –
+SESSION   STATE    AGENT      TEAM      WORKFLOW  STARTED (UTC)     TOOK  CALLS  TOOLS  ERRORS  TOKENS      COST
+3f9c1c0b  done     fixer +1   payments  fix-tes…  11-13 02:13:20  41.0 s      6      5       1   43.3k  ≥$0.0813
+abababab  running  claude-c…  –         –         11-13 02:13:20  41.0 s      –      5       1       –         –
 """)
 
 

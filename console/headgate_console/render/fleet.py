@@ -6,7 +6,17 @@ from typing import Any
 
 from rich.text import Text
 
-from headgate_console.render.numbers import UNKNOWN, count, duration, moment, money, plural, share, tokens
+from headgate_console.render.numbers import (
+    UNKNOWN,
+    count,
+    duration,
+    moment,
+    moment_of_year,
+    money,
+    plural,
+    share,
+    tokens,
+)
 from headgate_console.render.table import Column, Row, clip, one_line
 
 STATE_STYLES = {
@@ -36,7 +46,7 @@ FLEET = (
     Column(key="team", title="TEAM", rank=5, shrink_to=8, hide_when_empty=True),
     Column(key="workflow", title="WORKFLOW", rank=6, shrink_to=8, hide_when_empty=True),
     Column(key="user_id", title="USER", rank=9, shrink_to=8, hide_when_empty=True),
-    Column(key="start_time", title="STARTED (UTC)", format=moment, rank=7),
+    Column(key="start_time", title="STARTED (UTC)", format=moment_of_year, rank=7),
     Column(key="duration_ns", title="TOOK", format=duration, align="right", rank=1),
     Column(key="model_call_count", title="CALLS", format=count, align="right", rank=2),
     Column(key="tool_call_count", title="TOOLS", format=count, align="right", rank=3),
