@@ -39,6 +39,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 _SPARE_THREADS = 8
 # Calls that are open on one connection; more wait at the client.
 _STREAMS = 1000
+# How long calls that are cut off may take to end.
+_CUT_OFF_S = 5.0
 
 
 class _ExportHandlers(grpc.GenericRpcHandler):
@@ -89,8 +91,9 @@ class GrpcServer:
     def drain(self, timeout_s: float) -> bool:
         """Accept nothing more and wait for what is in flight; says whether all of it was answered in time."""
         self.refuse_new()
-        stopped = self._server.stop(timeout_s)
-        finished = stopped.wait(timeout_s)
+        finished = self._server.stop(timeout_s + _CUT_OFF_S).wait(timeout_s)
+        if not finished:
+            self._server.stop(0).wait(_CUT_OFF_S)
         self._stalls.close()
         self._pool.shutdown(wait=finished, cancel_futures=True)
         return finished
