@@ -63,11 +63,12 @@ FIELDS = frozenset({column.name for column in MEANING} | {*CONTENT_FIELDS, "mcp_
 
 
 class ExclusiveWhen(BaseModel):
-    """A path that has a value only where input tokens exclude the cache."""
+    """Where input tokens exclude the cache: one of the paths has a value, and none of the attributes in `lacks`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    has_path: str
+    has_path: str | list[str]
+    lacks: list[str] = []
 
 
 class TableSpec(BaseModel):
@@ -195,6 +196,12 @@ def _naming(dialect: str) -> Iterator[None]:
         raise ConfigError(f"dialect {dialect!r}: {error}") from error
 
 
+def _exclusive_source(when: ExclusiveWhen) -> Source:
+    found = compile_sources(when.has_path)
+    lacked = frozenset(when.lacks)
+    return lambda record: None if lacked & record.attributes.keys() else found(record)
+
+
 def _compile(spec: TableSpec) -> Dialect:
     with _naming(spec.dialect):
         return _compiled(spec)
@@ -208,7 +215,7 @@ def _compiled(spec: TableSpec) -> Dialect:
         version=spec.version,
         precedence=spec.precedence,
         usage=spec.usage or "unknown",
-        exclusive_when=compile_source(when.has_path) if when else None,
+        exclusive_when=_exclusive_source(when) if when else None,
         output_excludes_reasoning=spec.output_excludes_reasoning,
         detect=tuple(spec.detect),
         kind_rules=tuple(_kind_rule(rule) for rule in spec.kinds),
