@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from headgate_console.settings import Settings
 
-DERIVE_LOCK = "derive.lock"
+DERIVE_LOCK = Path("locks") / "derive.lock"
 LOCK_WAIT_S = 1.0
 MANIFEST = "manifest.json"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -127,8 +127,9 @@ def open_deriver(settings: "Settings") -> Iterator[Deriver]:
         ConfigError: the registry or the prices are wrong.
         StoreError: another process derives this store.
     """
-    settings.data.mkdir(parents=True, exist_ok=True)
-    lock = Lock.take(settings.data / DERIVE_LOCK, wait_s=LOCK_WAIT_S)
+    path = settings.data / DERIVE_LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = Lock.take(path, wait_s=LOCK_WAIT_S)
     try:
         yield Deriver(
             settings.data,

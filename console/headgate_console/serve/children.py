@@ -33,7 +33,8 @@ class Child:
             start_new_session=True,
         )
         self._write(json.dumps(settings) + "\n")
-        threading.Thread(target=self._listen, name=f"headgate-{part.name}", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name=f"headgate-{part.name}", daemon=True)
+        self._listener.start()
 
     @property
     def pid(self) -> int:
@@ -51,17 +52,10 @@ class Child:
             self._process.terminate()
 
     def kill(self) -> None:
-        """End it at once."""
+        """End it at once, and wait until nothing of it is left."""
         if self.running:
             self._process.kill()
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether it ended within the time."""
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        self._listener.join()
 
     def _write(self, text: str) -> None:
         assert self._process.stdin is not None
@@ -72,11 +66,12 @@ class Child:
             pass
 
     def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            event = _parsed(line)
-            self._on_event(self, event if event is not None else {"event": "say", "text": line.rstrip()})
-        self._on_event(self, {"event": "ended", "code": self._process.wait()})
+        with self._process:
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                event = _parsed(line)
+                self._on_event(self, event if event is not None else {"event": "say", "text": line.rstrip()})
+        self._on_event(self, {"event": "ended", "code": self._process.returncode})
 
 
 def _parsed(line: str) -> Event | None:

@@ -134,9 +134,8 @@ class Supervisor:
         state.restarts = [at for at in state.restarts if now - at < self._config.restarts_window_s]
         if not began or len(state.restarts) >= self._config.restarts_max:
             state.failed = True
-            self._say(
-                f"The {name} ended with code {code}" + (" again and again." if began else " before it was ready.")
-            )
+            if began:
+                self._say(f"The {name} ended with code {code} again and again.")
             return False
         self._say(f"The {name} ended with code {code}; it is started again.")
         state.restarts.append(now)

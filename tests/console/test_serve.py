@@ -1,0 +1,88 @@
+"""The supervisor and the console's listener, without a receiver behind them."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from headgate_console.errors import CommandError
+from headgate_console.serve.children import Part
+from headgate_console.serve.console import address_of, console_app, listen
+from headgate_console.serve.supervisor import PartState, Supervisor
+from headgate_console.serve.up import metrics
+
+BRIEF = Part(name="brief", module="this")
+
+
+class Told:
+    """What a supervisor said, on either stream."""
+
+    def __init__(self) -> None:
+        self.out: list[str] = []
+        self.said: list[str] = []
+
+
+@pytest.fixture
+def told() -> Told:
+    """Collects what is said."""
+    return Told()
+
+
+@pytest.fixture
+def supervisor(told: Told) -> Supervisor:
+    """A supervisor of one part, a module of Python that prints and ends at once."""
+    return Supervisor([BRIEF], {"data": "x"}, out=told.out.append, say=told.said.append)
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """An address that somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        yield address_of(sock)
+
+
+def test_a_part_that_ends_before_it_was_ready_ends_everything(supervisor: Supervisor, told: Told) -> None:
+    """The exit code is 1, what it printed is passed on, and it is not started again."""
+    assert 1 == supervisor.run()
+    assert "The Zen of Python, by Tim Peters" in told.said
+    assert ([], False, False) == (told.out, supervisor.ready, supervisor.healthy)
+
+
+def test_health_tells_each_part(supervisor: Supervisor) -> None:
+    """Healthy while parts run or are started again, ready when all take work."""
+    client = TestClient(console_app(supervisor, lambda: "x 1\n"))
+    assert [200, 503] == [client.get(path).status_code for path in ("/healthz", "/readyz")]
+    supervisor.states["brief"] = PartState(ready=True, listeners={"otlp-grpc": "127.0.0.1:4317"})
+    answer = client.get("/readyz")
+    expected = {"ready": True, "restarts": 0, "listeners": {"otlp-grpc": "127.0.0.1:4317"}}
+    assert (200, expected) == (answer.status_code, answer.json()["parts"]["brief"])
+    supervisor.states["brief"] = PartState(failed=True)
+    assert 503 == client.get("/healthz").status_code
+    assert "x 1\n" == client.get("/metrics").text
+
+
+def test_metrics_hold_those_of_the_parts(supervisor: Supervisor) -> None:
+    """The supervisor's own, and the text that each part last told."""
+    supervisor.states["brief"] = PartState(ready=True, facts={"metrics": "headgate_x 1\n"})
+    text = metrics(supervisor)
+    assert 'headgate_part_ready{part="brief"} 1' in text
+    assert text.endswith("headgate_x 1\n")
+
+
+def test_a_default_port_that_is_taken_gives_way(taken: str) -> None:
+    """Another free port of the same host is used, so that two of them can run on one machine."""
+    with listen(taken, chosen=False) as sock:
+        assert taken != address_of(sock)
+
+
+def test_a_chosen_port_that_is_taken_is_an_error(taken: str) -> None:
+    """Whoever chose it is told what to do."""
+    with pytest.raises(CommandError, match=r"cannot listen on 127\.0\.0\.1:\d+: .*Choose another console\.listen"):
+        listen(taken, chosen=True)
+
+
+def test_an_address_of_another_machine_is_an_error() -> None:
+    """It never silently becomes another one."""
+    with pytest.raises(CommandError, match="cannot listen on"):
+        listen("192.0.2.1:0", chosen=False)
