@@ -4,6 +4,7 @@ Nested spans of one call are one call, told by the deepest that has usage; paral
 spans, a gateway beside its client) join by response id, request id, else by equal usage close in time.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -133,14 +134,21 @@ def _resolved(node: Node, inner: dict[Node, list[Node]], depth: int) -> list[Cal
         call.attempts.extend(other.primary for other in below if other is not call and other.failed)
         return [call]
     call = Call(node, others=[other.primary for other in below if not other.failed])
-    call.attempts.extend(other.primary for other in below if other.failed)
+    failed = [other for other in below if other.failed]
+    if failed and call.failed:
+        # The last failure inside is the end of the call itself.
+        call.absorb(failed.pop())
+    call.attempts.extend(other.primary for other in failed)
     return [call]
 
 
 def _with_mirrors(calls: list[Call], mirrors: Sequence[Node]) -> list[Call]:
     """Events that speak of the span whose context they carry join its call, or stand for it when it never came."""
     by_span = {(node.trace_id, node.span_id): call for call in calls for node in call.nodes}
+    attempts = {(node.trace_id, node.span_id) for call in calls for node in call.attempts}
     for mirror in mirrors:
+        if (mirror.trace_id, mirror.span_id) in attempts:
+            continue
         place = (mirror.trace_id, mirror.span_id)
         call = by_span.get(place) if mirror.span_id else None
         if call is None:
@@ -276,18 +284,23 @@ def _with_attempts(calls: list[Call], attempts: Sequence[Node]) -> list[Call]:
 
 def _assign_loose(calls: Sequence[Call], attempts: Iterable[Node]) -> list[Call]:
     """Give each logged attempt to the call that it led to; failures that led to none are a failed call."""
-    ends = sorted(
-        ((call.end or call.start, call) for call in calls if not call.failed), key=lambda item: (item[0], item[1].start)
-    )
+    answered: dict[tuple[str | None, str | None], list[Call]] = {}
+    for call in sorted((call for call in calls if not call.failed), key=lambda call: (_answered_at(call), call.start)):
+        answered.setdefault(_source(call), []).append(call)
     left: dict[tuple[str | None, str | None], list[Node]] = {}
     for attempt in sorted(attempts, key=lambda node: (node.start, node.record_id)):
         source = (attempt.dialect, attempt.text("session_key"))
-        owner = next((call for end, call in ends if end >= attempt.start and _source(call) == source), None)
-        if owner is not None:
-            owner.attempts.append(attempt)
+        known = answered.get(source, [])
+        following = bisect_left(known, attempt.start, key=_answered_at)
+        if following < len(known):
+            known[following].attempts.append(attempt)
         elif attempt.text("error_type") is not None:
             left.setdefault(source, []).append(attempt)
     return [Call(failed[-1], others=[], attempts=failed) for failed in left.values()]
+
+
+def _answered_at(call: Call) -> int:
+    return call.end or call.start
 
 
 def _source(call: Call) -> tuple[str | None, str | None]:

@@ -148,7 +148,7 @@ def _attempts(call: Call, failed: bool) -> tuple[int | None, int | None]:
         bad = sum(node.text("error_type") is not None or node.status == "ERROR" for node in call.attempts)
         shown = len(call.attempts)
         inner = sum(node.kind in {"llm", "embedding"} for node in call.attempts)
-        return shown + (1 if inner else 0), bad
+        return (shown + 1, bad + failed) if inner else (shown, bad)
     count = max((value for node in call.nodes if (value := node.number("attempt")) is not None), default=None)
     if count is None:
         return None, None
