@@ -105,6 +105,14 @@ def parse_json(value: object) -> object:
     return value
 
 
+_MASKS = frozenset({"__REDACTED__", "<REDACTED>", "[REDACTED]", "REDACTED", "<MASKED>", "[MASKED]"})
+
+
+def is_mask(value: object) -> bool:
+    """Whether the source put a placeholder where content was: that says nothing, and is equal for every record."""
+    return isinstance(value, str) and len(value) <= 14 and value.strip().strip('"').upper() in _MASKS
+
+
 def to_int(value: object) -> int | None:
     """A whole number from int, integral float or numeric text, else NULL; booleans are not numbers."""
     if isinstance(value, bool) or value is None:

@@ -24,6 +24,7 @@ _COERCIONS: Mapping[str, Callable[[object], object]] = {
     "cache_write_1h_tokens": coerce.to_count,
     "gen_ai_usage_output_tokens": coerce.to_count,
     "gen_ai_usage_reasoning_output_tokens": coerce.to_count,
+    "usage_total_tokens": coerce.to_count,
     "time_to_first_chunk_ns": coerce.to_duration_ns,
     "reported_cost_usd": coerce.to_money,
     "attempt": coerce.to_count,
@@ -91,7 +92,7 @@ def _read_fields(record: Record, dialect: Dialect, kind: str, found: Meaning) ->
         if name in _PER_KIND["messages"] and kind in _TOOLS:
             continue
         value = source(record)
-        if value is None or value == "":
+        if value is None or value == "" or coerce.is_mask(value):
             continue
         value = _COERCIONS.get(name, coerce.to_text)(value)
         if value is not None:
@@ -118,7 +119,7 @@ def _error_type(record: Record, found: Meaning) -> object:
         None,
     )
     failed_http = found.get("http_response_status_code")
-    if failed_http is not None and isinstance(failed_http, int) and failed_http >= 400 and not found.get("error_type"):
+    if isinstance(failed_http, int) and failed_http >= 400 and not (found.get("error_type") or exception):
         return str(failed_http)
     return error_type_of(record.status, found.get("error_type"), exception if record.status == "ERROR" else None)
 
@@ -163,6 +164,7 @@ def _settle_usage(record: Record, dialect: Dialect, kind: str, found: Meaning) -
         found.get(f"gen_ai_usage_{name}input_tokens") for name in ("", "cache_read_", "cache_write_")
     )
     output, reasoning = found.get("gen_ai_usage_output_tokens"), found.get("gen_ai_usage_reasoning_output_tokens")
+    everything = found.pop("usage_total_tokens", None)
     if total is None and output is None:
         if kind in _CALLS:
             found["usage_role"] = "missing"
@@ -170,15 +172,29 @@ def _settle_usage(record: Record, dialect: Dialect, kind: str, found: Meaning) -
     found["usage_role"] = "leaf" if kind in _CALLS else "container"
     split = dialect.exclusive_when is not None and dialect.exclusive_when(record) is not None
     semantics = "exclusive" if split else dialect.usage
+    cached = sum(part for part in (read, written) if isinstance(part, int))
+    left_out = _left_out(everything, total, output, cached, reasoning)
     if isinstance(total, int):
-        cached = sum(part for part in (read, written) if isinstance(part, int))
-        if cached > total:
+        if cached > total or "cache" in left_out:
             semantics = "exclusive"
         if semantics == "exclusive":
             found["gen_ai_usage_input_tokens"] = total + cached
         found["usage_semantics"] = semantics
-    if (dialect.output_excludes_reasoning or split) and isinstance(output, int) and isinstance(reasoning, int):
+    split = split or dialect.output_excludes_reasoning or "reasoning" in left_out
+    if split and isinstance(output, int) and isinstance(reasoning, int):
         found["gen_ai_usage_output_tokens"] = output + reasoning
+
+
+def _left_out(everything: object, total: object, output: object, cached: int, reasoning: object) -> tuple[str, ...]:
+    """What the source's own grand total proves input and output to leave out: `cache`, `reasoning`, both or neither."""
+    if not (isinstance(everything, int) and isinstance(total, int) and isinstance(output, int)):
+        return ()
+    thoughts = reasoning if isinstance(reasoning, int) else 0
+    missing = everything - total - output
+    if missing <= 0:
+        return ()
+    sums = {cached: ("cache",), thoughts: ("reasoning",), cached + thoughts: ("cache", "reasoning")}
+    return sums.get(missing, ())
 
 
 def is_pseudo_tool(name: str, dialect: Dialect) -> bool:

@@ -58,8 +58,10 @@ CONTENT_FIELDS = (
     "task",
 )
 CONTENT_NAMES = frozenset({*CONTENT_FIELDS, "response", "other"})
-# What only settles other fields: `mcp_tool_name` the tool, `resends` the attempts, `tool_success` the outcome.
-FIELDS = frozenset({column.name for column in MEANING} | {*CONTENT_FIELDS, "mcp_tool_name", "resends", "tool_success"})
+# What only settles other fields: `mcp_tool_name` the tool, `resends` the attempts, `tool_success` the outcome,
+# `usage_total_tokens` what input and output leave out.
+SETTLING = frozenset({"mcp_tool_name", "resends", "tool_success", "usage_total_tokens"})
+FIELDS = frozenset({column.name for column in MEANING} | SETTLING | {*CONTENT_FIELDS})
 
 
 class ExclusiveWhen(BaseModel):
@@ -183,6 +185,7 @@ def _inherit(child: TableSpec, parent: TableSpec) -> TableSpec:
                 for key in {**parent.content, **child.content}
             },
             "about_span": [*child.about_span, *parent.about_span],
+            "pseudo_tools": [*child.pseudo_tools, *parent.pseudo_tools],
         }
     )
 
