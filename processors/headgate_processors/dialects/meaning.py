@@ -154,6 +154,8 @@ def _settle_call(record: Record, dialect: Dialect, kind: str, found: Meaning) ->
     if isinstance(resends, int):
         found["attempt"] = resends + 1
     _settle_usage(record, dialect, kind, found)
+    if found.get("usage_role") == "missing" and found.get("gen_ai_response_finish_reasons") == ["error"]:
+        found["error_type"] = found.get("error_type") or "_OTHER"
     if record.is_log and record.event in dialect.about_span:
         found["usage_role"] = "mirror"
 
