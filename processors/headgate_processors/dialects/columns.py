@@ -1,6 +1,6 @@
 """Columns from rows: the few Arrow constructions that tables need, dictionary-encoded where few values repeat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -15,6 +15,17 @@ def low(values: Sequence[str | None], take: pa.Array) -> pa.Array:
 def tiled(value: str, rows: int) -> pa.Array:
     """A dictionary column with one value in every row."""
     return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value], pa.string()))
+
+
+def mapped(column: pa.Array, convert: Callable[[str], str]) -> pa.Array:
+    """A column of texts with each distinct one converted; NULL stays."""
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    before = encoded.dictionary.to_pylist()
+    after = [convert(text) for text in before]
+    if before == after:
+        return column
+    texts = pa.array(after, pa.string()).take(encoded.indices)
+    return texts.dictionary_encode() if pa.types.is_dictionary(column.type) else texts
 
 
 def batch_of(dataset: Dataset, columns: Mapping[str, pa.Array], rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:

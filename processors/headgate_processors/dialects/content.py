@@ -118,7 +118,9 @@ class ContentReader:
         self._output(found, dialect, found.pop("output_messages", None), rows)
         task = found.pop("task", None)
         if task is not None:
-            rows.append(("task", "task", as_text(task)[:TASK_CHARACTERS_MAX]))
+            # Redacted before it is cut, or the cut could leave half of a secret.
+            text = self.redactor.redact(as_text(task)[: 4 * TASK_CHARACTERS_MAX]).text
+            rows.append(("task", "task", text[:TASK_CHARACTERS_MAX]))
         for name in ("system_instructions", "tool_definitions"):
             found.pop(name, None)
         return rows

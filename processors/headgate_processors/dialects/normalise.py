@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import orjson
 import pyarrow as pa
 
-from headgate_processors.dialects.columns import batch_of, low, tiled
+from headgate_processors.dialects.columns import batch_of, low, mapped, tiled
 from headgate_processors.dialects.content import ContentIndex, ContentReader, as_text, size_bytes
 from headgate_processors.dialects.meaning import Meaning, read_meaning
 from headgate_processors.dialects.record import Record
@@ -76,7 +76,22 @@ class Normaliser:
         }[signal]
         return {name: batch for name, batch in build(wire, arrival).items() if batch.num_rows}
 
+    def _without_secrets(self, wire: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch with secrets taken out of what names a record and its sender, personal data out of messages."""
+        for name, redactor in (
+            ("name", self.secrets),
+            ("status_message", self.reader.redactor),
+            ("resource_attributes", self.secrets),
+            ("scope_attributes", self.secrets),
+        ):
+            place = wire.schema.get_field_index(name)
+            if place >= 0:
+                clean = mapped(wire.column(place), _redacting(redactor))
+                wire = wire.set_column(place, wire.schema.field(place), clean)
+        return wire
+
     def _traces(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
+        wire = self._without_secrets(wire)
         sink, origins = _Sink(arrival), _Origins(wire)
         columns = {
             name: wire.column(name).to_pylist()
@@ -108,7 +123,7 @@ class Normaliser:
             owner = _Owner(signal="traces", record_id=record_id, trace_id=trace_id, span_id=span_id)
             self._row(record, owner, columns["start_time_unix_nano"][row], sink)
             self._span_events(record, owner, sink)
-            _span_links(columns["links"][row], owner, sink)
+            self._span_links(columns["links"][row], owner, sink)
         return {
             "spans": self._batch(SPANS, wire, ids, origins, sink),
             "span_events": _attached(SPAN_EVENTS, sink.events, ids=ids, wire=wire, origins=origins, sink=sink),
@@ -167,7 +182,7 @@ class Normaliser:
             bodies.append(self._body(record, owner, sink))
         events = self._batch(
             LOG_EVENTS,
-            wire,
+            self._without_secrets(wire),
             ids,
             origins,
             sink,
@@ -203,12 +218,9 @@ class Normaliser:
             sink.attributes.append(self.secrets.redact(columns["attributes"][row]).text)
             sink.identities.append(self.registry.resolve(record.resource, agent_name=None))
             sink.suspects.append(is_suspect(columns["time_unix_nano"][row], arrival.received_unix_nano))
-        exemplars = _without_headgate(wire.column("exemplars").to_pylist())
-        return {
-            "metric_points": self._batch(
-                METRIC_POINTS, wire, ids, origins, sink, exemplars=pa.array(exemplars, pa.string())
-            )
-        }
+        clean = self._without_secrets(wire)
+        exemplars = mapped(wire.column("exemplars"), self._exemplars)
+        return {"metric_points": self._batch(METRIC_POINTS, clean, ids, origins, sink, exemplars=exemplars)}
 
     def _row(self, record: Record, owner: "_Owner", at_unix_nano: int, sink: _Sink) -> None:
         dialect = self.book.detect(record)
@@ -231,6 +243,10 @@ class Normaliser:
             self._keep(owner, key, name, value, sink)
         redactor = self.secrets if dialect is not None else self.reader.redactor
         sink.attributes.append(redactor.redact(orjson.dumps(kept).decode()).text)
+        error = found.get("error_type")
+        if isinstance(error, str):
+            # Some dialects have nothing but the message, and messages of failed log-ins hold keys.
+            found["error_type"] = self.reader.redactor.redact(error).text
         sink.meanings.append(found)
         agent = found.get("gen_ai_agent_name")
         sink.identities.append(
@@ -275,6 +291,28 @@ class Normaliser:
                 }
             )
 
+    def _span_links(self, text: str | None, owner: "_Owner", sink: _Sink) -> None:
+        for ordinal, link in enumerate(_loads_list(text)):
+            kept = orjson.dumps(_claimless(link.get("attributes"))).decode()
+            sink.links.append(
+                {
+                    "trace_id": owner.trace_id,
+                    "span_id": owner.span_id,
+                    "ordinal": ordinal,
+                    "linked_trace_id": link.get("trace_id") or "",
+                    "linked_span_id": link.get("span_id") or "",
+                    "trace_state": link.get("trace_state"),
+                    "attributes": self.reader.redactor.redact(kept).text,
+                    "_owner": owner.record_id,
+                }
+            )
+
+    def _exemplars(self, text: str) -> str:
+        exemplars = orjson.loads(text)
+        for exemplar in exemplars:
+            exemplar["attributes"] = _claimless(exemplar.get("attributes"))
+        return self.reader.redactor.redact(orjson.dumps(exemplars).decode()).text
+
     def _body(self, record: Record, owner: "_Owner", sink: _Sink) -> str | None:
         """The body of a log, redacted; a message body is content and leaves the row."""
         if record.body is None:
@@ -296,11 +334,6 @@ class Normaliser:
         columns: dict[str, pa.Array] = {name: wire.column(name) for name in wire.schema.names if name in dataset}
         columns |= replaced
         columns["attributes"] = pa.array(sink.attributes, pa.string())
-        if "status_message" in dataset:
-            messages = wire.column("status_message").to_pylist()
-            columns["status_message"] = pa.array(
-                [self.reader.redactor.redact(text).text if text else None for text in messages], pa.string()
-            )
         columns["record_id"] = pa.array(ids, pa.string())
         columns["witness"] = tiled(sink.arrival.witness, len(ids))
         columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(ids), pa.int64())
@@ -388,44 +421,15 @@ def _attached(
     return batch_of(dataset, columns, rows)
 
 
-def _span_links(text: str | None, owner: _Owner, sink: _Sink) -> None:
-    for ordinal, link in enumerate(_loads_list(text)):
-        attributes = link.get("attributes")
-        kept = (
-            {key: value for key, value in attributes.items() if not key.startswith("headgate.")}
-            if isinstance(attributes, Mapping)
-            else {}
-        )
-        sink.links.append(
-            {
-                "trace_id": owner.trace_id,
-                "span_id": owner.span_id,
-                "ordinal": ordinal,
-                "linked_trace_id": link.get("trace_id") or "",
-                "linked_span_id": link.get("span_id") or "",
-                "trace_state": link.get("trace_state"),
-                "attributes": orjson.dumps(kept).decode(),
-                "_owner": owner.record_id,
-            }
-        )
+def _redacting(redactor: Redactor) -> Callable[[str], str]:
+    return lambda text: redactor.redact(text).text
 
 
-def _without_headgate(texts: Sequence[str | None]) -> list[str | None]:
-    """Exemplars with `headgate.*` attributes removed: the Collector cannot strip them there."""
-    cleaned: list[str | None] = []
-    for text in texts:
-        if text is None or "headgate." not in text:
-            cleaned.append(text)
-            continue
-        exemplars = orjson.loads(text)
-        for exemplar in exemplars:
-            for name in ("attributes", "filtered_attributes"):
-                if isinstance(exemplar.get(name), dict):
-                    exemplar[name] = {
-                        key: value for key, value in exemplar[name].items() if not key.startswith("headgate.")
-                    }
-        cleaned.append(orjson.dumps(exemplars).decode())
-    return cleaned
+def _claimless(attributes: object) -> dict[str, object]:
+    """Attributes without `headgate.*`: in links and exemplars the Collector cannot strip what a client claims."""
+    if not isinstance(attributes, Mapping):
+        return {}
+    return {key: value for key, value in attributes.items() if not key.startswith("headgate.")}
 
 
 def _text(value: object) -> str | None:
