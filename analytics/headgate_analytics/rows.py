@@ -275,7 +275,7 @@ def tool_call_row(tool: ToolCall, who: Who, arguments: Mapping[str, str], reques
     row: Row = {name: _or(tool.first(name), asked.get(name)) for name in _ACTION_FACTS}
     return {
         **row,
-        **who.row(nodes, who.agents.of(nodes)),
+        **who.row(nodes, who.agents.of(tool.callers)),
         **_place(first, tool.start, tool.end),
         **{column: _or(tool.first(fact), returned.get(column)) for column, fact in _TOOL_FACTS.items()},
         "tool_call_id": stable_id("tool_call", who.session_id, tool.call_id or _tool_identity(tool)),

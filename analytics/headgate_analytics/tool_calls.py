@@ -60,20 +60,29 @@ class ToolCall:
     def name(self) -> str | None:
         """The tool's name, from what ran, else from the request; of two, the one that the other only prefixes."""
         names = list(dict.fromkeys(name for node in self.nodes if (name := node.text("gen_ai_tool_name"))))
+        if self.request is not None and (not names or names == ["handoff"]):
+            return self.request.name
         if not names:
-            return self.request.name if self.request else None
+            return None
         return next((name for name in names if names[0] != name and names[0].endswith(name)), names[0])
 
     @property
     def type(self) -> str:
         """The contract's tool type; the more telling of the request's and the run's."""
         types = {node.text("gen_ai_tool_type") for node in self.nodes} | {self.request.type if self.request else None}
-        if "handoff" not in types and any(_starts_agent(node) for node in self.runs):
+        if "handoff" not in types and any(node.kind == "agent" or _starts_agent(node) for node in self.runs):
             return "subagent"
         for special in ("handoff", "subagent", "mcp", "code", "builtin"):
             if special in types:
                 return special
         return "function"
+
+    @property
+    def callers(self) -> list[Node]:
+        """The records that tell who called, the surest first: an agent's own span tells who was called."""
+        asked = self.request.call.nodes if self.request else []
+        own = [node for node in self.nodes if node.kind != "agent"]
+        return [*own, *asked] or self.nodes
 
     @property
     def call_id(self) -> str | None:
@@ -109,7 +118,7 @@ class ToolCall:
     @property
     def result_class(self) -> str:
         """The worst that any record of it says; what only the model was told comes last."""
-        outcomes = {node.text("tool_outcome") for node in (*self.runs, *self.parts)}
+        outcomes = {_outcome(node) for node in (*self.runs, *self.parts)}
         outcomes |= {"denied" for node in self.approvals if node.text("decision") == "deny"}
         if not outcomes - {None} and self.returned is not None:
             outcomes.add(str(self.returned.get("outcome") or "unknown"))
@@ -120,6 +129,13 @@ class ToolCall:
         """How often it ran, where the source shows more than the one call."""
         spans = [node for node in self.runs if not node.is_log]
         return len(spans) if len(spans) > 1 else None
+
+
+def _outcome(node: Node) -> str | None:
+    """How a record says that the call ended; an agent that ran in the place of a tool has only its status."""
+    if node.kind != "agent":
+        return node.text("tool_outcome")
+    return "error" if node.text("error_type") else "ok" if node.status == "OK" else None
 
 
 def _starts_agent(node: Node, depth: int = 0) -> bool:
@@ -146,7 +162,9 @@ def tool_calls(nodes: Sequence[Node], calls: Sequence[Call]) -> list[ToolCall]:
     requests = _requests(calls)
     _answer(found, requests)
     matched = {id(tool.request) for tool in found}
-    found += [ToolCall(request=request) for request in requests if id(request) not in matched]
+    asked = [ToolCall(request=request) for request in requests if id(request) not in matched]
+    _with_agents(asked, nodes)
+    found += asked
     _report(found, calls)
     named = [tool for tool in found if tool.name is not None]
     return sorted(named, key=lambda tool: (tool.start, tool.name or "", tool.call_id or ""))
@@ -373,6 +391,25 @@ def _may_pair(tool: ToolCall, request: Request) -> bool:
         return False
     ends = tool.end
     return ends is None or ends >= request.call.start
+
+
+def _with_agents(asked: Sequence[ToolCall], nodes: Sequence[Node]) -> None:
+    """A request that names an agent ran as the next span of that agent, where no span of a tool tells of it."""
+    free = [node for node in nodes if node.kind == "agent" and not node.is_log and node.text("gen_ai_agent_name")]
+    for tool in asked:
+        request = tool.request
+        assert request is not None
+        agent = next(
+            (
+                node
+                for node in free
+                if plain(node.text("gen_ai_agent_name")) == plain(request.name) and node.start >= request.call.start
+            ),
+            None,
+        )
+        if agent is not None:
+            free.remove(agent)
+            tool.runs.append(agent)
 
 
 def _report(found: Sequence[ToolCall], calls: Sequence[Call]) -> None:

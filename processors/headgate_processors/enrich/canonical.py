@@ -21,6 +21,7 @@ _CALL_ID_KEYS = frozenset(
     {"callId", "call_id", "tool_call_id", "toolCallId", "tool_use_id", "toolUseId", "toolUseID", "_meta"}
 )
 _CALL_ID = re.compile(r"(?:call|toolu|tooluse|fc|chatcmpl-tool)[-_][A-Za-z0-9_-]{6,}")
+_ADDRESS = re.compile(r"<[\w.<> ]{1,200} at 0x[0-9a-fA-F]{4,16}>")
 _CALL_PARTS = _CALL_ID_KEYS | {
     "id", "type", "name", "args", "arguments", "index", "status", "prompt_id", "isClientInitiated", "function",
 }  # fmt: skip
@@ -182,12 +183,17 @@ def _cleaned(value: object, depth: int) -> object:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def _is_address(value: object) -> bool:
+    """A Python object that was printed: framework context, at another address in every call."""
+    return isinstance(value, str) and value[:1] == "<" and _ADDRESS.fullmatch(value) is not None
+
+
 def _cleaned_object(value: dict[object, object], depth: int) -> object:
     if depth >= DEPTH_MAX:
         return "…"
     kept: dict[str, object] = {}
     for key, entry in value.items():
-        if depth == 0 and _is_call_id_key(key, entry):
+        if (depth == 0 and _is_call_id_key(key, entry)) or _is_address(entry):
             continue
         cleaned = _cleaned(entry, depth + 1)
         if cleaned or isinstance(cleaned, int | float):
