@@ -70,7 +70,6 @@ def test_a_timeline_at_eighty_columns(entries: list[dict[str, Any]]) -> None:
          │ ╭ reviewer
 +12.3 s  │ ◆ chat claude-sonnet-4-5            6.2 s       ████          $0.0246
 +18.5 s  │ ❯ ran `python -m pytest -…  error  13.7 s          ███████
-         ╭ fixer
 +32.3 s  ↗ called `payments`  denied           3.2 s                 ██
 """)
 
@@ -90,7 +89,6 @@ def test_a_wide_timeline(entries: list[dict[str, Any]]) -> None:
          │ ╭ reviewer
 +12.3 s  │ ◆ chat claude-sonnet-4-5                                 6.2 s              ███████                   $0.0246
 +18.5 s  │ ❯ ran `python -m pytest -q tests/test_calc.py`  error   13.7 s                    ███████████████
-         ╭ fixer
 +32.3 s  ↗ called `payments`  denied                                3.2 s                                  ████
 """)
 
@@ -110,7 +108,6 @@ def test_a_narrow_timeline_gives_up_its_bars(entries: list[dict[str, Any]]) -> N
          │ ╭ reviewer
 +12.3 s  │ ◆ chat claude-sonnet-4-5           6.2 s  $0.0246
 +18.5 s  │ ❯ ran `python -m pytest…  error   13.7 s
-         ╭ fixer
 +32.3 s  ↗ called `payments`  denied          3.2 s
 """)
 
@@ -131,7 +128,6 @@ def test_a_timeline_in_ascii(entries: list[dict[str, Any]]) -> None:
          | + reviewer
 +12.3 s  | * chat claude-sonnet-4-5            6.2 s       ####          $0.0246
 +18.5 s  | $ ran `python -m pytest...  error  13.7 s          #######
-         + fixer
 +32.3 s  ^ called `payments`  denied           3.2 s                 ##
 """)
     assert drawn.isascii()

@@ -108,6 +108,8 @@ def timeline(entries: Sequence[Entry], *, width: int, unicode: bool = True) -> l
         entries: rows of the view `timeline` of one session, in order of `seq`.
         width: cells of the terminal.
         unicode: whether more than ASCII can be shown.
+
+    An agent is named where it begins, and again where another one of its depth came between.
     """
     if not entries:
         return []
@@ -115,12 +117,12 @@ def timeline(entries: Sequence[Entry], *, width: int, unicode: bool = True) -> l
     layout = Layout.of(entries, scale, width=width, unicode=unicode)
     agents = {entry["actor"] for entry in entries} - NOT_AGENTS
     lines = [_heading(scale, layout)]
-    before: str | None = None
+    named: dict[int, str] = {}
     for entry in entries:
         depth = min(entry["depth"], INDENT_MAX, max(layout.title - ROOM_MIN, 0) // 2)
-        if entry["actor"] not in NOT_AGENTS | {before} and len(agents) > 1:
-            before = entry["actor"]
-            lines.append(_agent(before, depth, layout))
+        if entry["actor"] not in NOT_AGENTS and len(agents) > 1 and named.get(depth) != entry["actor"]:
+            named[depth] = entry["actor"]
+            lines.append(_agent(entry["actor"], depth, layout))
         lines.append(_entry(entry, depth, scale, layout))
     return lines
 
@@ -140,12 +142,12 @@ def _ruler(end: str, layout: Layout) -> str:
     return f"0 {dash * middle} {end}" if middle > 0 else " " * layout.bar
 
 
-def _agent(actor: str | None, depth: int, layout: Layout) -> Text:
+def _agent(actor: str, depth: int, layout: Layout) -> Text:
     corner = "╭ " if layout.unicode else "+ "
     room = layout.title - 2 * depth - 2
     line = Text(" " * (layout.offset + 2))
     line.append(_guides(depth, layout) + corner, style="dim magenta")
-    line.append(clip(one_line(actor or ""), room, unicode=layout.unicode), style="bold magenta")
+    line.append(clip(one_line(actor), room, unicode=layout.unicode), style="bold magenta")
     return line
 
 
