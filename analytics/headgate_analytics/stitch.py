@@ -71,7 +71,7 @@ class Anchor:
     tenant: str
     trace_id: str | None
     keys: dict[SessionKey, int] = field(default_factory=dict)
-    instance: str | None = None
+    instances: tuple[str, ...] = ()
     first_unix_nano: int = 2**63 - 1
     last_unix_nano: int = 0
     substantive: bool = False
@@ -85,11 +85,16 @@ class Anchor:
         self.substantive |= fact.substantive
         self.root_calls |= fact.root_calls > 0
         self.root_others |= fact.root_others > 0
-        if fact.instance is not None:
-            self.instance = fact.instance if self.instance is None else min(self.instance, fact.instance)
+        if fact.instance is not None and fact.instance not in self.instances:
+            self.instances = tuple(sorted((*self.instances, fact.instance)))
         if fact.key is not None:
             key = session_key(fact.tenant, fact.service_name, fact.key)
             self.keys[key] = min(self.keys.get(key, fact.first_unix_nano), fact.first_unix_nano)
+
+    @property
+    def instance(self) -> str | None:
+        """The process that it counts to: of several the first by name, so that order of arrival does not matter."""
+        return self.instances[0] if self.instances else None
 
     @property
     def guessable(self) -> bool:
@@ -213,15 +218,13 @@ class Stitcher:
         """The touched anchors and those whose guess or link may change with them."""
         affected: set[AnchorId] = set()
         for anchor_id in touched:
-            anchor = self._anchors.get(anchor_id)
-            if anchor is None:
-                continue
-            affected.add(anchor_id)
-            affected |= self._links.get(anchor_id, set()) & self._anchors.keys()
-            guessed = anchor.guessable or self._assigned.get(anchor_id, ("", ""))[1] == "guess"
-            if guessed and anchor.instance is not None:
-                affected |= self._instances.get((anchor.tenant, anchor.instance), set())
-        return affected
+            affected |= {anchor_id, *self._links.get(anchor_id, ())} & self._anchors.keys()
+        mates: set[AnchorId] = set()
+        for anchor_id in affected:
+            anchor = self._anchors[anchor_id]
+            if anchor.guessable or self._assigned.get(anchor_id, ("", ""))[1] == "guess":
+                mates.update(*(self._instances.get((anchor.tenant, name), ()) for name in anchor.instances))
+        return affected | mates
 
     def _assign(self, group: Stitched, found: dict[str, Stitched]) -> None:
         substantive = any(self._anchors[member].substantive for member in group.anchors)
@@ -272,7 +275,9 @@ class Stitcher:
         members = [
             (other.first_unix_nano, other.last_unix_nano, member)
             for member in self._instances[(anchor.tenant, anchor.instance or "")]
-            if (other := self._anchors[member]).guessable and len(self._linked(member)) == 1
+            if (other := self._anchors[member]).guessable
+            and other.instance == anchor.instance
+            and len(self._linked(member)) == 1
         ]
         runs: list[set[AnchorId]] = []
         latest = 0
