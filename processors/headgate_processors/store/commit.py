@@ -15,6 +15,7 @@ from headgate_processors.store.config import StoreConfig
 from headgate_processors.store.dedupe import Windows
 from headgate_processors.store.disk import Disk
 from headgate_processors.store.folder import StoreFolder
+from headgate_processors.store.peers import Peers
 from headgate_processors.store.segment import Commit, SegmentWriter
 
 _LOG = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Committer:
         writer: str,
         first_sequence: int,
         windows: Windows,
+        peers: Peers,
         disk: Disk,
         config: StoreConfig,
         clock: Callable[[], int],
@@ -56,7 +58,7 @@ class Committer:
     ) -> None:
         self._folder, self._writer, self._next = folder, writer, first_sequence
         self._windows, self._disk, self._config, self._on_full = windows, disk, config, on_full
-        self._clock = clock
+        self._clock, self._peers = clock, peers
         self.counts: Counter[str] = Counter()
         self._segment: Segment | None = None
         self._pending: deque[Segment] = deque()
@@ -108,11 +110,6 @@ class Committer:
         with self._wake:
             self._unsealed_bytes -= segment.bytes
             self._opened_s.pop(segment.sequence, None)
-
-    def note_other_writers(self) -> None:
-        """State that another writer may have stored what this one has not seen."""
-        with self._segments:
-            self._windows.forget_before(self._clock())
 
     def close(self) -> None:
         """Commit what is queued, then end the thread; safe to call twice."""
@@ -177,6 +174,7 @@ class Committer:
 
     def _commit(self, batches: Mapping[str, pa.RecordBatch]) -> None:
         with self._segments:
+            self._look_around()
             screened = self._windows.screen(batches)
             if screened.batches:
                 commit = Commit(batches=screened.batches, unsettled=screened.unsettled)
@@ -187,6 +185,13 @@ class Committer:
             for dataset, rows in screened.dropped_rows.items():
                 self.counts[f"duplicates.{dataset}"] += rows
             self.counts["commits"] += 1
+
+    def _look_around(self) -> None:
+        active = self._peers.were_active()
+        if active is not None:
+            self._windows.alone = not active
+        if active:
+            self._windows.forget_before(self._clock())
 
     def _write(self, commit: Commit) -> None:
         segment = self._segment or self._open()

@@ -12,6 +12,7 @@ class StoreConfig:
     in `bucket=all`, which the compactor splits: sixteen files of a few rows each cost more than they help.
     `dedupe_rows_max` records of each dataset are remembered, about 150 bytes each.
     `resend_skew_s` is how far a sender's clock may be off before a late resend is left to the views.
+    `peers_interval_s` is how often a busy writer looks whether it is alone in the folder.
     `compact_interval_s` of 0 turns the compactor of this writer off.
     """
 
@@ -28,6 +29,7 @@ class StoreConfig:
     row_group_rows: int = 65_536
     dedupe_rows_max: int = 1_000_000
     resend_skew_s: float = 5.0
+    peers_interval_s: float = 1.0
     grace_s: float = 60.0
     lock_wait_s: float = 1.0
     compact_interval_s: float = 60.0

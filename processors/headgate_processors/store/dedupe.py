@@ -41,7 +41,8 @@ class Window:
         self._young[1].update(open_)
         if len(self._young[0]) + len(self._young[1]) >= self._half:
             self._old, self._young = self._young, (set(), set())
-            self.since_unix_nano, self._young_since = self._young_since, received_unix_nano
+            self.since_unix_nano = max(self.since_unix_nano, self._young_since)
+            self._young_since = max(self._young_since, received_unix_nano)
 
     def forget_before(self, now_unix_nano: int) -> None:
         """State that the store may hold records from before this moment that are unknown here."""
@@ -69,9 +70,13 @@ class Screened:
 
 
 class Windows:
-    """One window per dataset of records. Not safe for threads: the committer owns it."""
+    """One window per dataset of records. Not safe for threads: the committer owns it.
+
+    While the writer is not `alone` in its folder, no commit is settled.
+    """
 
     def __init__(self, *, rows_max: int, skew_ns: int) -> None:
+        self.alone = True
         self._skew_ns = skew_ns
         self.by_dataset = {dataset: Window(rows_max) for dataset in RECORDS}
 
@@ -136,6 +141,8 @@ class Windows:
         A record cannot have been received before it happened. So a window that reaches back past that moment,
         and past the error of the sender's clock, would hold it.
         """
+        if not self.alone:
+            return False
         if window.since_unix_nano == BEGINNING or not batch.num_rows:
             return True
         times = [pc.cast(batch.column(name), pa.int64()) for name in _EVENT_TIME.get(dataset, ("time_unix_nano",))]

@@ -41,7 +41,8 @@ class DerivedWriter:
             removed_session_ids: sessions to hide; rows of this write or a later one show them again.
 
         Raises:
-            OSError: the disk refused; nothing of this write is live.
+            OSError: the disk refused; nothing of this write is live, or all of it when only the last sync failed.
+                Writing the same again is right either way.
             ValueError: a table lacks `session_id` or `revision`.
         """
         for name, table in tables.items():

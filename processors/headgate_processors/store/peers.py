@@ -1,25 +1,34 @@
 """Whether other writers share the folder: then a record that is new here may be known there."""
 
-from collections.abc import Mapping
+import time
 
 from headgate_processors.store.folder import StoreFolder, sequence_of
 from headgate_processors.store.lock import is_held
-from headgate_processors.store.manifest import Manifest
+from headgate_processors.store.manifest import read_manifest
 
 
 class Peers:
-    """Watches the other writers of one folder."""
+    """Watches the other writers of one folder, from the moment it is made."""
 
-    def __init__(self, folder: StoreFolder, writer: str) -> None:
-        self._folder, self._writer = folder, writer
-        self._seen: Mapping[str, int] | None = None
+    def __init__(self, folder: StoreFolder, writer: str, *, interval_s: float) -> None:
+        self._folder, self._writer, self._interval_s = folder, writer, interval_s
+        self._sealed = self._sealed_by_others()
+        self._asked_s = float("-inf")
 
-    def were_active(self, manifest: Manifest) -> bool:
-        """Whether another writer is open, left a segment, or sealed one since this was last asked."""
-        others = {writer: sequence for writer, sequence in manifest.sealed.items() if writer != self._writer}
-        sealed = self._seen is not None and others != self._seen
-        self._seen = others
-        return sealed or self._has_segments() or self._is_any_open()
+    def were_active(self) -> bool | None:
+        """Whether another writer is open, left a segment, or sealed one since the last answer.
+
+        None when the last answer is younger than the interval.
+        """
+        if time.monotonic() - self._asked_s < self._interval_s:
+            return None
+        self._asked_s = time.monotonic()
+        before, self._sealed = self._sealed, self._sealed_by_others()
+        return self._sealed != before or self._has_segments() or self._is_any_open()
+
+    def _sealed_by_others(self) -> dict[str, int]:
+        sealed = read_manifest(self._folder.root).sealed
+        return {writer: sequence for writer, sequence in sealed.items() if writer != self._writer}
 
     def _has_segments(self) -> bool:
         names = (sequence_of(path) for path in self._folder.segments.glob("*.seg"))

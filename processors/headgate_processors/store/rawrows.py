@@ -35,9 +35,11 @@ class RawRows:
         self._connection, self._snapshot = connection, snapshot
         self._hot: dict[str, dict[bool, pa.Table]] = {}
         for settled, tables in ((True, snapshot.hot), (False, snapshot.hot_unsettled)):
-            for dataset, table in tables.items():
-                self._hot.setdefault(dataset, {})[settled] = table
-                connection.register(hot_name(dataset, settled=settled), table)
+            for dataset, rows in tables.items():
+                # DuckDB scans Arrow on several threads, so a row's number has to come with it.
+                numbered = rows.append_column("file_row_number", pa.arange(0, rows.num_rows))
+                self._hot.setdefault(dataset, {})[settled] = numbered
+                connection.register(hot_name(dataset, settled=settled), numbered)
         connection.execute(f"CREATE TABLE {LOST} (dataset VARCHAR, filename VARCHAR, file_row_number BIGINT)")
         self._find_lost()
         self.touched: Mapping[str, frozenset[str]] = self._touched()
@@ -118,8 +120,7 @@ class RawRows:
             queries.append(f"SELECT {columns}, filename, file_row_number FROM {self._parquet(files)}")
         if settled in self._hot.get(dataset, {}):
             name = hot_name(dataset, settled=settled)
-            number = "row_number() OVER () - 1 AS file_row_number"
-            queries.append(f"SELECT {columns}, {text(name)} AS filename, {number} FROM {quote(name)}")
+            queries.append(f"SELECT {columns}, {text(name)} AS filename, file_row_number FROM {quote(name)}")
         return "\nUNION ALL\n".join(queries)
 
     def _parquet(self, files: Sequence[LiveFile]) -> str:

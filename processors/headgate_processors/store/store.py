@@ -18,7 +18,6 @@ from headgate_processors.store.disk import Disk, LocalDisk, remove
 from headgate_processors.store.folder import StoreFolder, check_writer, default_writer, make_folder
 from headgate_processors.store.lock import Lock
 from headgate_processors.store.loop import Loop
-from headgate_processors.store.manifest import read_manifest
 from headgate_processors.store.peers import Peers
 from headgate_processors.store.recover import Recovered, next_sequence, recover, refill
 from headgate_processors.store.seal import Rows, seal_rows
@@ -47,6 +46,7 @@ class Store:
         lock: Lock,
         recovered: Recovered,
         windows: Windows,
+        peers: Peers,
         config: StoreConfig,
         clock: Callable[[], int],
         disk: Disk,
@@ -58,7 +58,6 @@ class Store:
         self._closed = False
         self._seal_error: str | None = None
         self._swept_s = time.monotonic()
-        self._peers = Peers(folder, writer)
         self._seals = Loop(
             name="headgate-seal", interval_s=config.seal_interval_s, action=self._seal_round, on_error=self._seal_failed
         )
@@ -73,6 +72,7 @@ class Store:
             writer=writer,
             first_sequence=next_sequence(writer, folder),
             windows=windows,
+            peers=peers,
             disk=disk,
             config=config,
             clock=clock,
@@ -107,6 +107,7 @@ class Store:
         lock = Lock.take(place.lock(name), wait_s=limits.lock_wait_s)
         try:
             recovered = recover(name, folder=place, disk=port, config=limits)
+            peers = Peers(place, name, interval_s=limits.peers_interval_s)
             windows = Windows(rows_max=limits.dedupe_rows_max, skew_ns=int(limits.resend_skew_s * 1e9))
             refill(windows, folder=place, rows_max=limits.dedupe_rows_max)
             store = cls(
@@ -115,6 +116,7 @@ class Store:
                 lock=lock,
                 recovered=recovered,
                 windows=windows,
+                peers=peers,
                 config=limits,
                 clock=clock,
                 disk=port,
@@ -196,8 +198,6 @@ class Store:
         )
 
     def _start(self) -> None:
-        if self._peers.were_active(read_manifest(self._folder.root)):
-            self._committer.note_other_writers()
         self._committer.start()
         self._seals.start()
         if self._config.compact_interval_s > 0:
@@ -205,7 +205,7 @@ class Store:
 
     def _seal_segment(self, segment: Segment) -> None:
         if segment.commits:
-            manifest = seal_rows(
+            seal_rows(
                 _rows_of(segment),
                 writer=self.writer,
                 sequence=segment.sequence,
@@ -213,8 +213,6 @@ class Store:
                 disk=self._disk,
                 config=self._config,
             )
-            if self._peers.were_active(manifest):
-                self._committer.note_other_writers()
             self._count("sealed_segments")
         else:
             remove(segment.file.path)

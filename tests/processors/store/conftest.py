@@ -18,7 +18,13 @@ def open_store(tmp_path: Path) -> Iterator[Open]:
     opened: list[Store] = []
 
     def open_one(folder: Path = tmp_path, *, writer: str = "w", disk: Any = None, **settings: Any) -> Store:
-        quiet = {"seal_interval_s": 3600.0, "compact_interval_s": 0.0, "lock_wait_s": 0.0, **settings}
+        quiet = {
+            "seal_interval_s": 3600.0,
+            "compact_interval_s": 0.0,
+            "lock_wait_s": 0.0,
+            "peers_interval_s": 0.0,
+            **settings,
+        }
         store = Store.open(folder, writer=writer, config=StoreConfig(**quiet), disk=disk)
         opened.append(store)
         return store

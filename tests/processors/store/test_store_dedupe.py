@@ -4,7 +4,7 @@ import pytest
 
 from headgate_processors.errors import TransientError
 from headgate_processors.store import StoreReader
-from headgate_processors.store.manifest import read_manifest
+from headgate_processors.store.manifest import LiveFile, read_manifest
 from headgate_processors.testing.disks import FaultyDisk
 from headgate_processors.testing.rows import NOON_NS, batch, child, log, point, span
 
@@ -141,6 +141,14 @@ def settled(folder) -> list[bool]:
     return [file.settled for file in sorted(read_manifest(folder).of("spans"), key=lambda file: file.path)]
 
 
+def by_writer(folder) -> dict[str, list[LiveFile]]:
+    """The sealed files of spans of each writer, in order of sealing."""
+    found: dict[str, list[LiveFile]] = {}
+    for file in sorted(read_manifest(folder).of("spans"), key=lambda file: file.path):
+        found.setdefault(file.path.rpartition("/")[2].rpartition("-")[0], []).append(file)
+    return found
+
+
 def test_a_small_store_is_always_settled(tmp_path, open_store) -> None:
     """While the window holds every record of the store, late data needs no second look."""
     store = open_store()
@@ -194,8 +202,12 @@ def test_beside_another_writer_nothing_is_taken_for_settled(tmp_path, open_store
         first.seal()
     first.append(one(span(3)))
     first.seal()
+    first.append(one(span(4, received_ns=4_102_444_800 * SECOND_NS)))
+    first.seal()
 
-    assert [True, False, False] == settled(tmp_path)
+    assert {"a": [False, False, True], "b": [False]} == {
+        writer: [file.settled for file in files] for writer, files in by_writer(tmp_path).items()
+    }
 
 
 def test_a_write_that_failed_is_not_remembered(open_store, ids) -> None:
