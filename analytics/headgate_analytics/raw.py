@@ -31,6 +31,10 @@ SUBSTANTIVE_KINDS = (
 )
 _ROOT_CALL_KINDS = (*sorted(CALL_KINDS), "tool")
 _MCP_TOOL = "operation_kind = 'tool' AND gen_ai_tool_type = 'mcp' AND gen_ai_tool_name IS NOT NULL"
+# SDKs that name no instance (JavaScript's) still describe their process; the first process of a container is no name.
+_INSTANCE = """coalesce(min(service_instance_id), min(md5(resource_attributes)) FILTER (
+      parent_span_id IS NULL AND regexp_matches(resource_attributes, '"process\\.pid":"?(?:[2-9]|1\\d)')
+    ))"""
 _SHOWN_CONTENT = ("task", "tool_arguments", "requested_tools")
 _DATASETS = {dataset.name: dataset for dataset in (SPANS, LOG_EVENTS, SPAN_LINKS, CONTENT)}
 
@@ -70,7 +74,7 @@ def facts(connection: duckdb.DuckDBPyConnection, files: RawFiles) -> Iterator[Fa
     """What the records in `files` say of traces and keys, aggregated; more than one fact may speak of one anchor."""
     query = f"""
 WITH span_facts AS (
-  SELECT tenant, trace_id, service_name, session_key, min(service_instance_id) AS instance,
+  SELECT tenant, trace_id, service_name, session_key, {_INSTANCE} AS instance,
     coalesce(min(start_time_unix_nano) FILTER (NOT time_suspect), min(start_time_unix_nano)) AS first_unix_nano,
     max(coalesce(end_time_unix_nano, start_time_unix_nano)) AS last_unix_nano,
     coalesce(bool_or(operation_kind IN ({_listed(SUBSTANTIVE_KINDS[:-2])})), false) AS substantive,
