@@ -49,7 +49,7 @@ def _joined(requests: list[tuple[Signal, dict[str, Any]]]) -> Iterator[tuple[Sig
 def test_any_arrival_gives_the_same_tables(
     data: st.DataObject, make_workbench: Callable[[], Any], recording: Callable[[str], Any]
 ) -> None:
-    """Shuffled, doubled, cut into other requests, split over two receivers, derived at any moment: the result is the same."""
+    """Shuffled, doubled, cut otherwise, split over two receivers, derived at any moment: the result is the same."""
     name = data.draw(st.sampled_from(RECORDINGS))
     original = [item for item in recording(name) if item[0] is not Signal.METRICS]
     straight = make_workbench()
