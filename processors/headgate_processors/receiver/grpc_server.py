@@ -8,6 +8,8 @@ gRPC decompresses gzip and deflate itself and bounds what comes out. It knows no
 it is answered `INTERNAL` before any handler runs, and should use OTLP/HTTP.
 """
 
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -41,6 +43,8 @@ _SPARE_THREADS = 8
 _STREAMS = 1000
 # How long calls that are cut off may take to end.
 _CUT_OFF_S = 5.0
+_LOOK_EVERY_S = 0.05
+_QUIET_S = 0.5
 
 
 class _ExportHandlers(grpc.GenericRpcHandler):
@@ -91,12 +95,31 @@ class GrpcServer:
     def drain(self, timeout_s: float) -> bool:
         """Accept nothing more and wait for what is in flight; says whether all of it was answered in time."""
         self.refuse_new()
-        finished = self._server.stop(timeout_s + _CUT_OFF_S).wait(timeout_s)
-        if not finished:
+        stopped = self._server.stop(timeout_s + _CUT_OFF_S)
+        finished = self._is_answered(stopped, timeout_s)
+        if not stopped.is_set():
             self._server.stop(0).wait(_CUT_OFF_S)
         self._stalls.close()
         self._pool.shutdown(wait=finished, cancel_futures=True)
         return finished
+
+    def _is_answered(self, stopped: threading.Event, timeout_s: float) -> bool:
+        """Wait until every call that a handler has is answered.
+
+        A call that reached gRPC in the moment of its stop may get no handler: gRPC would wait for it to the
+        end. Nothing of it was taken, so when no handler has had work for a while it is cut off.
+        """
+        deadline = time.monotonic() + timeout_s
+        quiet_since = time.monotonic()
+        while not stopped.wait(max(0.0, min(_LOOK_EVERY_S, deadline - time.monotonic()))):
+            now = time.monotonic()
+            if self._intake.counters.value("headgate_receiver_in_flight", protocol=PROTOCOL):
+                quiet_since = now
+            elif now - quiet_since > _QUIET_S:
+                return True
+            if now >= deadline:
+                return False
+        return True
 
     def _set_health(self, status: int) -> None:
         for service in (OVERALL_HEALTH, *SERVICES):
