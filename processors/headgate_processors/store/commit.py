@@ -83,7 +83,7 @@ class Committer:
             TooLargeError: the rows would not fit into an empty queue.
             TransientError: the disk failed, the store is closing, or it took too long.
         """
-        request = _Request(batches=batches, bytes=sum(batch.nbytes for batch in batches.values()))
+        request = _Request(batches=batches, bytes=sum(batch.get_total_buffer_size() for batch in batches.values()))
         with self._wake:
             self._admit(request)
             self._queue.append(request)
@@ -197,16 +197,16 @@ class Committer:
         segment = self._segment or self._open()
         self._segment = segment
         try:
-            segment.file.append(commit)
+            size = segment.file.append(commit)
         except BaseException:
             # The frame may be there after a crash, although its sender was told to send it again.
             self._windows.forget_before(self._clock())
             self._roll()
             raise
         segment.commits.append(commit)
-        segment.bytes += commit.bytes
+        segment.bytes += size
         with self._wake:
-            self._unsealed_bytes += commit.bytes
+            self._unsealed_bytes += size
             self._opened_s.setdefault(segment.sequence, time.monotonic())
         if segment.bytes >= self._config.seal_bytes:
             self._roll()

@@ -38,11 +38,6 @@ class Commit:
     batches: Mapping[str, pa.RecordBatch]
     unsettled: frozenset[str]
 
-    @property
-    def bytes(self) -> int:
-        """Memory that the batches take."""
-        return sum(batch.nbytes for batch in self.batches.values())
-
 
 class _Chunks(io.RawIOBase):
     """A file that keeps what is written to it until it is taken away."""
@@ -91,8 +86,8 @@ class SegmentWriter:
         """Size of the file up to the end of the last good frame."""
         return self._end
 
-    def append(self, commit: Commit) -> None:
-        """Write one frame and return when it is durable.
+    def append(self, commit: Commit) -> int:
+        """Write one frame and return when it is durable; its size in bytes, about what its rows take in memory.
 
         Raises:
             OSError: the disk refused; the file was cut back to the last good frame where that was possible.
@@ -106,7 +101,9 @@ class SegmentWriter:
         except OSError:
             self._cut_back()
             raise
-        self._end += sum(len(part) for part in parts)
+        size = sum(len(part) for part in parts)
+        self._end += size
+        return size
 
     def close(self) -> None:
         """Close the file; safe to call twice."""

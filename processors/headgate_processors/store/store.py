@@ -55,6 +55,7 @@ class Store:
         self._folder, self._lock, self._config, self._clock, self._disk = folder, lock, config, clock, disk
         self._sealing = threading.Lock()
         self._closing = threading.Lock()
+        self._schemas = {name: dataset.schema for name, dataset in DATASETS.items()}
         self._closed = False
         self._seal_error: str | None = None
         self._swept_s = time.monotonic()
@@ -143,7 +144,7 @@ class Store:
             ValueError: a batch does not follow the schema of its dataset.
         """
         for dataset, batch in batches.items():
-            if dataset not in DATASETS or not batch.schema.equals(DATASETS[dataset].schema):
+            if dataset not in self._schemas or not batch.schema.equals(self._schemas[dataset]):
                 raise ValueError(f"rows for {dataset!r} do not follow its schema in headgate_processors.schema")
         self._committer.submit(batches)
 

@@ -128,17 +128,18 @@ def test_a_full_queue_refuses_more(open_store) -> None:
 
 def test_too_much_unsealed_refuses_more_until_it_is_sealed(open_store, ids) -> None:
     """When sealing cannot keep up, senders are told to come back later; sealing makes room."""
-    size = spans(1)["spans"].nbytes
-    store = open_store(unsealed_bytes_max=size * 2 + 1)
-    store.append(spans(1))
-    store.append(spans(2))
+    store = open_store(unsealed_bytes_max=60_000)
+    stored = []
     with pytest.raises(OverloadError, match="wait to be sealed"):
-        store.append(spans(3))
+        for number in range(100):
+            store.append(spans(number))
+            stored.append(number)
 
     store.seal()
-    store.append(spans(3))
+    store.append(spans(100))
 
-    assert sorted(record_ids(1, 2, 3)) == ids()
+    assert len(stored) > 1
+    assert sorted(record_ids(*stored, 100)) == ids()
 
 
 def test_one_request_larger_than_the_store_takes_is_permanent(open_store) -> None:
