@@ -251,15 +251,14 @@ _TOOL_FACTS = {
     "result_hash": "result_hash",
     "result_bytes": "result_bytes",
 }
-_ACTION_FACTS = (
-    "action",
-    "sensitivity",
-    "reversible",
-    "side_effects",
-    "mcp_server",
-    "arguments_hash",
-    "arguments_bytes",
-)
+_ASKED_FACTS = ("mcp_server", "arguments_hash", "arguments_bytes")
+_ACTION_FACTS = {
+    "action": "action",
+    "resource": "action_resource",
+    "sensitivity": "sensitivity",
+    "reversible": "reversible",
+    "side_effects": "side_effects",
+}
 
 
 def tool_call_row(tool: ToolCall, who: Who, arguments: Mapping[str, str], requested: Mapping[str, object]) -> Row:
@@ -272,9 +271,8 @@ def tool_call_row(tool: ToolCall, who: Who, arguments: Mapping[str, str], reques
     decided = next((node for node in tool.approvals if node.text("decision")), None) or next(
         (node for node in tool.nodes if node.text("decision")), None
     )
-    row: Row = {name: _or(tool.first(name), asked.get(name)) for name in _ACTION_FACTS}
     return {
-        **row,
+        **{name: _or(tool.first(name), asked.get(name)) for name in _ASKED_FACTS},
         **who.row(nodes, who.agents.of(tool.callers)),
         **_place(first, tool.start, tool.end),
         **{column: _or(tool.first(fact), returned.get(column)) for column, fact in _TOOL_FACTS.items()},
@@ -290,13 +288,23 @@ def tool_call_row(tool: ToolCall, who: Who, arguments: Mapping[str, str], reques
         else None,
         "attempts": tool.attempts,
         "arguments": _arguments(tool, arguments, requested),
-        "resource": _or(tool.first("action_resource"), asked.get("resource")),
+        **_action(tool, asked),
         "hash_key_id": _or(tool.first("hash_key_id"), first.text("hash_key_id")),
         "decision": decided.text("decision") if decided else None,
         "decision_source": decided.text("decision_source") if decided else None,
         "dialect": first.dialect,
         "record_ids": sorted({node.record_id for node in nodes}),
     }
+
+
+def _action(tool: ToolCall, asked: Row) -> Row:
+    """What the call did, by the one record that knows its arguments: a name alone tells less."""
+    told = [node.facts for node in tool.nodes if "action" in node.facts]
+    informed = next((facts for facts in told if "arguments_hash" in facts), None)
+    if informed is None and asked.get("action") is not None:
+        return {column: asked.get(column) for column in _ACTION_FACTS}
+    facts = informed or next(iter(told), {})
+    return {column: facts.get(fact) for column, fact in _ACTION_FACTS.items()}
 
 
 def _or(value: object, other: object) -> object:

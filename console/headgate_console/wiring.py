@@ -13,7 +13,7 @@ from headgate_analytics.schema import DERIVED
 from headgate_console.doctor.folder import DEAD_LETTERS
 from headgate_processors.enrich.identity import FileRegistry, Registry
 from headgate_processors.enrich.price import PriceBook
-from headgate_processors.otlp.port import Rejected, Signal
+from headgate_processors.otlp.port import Encoding, Rejected, Signal
 from headgate_processors.pipeline import Pipeline, build_normaliser, build_pipeline
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
@@ -112,9 +112,9 @@ def build_intake(settings: "Settings", store: Store) -> Intake:
         actions=settings.actions.file,
     )
 
-    def refused(signal: Signal, rejected: Sequence[Rejected], _received_unix_nano: int) -> None:
+    def refused(signal: Signal, rejected: Sequence[Rejected], encoding: Encoding) -> None:
         for record in rejected:
-            letters.keep(record.raw, signal=signal, encoding="protobuf", reason=record.reason, detail=record.detail)
+            letters.keep(record.raw, signal=signal, encoding=encoding, reason=record.reason, detail=record.detail)
 
     return Intake(ingest=build_pipeline(normaliser, store, refused), counters=counters, letters=letters)
 

@@ -1,12 +1,12 @@
 """The error tree: what failed, and whether sending the same thing again can help.
 
-    HeadgateError
-    ├── ConfigError      a setting or file is wrong; the command ends with exit code 2
-    ├── PermanentError   the same input fails again: `INVALID_ARGUMENT`, counted, dead-lettered
-    │   └── TooLargeError    larger than the limit: permanent, so that nobody resends it for ever
-    ├── TransientError   a retry may help: `UNAVAILABLE`
-    │   └── OverloadError    a queue or disk bound was reached: `RESOURCE_EXHAUSTED` with `RetryInfo`
-    └── StoreError       the store on disk is held, newer, or damaged; the message says what to do
+HeadgateError
+├── ConfigError      a setting or file is wrong; the command ends with exit code 2
+├── PermanentError   the same input fails again: `INVALID_ARGUMENT`, counted, dead-lettered
+│   └── TooLargeError    larger than the limit: permanent, so that nobody resends it for ever
+├── TransientError   a retry may help: `UNAVAILABLE`
+│   └── OverloadError    a queue or disk bound was reached: `RESOURCE_EXHAUSTED` with `RetryInfo`
+└── StoreError       the store on disk is held, newer, or damaged; the message says what to do
 """
 
 

@@ -33,7 +33,7 @@ class Sink(Protocol):
         ...
 
 
-RefusedSink = Callable[[Signal, Sequence[Rejected], int], None]
+RefusedSink = Callable[[Signal, Sequence[Rejected], Encoding], None]
 
 
 @dataclass(slots=True)
@@ -84,7 +84,8 @@ class Pipeline:
             self.sink.append(batches)
         if rejected:
             self.refusals.add(rejected)
-            self.refused(signal, rejected, received_unix_nano)
+            self.refused(signal, decoded.rejected, encoding)
+            self.refused(signal, unreadable, "json")
         return Accepted(received=stored + len(rejected), stored=stored, rejected=len(rejected), message=_why(rejected))
 
     def _normalised(self, signal: Signal, wire: pa.RecordBatch, arrival: Arrival) -> tuple[Batches, Sequence[Rejected]]:

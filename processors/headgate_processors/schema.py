@@ -233,7 +233,12 @@ MEANING = (
         "gen_ai_usage_reasoning_output_tokens", INT, "Of it reasoning.", "gen_ai.usage.reasoning.output_tokens", "token"
     ),
     _col("usage_semantics", LOW, "How the source counts input: `inclusive`, `exclusive` or `unknown`.", "dialect"),
-    _col("usage_role", LOW, "Provisional role at ingest, `leaf`, `container`, `mirror` or `missing`; `usage_records` has the final one.", "dialect"),
+    _col(
+        "usage_role",
+        LOW,
+        "Provisional role at ingest, `leaf`, `container`, `mirror` or `missing`; `usage_records` has the final one.",
+        "dialect",
+    ),
     _col("time_to_first_chunk_ns", INT, "Time to the first chunk.", "gen_ai.response.time_to_first_chunk", "ns"),
     _col("reported_cost_usd", MONEY, "Cost as the agent reported it.", "dialect", "USD"),
     _col("event_duration_ns", INT, "Duration that a log event reports of itself.", "dialect", "ns"),

@@ -8,7 +8,7 @@ import pytest
 from headgate_processors.dialects import Normaliser
 from headgate_processors.enrich.identity import FileRegistry, Identity
 from headgate_processors.errors import OverloadError, PermanentError
-from headgate_processors.otlp.port import Rejected, Signal
+from headgate_processors.otlp.port import Encoding, Rejected, Signal
 from headgate_processors.pipeline import Pipeline, build_pipeline
 from headgate_processors.testing.otlp import joined, to_protobuf, traces_request
 
@@ -48,7 +48,7 @@ def made(normaliser: Normaliser) -> Callable[..., tuple[Pipeline, MemorySink, Re
     def make(*, broken: bool = False, full: bool = False) -> tuple[Pipeline, MemorySink, Refused]:
         sink, refused = MemorySink(full=full), list[tuple[str, bytes]]()
 
-        def keep(_signal: Signal, rejected: "list[Rejected]", _received_unix_nano: int) -> None:
+        def keep(_signal: Signal, rejected: "list[Rejected]", _encoding: Encoding) -> None:
             refused.extend((record.reason, record.raw) for record in rejected)
 
         used = replace(normaliser, registry=FailingRegistry()) if broken else normaliser

@@ -30,7 +30,7 @@ def _cases() -> list[Any]:
 def test_every_figure_of_a_recording_is_among_those_expected(
     name: str, workbench: Any, recording: Callable[[str], Any]
 ) -> None:
-    """A recording of a real agent comes out with the figures that its model endpoint logged, or NULL where it says nothing."""
+    """A recording of a real agent comes out with the figures that its model endpoint logged, or NULL for silence."""
     setup, _, scenario = name.rpartition("/")
     expected = json.loads((HERE / setup / "expected.json").read_text())[scenario]
     workbench.ingest(recording(name))

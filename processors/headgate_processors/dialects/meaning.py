@@ -73,6 +73,7 @@ def read_meaning(record: Record, dialect: Dialect) -> Meaning:
     _read_fields(record, dialect, kind, found)
     _read_flattened(record, dialect, kind, found)
     found["error_type"] = _error_type(record, found)
+    _settle_task(dialect, found)
     _settle_session(found)
     _settle_agent(record, dialect, kind, found)
     if kind in _TOOLS:
@@ -122,6 +123,15 @@ def _error_type(record: Record, found: Meaning) -> object:
     if isinstance(failed_http, int) and failed_http >= 400 and not (found.get("error_type") or exception):
         return str(failed_http)
     return error_type_of(record.status, found.get("error_type"), exception if record.status == "ERROR" else None)
+
+
+def _settle_task(dialect: Dialect, found: Meaning) -> None:
+    """Some agents prompt themselves: that is no task of the user."""
+    task = found.get("task")
+    if dialect.pseudo_tasks and isinstance(task, str) and task.startswith(dialect.pseudo_tasks):
+        del found["task"]
+        if found["operation_kind"] == "task":
+            found["operation_kind"] = "other"
 
 
 def _settle_session(found: Meaning) -> None:

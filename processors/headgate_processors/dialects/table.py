@@ -93,6 +93,7 @@ class TableSpec(BaseModel):
     about_span: list[str] = []
     argument_keys: dict[str, str] = {}
     pseudo_tools: list[str] = []
+    pseudo_tasks: list[str] = []
     subagent_tools: list[str] = []
     default_agent: str | None = None
     agent_name_from_span: bool = False
@@ -119,6 +120,7 @@ class Dialect:
     about_span: frozenset[str]
     argument_keys: Mapping[str, str]
     pseudo_tools: frozenset[str]
+    pseudo_tasks: tuple[str, ...]
     subagent_tools: frozenset[str]
     default_agent: str | None
     agent_name_from_span: bool
@@ -186,6 +188,7 @@ def _inherit(child: TableSpec, parent: TableSpec) -> TableSpec:
             },
             "about_span": [*child.about_span, *parent.about_span],
             "pseudo_tools": [*child.pseudo_tools, *parent.pseudo_tools],
+            "pseudo_tasks": [*child.pseudo_tasks, *parent.pseudo_tasks],
         }
     )
 
@@ -228,6 +231,7 @@ def _compiled(spec: TableSpec) -> Dialect:
         about_span=frozenset(spec.about_span),
         argument_keys=spec.argument_keys,
         pseudo_tools=frozenset(spec.pseudo_tools),
+        pseudo_tasks=tuple(spec.pseudo_tasks),
         subagent_tools=frozenset(spec.subagent_tools),
         default_agent=spec.default_agent,
         agent_name_from_span=spec.agent_name_from_span,

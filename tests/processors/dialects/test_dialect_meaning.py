@@ -345,3 +345,18 @@ def test_flattened_messages_are_read_where_no_attribute_has_them(tmp_path: Path)
     assert [{"role": "user"}] == read_meaning(span_record(CHAT | flat), dialect)["input_messages"]
     assert "[]" == read_meaning(span_record(CHAT | flat | {"gen_ai.input.messages": "[]"}), dialect)["input_messages"]
     assert "input_messages" not in read_meaning(span_record(TOOL | flat), dialect)
+
+
+def test_a_prompt_that_the_agent_gave_itself_is_no_task(tmp_path: Path) -> None:
+    """A task that begins as the table says is neither a task nor a task event."""
+    dialect = dialect_with(
+        tmp_path,
+        extends="_conventions",
+        pseudo_tasks=["<note>"],
+        kinds=[{"when": {"event": "prompt"}, "kind": "task"}],
+        fields={"task": ["prompt"]},
+    )
+    own = Record(attributes={"prompt": "<note>done"}, resource={}, scope="", event="prompt", is_log=True)
+    users = Record(attributes={"prompt": "do it"}, resource={}, scope="", event="prompt", is_log=True)
+    assert ("other", None) == ((found := read_meaning(own, dialect))["operation_kind"], found.get("task"))
+    assert ("task", "do it") == ((found := read_meaning(users, dialect))["operation_kind"], found.get("task"))
