@@ -25,6 +25,7 @@ class Window:
         self._young: tuple[set[str], set[str]] = (set(), set())
         self._old: tuple[set[str], set[str]] = (set(), set())
         self._young_since = BEGINNING
+        self._latest_ns = BEGINNING
         self.since_unix_nano = BEGINNING
 
     def ended_known(self, ids: AbstractSet[str]) -> set[str]:
@@ -39,10 +40,11 @@ class Window:
         """Remember records that are durable."""
         self._young[0].update(ended)
         self._young[1].update(open_)
+        self._latest_ns = max(self._latest_ns, received_unix_nano)
         if len(self._young[0]) + len(self._young[1]) >= self._half:
             self._old, self._young = self._young, (set(), set())
             self.since_unix_nano = max(self.since_unix_nano, self._young_since)
-            self._young_since = max(self._young_since, received_unix_nano)
+            self._young_since = max(self._young_since, self._latest_ns)
 
     def forget_before(self, now_unix_nano: int) -> None:
         """State that the store may hold records from before this moment that are unknown here."""

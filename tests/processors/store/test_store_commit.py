@@ -129,11 +129,15 @@ def test_a_full_queue_refuses_more(open_store) -> None:
 def test_too_much_unsealed_refuses_more_until_it_is_sealed(open_store, ids) -> None:
     """When sealing cannot keep up, senders are told to come back later; sealing makes room."""
     store = open_store(unsealed_bytes_max=60_000)
-    stored = []
-    with pytest.raises(OverloadError, match="wait to be sealed"):
+    stored: list[int] = []
+
+    def append_on_and_on() -> None:
         for number in range(100):
             store.append(spans(number))
             stored.append(number)
+
+    with pytest.raises(OverloadError, match="wait to be sealed"):
+        append_on_and_on()
 
     store.seal()
     store.append(spans(100))
