@@ -98,42 +98,63 @@ _KIND_ORDER = {"task": 0, "model_call": 1}
 
 def timeline_rows(moments: Sequence[Moment], who: Who) -> list[Row]:
     """The rows in order: no moment before the one that contains it, then time, then the source's sequence."""
-    floors = {id(moment): _floor(moment) for moment in moments}
+    parents = _parents(moments)
+    places = _places(moments, parents)
     ordered = sorted(
         moments,
         key=lambda moment: (
-            max(moment.unix_nano, floors[id(moment)]),
+            *places[id(moment)],
             _KIND_ORDER.get(moment.kind, 2),
             moment.sequence,
             moment.ref_id or min(node.record_id for node in moment.nodes),
         ),
     )
-    by_ref = {moment.ref_id: seq for seq, moment in enumerate(ordered, 1) if moment.ref_id}
-    by_node = {
-        node: seq for seq, moment in enumerate(ordered, 1) for node in moment.nodes if moment.ref_view != "model_calls"
-    }
+    seqs = {id(moment): seq for seq, moment in enumerate(ordered, 1)}
+    by_ref = {moment.ref_id: seqs[id(moment)] for moment in ordered if moment.ref_id}
     rows: list[Row] = []
     spent: Decimal | None = None
     for seq, moment in enumerate(ordered, 1):
         if moment.cost_usd is not None:
             spent = (spent or Decimal(0)) + moment.cost_usd
-        rows.append(_row(seq, moment, who, spent, _parent_seq(moment, by_ref, by_node, seq)))
+        parent = parents.get(id(moment))
+        known = [seqs[id(parent)] if parent else None, by_ref.get(moment.owner_id) if moment.owner_id else None]
+        before = next((found for found in known if found is not None and found < seq), None)
+        rows.append(_row(seq, moment, who, spent, before))
     return rows
 
 
+def _parents(moments: Sequence[Moment]) -> dict[int, Moment]:
+    """The moment around each moment, by the spans that enclose it; a model call contains nothing."""
+    by_node = {node: moment for moment in moments for node in moment.nodes if moment.ref_view != "model_calls"}
+    found: dict[int, Moment] = {}
+    for moment in moments:
+        around = (by_node[up] for node in moment.nodes for up in node.ancestors() if up in by_node)
+        parent = next((other for other in around if other is not moment), None)
+        if parent is not None:
+            found[id(moment)] = parent
+    return found
+
+
+def _places(moments: Sequence[Moment], parents: Mapping[int, Moment]) -> dict[int, tuple[int, int]]:
+    """When each moment counts as having happened, and how deep it is: clocks of other hosts may run behind."""
+    places: dict[int, tuple[int, int]] = {}
+    for moment in moments:
+        chain: dict[int, Moment] = {}
+        current: Moment | None = moment
+        while current is not None and id(current) not in places and id(current) not in chain:
+            chain[id(current)] = current
+            current = parents.get(id(current))
+        at_unix_nano, depth = places.get(id(current), (0, -1))
+        for inner in reversed(chain.values()):
+            at_unix_nano, depth = max(inner.unix_nano, _floor(inner), at_unix_nano), depth + 1
+            places[id(inner)] = (at_unix_nano, depth)
+    return places
+
+
 def _floor(moment: Moment) -> int:
-    """The latest start of the spans around it: clocks of other hosts may run behind."""
+    """The latest start of the spans around it."""
     node = moment.nodes[0]
     return max((up.start for up in node.ancestors() if not up.suspect), default=0) if not node.is_log else 0
-
-
-def _parent_seq(moment: Moment, by_ref: Mapping[str, int], by_node: Mapping[Node, int], seq: int) -> int | None:
-    for node in moment.nodes:
-        found = next((by_node[up] for up in node.ancestors() if up in by_node and by_node[up] != seq), None)
-        if found is not None:
-            return found
-    owner = by_ref.get(moment.owner_id) if moment.owner_id else None
-    return owner if owner is not None and owner < seq else None
 
 
 def _row(seq: int, moment: Moment, who: Who, spent: Decimal | None, parent_seq: int | None) -> Row:

@@ -156,7 +156,12 @@ def stitched_of(nodes: Iterable[Node]) -> Stitched:
 def plain_rules() -> Rules:
     """Rules of a place that registered nobody, knows no price and calls tools by their names."""
     registry = FileRegistry.empty()
-    unpriced: Row = {"cost_usd": None, "cost_basis": None, "price_version": None, "cost_missing_reason": "unknown_model"}
+    unpriced: Row = {
+        "cost_usd": None,
+        "cost_basis": None,
+        "price_version": None,
+        "cost_missing_reason": "unknown_model",
+    }
     return Rules(
         identify=lambda resource, agent: registry.resolve(orjson.loads(resource), agent_name=agent),
         price=lambda _row, _reported, _told: unpriced,
