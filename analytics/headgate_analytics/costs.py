@@ -1,13 +1,21 @@
 """What a model call cost: a site's price before what the agent reported, that before the list price."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from headgate_analytics.rows import Row
 from headgate_processors.enrich.price import PriceBook
 
+SUM_MAX = Decimal(10**9)
 _UNPRICED: Row = {"cost_usd": None, "cost_basis": None, "price_version": None}
+
+
+def total_usd(costs: Iterable[Decimal | None]) -> Decimal | None:
+    """The sum of what is known; NULL when nothing is, and when it does not fit a column of money."""
+    known = [cost for cost in costs if cost is not None]
+    total = sum(known, Decimal(0))
+    return total if known and total < SUM_MAX else None
 
 
 def pricing(book: PriceBook) -> Callable[[Row, object, bool], Row]:

@@ -174,7 +174,7 @@ def node_of(row: Sequence[object], *, is_log: bool) -> Node:
     if is_log:
         took = facts.get("event_duration_ns")
         end = start
-        start -= took if isinstance(took, int) else 0
+        start = max(0, start - took) if isinstance(took, int) else start
     return Node(
         record_id=str(place["record_id"]),
         is_log=is_log,

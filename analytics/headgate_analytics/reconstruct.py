@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import orjson
 
+from headgate_analytics.costs import total_usd
 from headgate_analytics.model_calls import Call, container_usage, model_calls
 from headgate_analytics.node import CALL_KINDS, CONTAINER_KINDS, Node, deduplicated, link
 from headgate_analytics.rows import Row, Who, agents_of, call_status, model_call_row, tokens_row, tool_call_row
@@ -190,7 +191,7 @@ def _money(calls: Sequence[Row]) -> Row:
     with_usage = [row for row in calls if row["usage_source"] is not None]
     known = sum(row["cost_usd"] is not None for row in with_usage)
     return {
-        "cost_usd": sum(priced, Decimal(0)) if priced else None,
+        "cost_usd": total_usd(priced),
         "cost_priced_share": known / len(with_usage) if with_usage else None,
     }
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from headgate_analytics.costs import total_usd
 from headgate_analytics.model_calls import Call
 from headgate_analytics.node import Node
 from headgate_analytics.rows import Row, Who
@@ -112,14 +113,14 @@ def timeline_rows(moments: Sequence[Moment], who: Who) -> list[Row]:
     seqs = {id(moment): seq for seq, moment in enumerate(ordered, 1)}
     by_ref = {moment.ref_id: seqs[id(moment)] for moment in ordered if moment.ref_id}
     rows: list[Row] = []
-    spent: Decimal | None = None
+    spent: list[Decimal] = []
     for seq, moment in enumerate(ordered, 1):
         if moment.cost_usd is not None:
-            spent = (spent or Decimal(0)) + moment.cost_usd
+            spent = [sum(spent, moment.cost_usd)]
         parent = parents.get(id(moment))
         known = [seqs[id(parent)] if parent else None, by_ref.get(moment.owner_id) if moment.owner_id else None]
         before = next((found for found in known if found is not None and found < seq), None)
-        rows.append(_row(seq, moment, who, spent, before))
+        rows.append(_row(seq, moment, who, total_usd(spent), before))
     return rows
 
 
