@@ -1,4 +1,5 @@
-# Headgate in a container: `headgate up`, the store in /data, as a user without rights.
+# Headgate in a container: `headgate up`, the store in /data, as a user without rights. It listens on loopback only:
+# give it the host's network, or put a Collector into its network as docker-compose.yml does.
 FROM python:3.13-slim AS build
 WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
@@ -17,4 +18,4 @@ EXPOSE 4317 4318 7400
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7400/readyz', timeout=2)"]
 ENTRYPOINT ["headgate"]
-CMD ["up", "--grpc", "0.0.0.0:4317", "--http", "0.0.0.0:4318"]
+CMD ["up"]

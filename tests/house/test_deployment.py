@@ -56,10 +56,10 @@ def test_ports_are_published_on_loopback_only(compose: Any) -> None:
 
 
 def test_the_collector_sends_where_headgate_listens(compose: Any, collector: Any) -> None:
-    """The exporter's endpoint is the receiver's port, by default and under Compose."""
-    command = compose["services"]["headgate"]["command"]
-    grpc_port = command[command.index("--grpc") + 1].rpartition(":")[2]
-    assert f"headgate:{grpc_port}" == compose["services"]["collector"]["environment"]["HEADGATE_COLLECTOR_RECEIVER"]
+    """The exporter's endpoint is where `--behind-collector` listens, and under Compose both share a network."""
+    assert ["up", "--behind-collector"] == compose["services"]["headgate"]["command"]
+    assert "service:headgate" == compose["services"]["collector"]["network_mode"]
+    assert "HEADGATE_COLLECTOR_RECEIVER" not in compose["services"]["collector"]["environment"]
     assert "${env:HEADGATE_COLLECTOR_RECEIVER:-127.0.0.1:14317}" == collector["exporters"]["otlp_grpc"]["endpoint"]
 
 

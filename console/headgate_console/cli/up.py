@@ -9,7 +9,7 @@ from headgate_console.cli.options import Data, examples, load
 
 EXAMPLES = """
     headgate up
-    headgate up --data /var/lib/headgate --grpc 0.0.0.0:4317
+    headgate up --data /var/lib/headgate --grpc 127.0.0.1:5317
     headgate up --behind-collector
 """
 BEHIND_COLLECTOR = {"grpc": "127.0.0.1:14317", "http": "127.0.0.1:14318"}

@@ -1,6 +1,7 @@
 """The receiver's process: the store, the pipeline into it and the OTLP servers."""
 
 import sys
+import time
 from contextlib import closing
 
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
@@ -9,6 +10,7 @@ from headgate_processors.errors import ConfigError, HeadgateError
 
 DRAIN_S = 20.0
 METRICS_INTERVAL_S = 1.0
+EXPIRE_INTERVAL_S = 3600.0
 
 
 def main() -> None:
@@ -31,8 +33,12 @@ def _serve(lifeline: Lifeline) -> None:
         for name, address in receiver.start().items():
             lifeline.tell("listening", name=f"otlp-{name}", address=address, setting=f"receiver.{name}")
         lifeline.tell("ready")
+        expired_at_s = time.monotonic()
         while not lifeline.stopping.wait(METRICS_INTERVAL_S):
             lifeline.tell("facts", facts={"metrics": intake.counters.prometheus()})
+            if time.monotonic() - expired_at_s > EXPIRE_INTERVAL_S:
+                expired_at_s = time.monotonic()
+                intake.letters.expire()
         if not receiver.drain(DRAIN_S):
             lifeline.tell("say", text="Some requests were cut off unanswered; their senders send them again.")
 
