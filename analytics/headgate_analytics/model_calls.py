@@ -88,7 +88,8 @@ def _has_usage(node: Node) -> bool:
 def model_calls(nodes: Sequence[Node]) -> list[Call]:
     """The calls of one session, in order of their start."""
     spans = [node for node in nodes if node.kind in CALL_KINDS and not node.is_log]
-    calls = _nested(spans)
+    calls = _nested([node for node in spans if node.text("usage_role") != "mirror"])
+    calls = _with_ends(calls, [node for node in spans if node.text("usage_role") == "mirror"])
     logs = [node for node in nodes if node.kind in CALL_KINDS and node.is_log]
     calls = _with_mirrors(calls, [node for node in logs if node.text("usage_role") == "mirror"])
     calls += [Call(node) for node in logs if node.text("usage_role") != "mirror"]
@@ -140,6 +141,24 @@ def _resolved(node: Node, inner: dict[Node, list[Node]], depth: int) -> list[Cal
         call.absorb(failed.pop())
     call.attempts.extend(other.primary for other in failed)
     return [call]
+
+
+def _with_ends(calls: list[Call], ends: Sequence[Node]) -> list[Call]:
+    """A span that tells how a stream ended belongs to the last silent call before it beside which it stands."""
+    waiting: dict[tuple[str | None, str | None], list[Call]] = {}
+    for call in sorted(calls, key=lambda call: call.start):
+        if not call.has_usage and not call.failed:
+            waiting.setdefault((call.primary.trace_id, call.primary.parent_span_id), []).append(call)
+    for end in sorted(ends, key=lambda node: (node.start, node.record_id)):
+        beside = waiting.get((end.trace_id, end.parent_span_id), [])
+        before = next((call for call in reversed(beside) if call.start <= end.start), None)
+        if before is None:
+            calls.append(Call(end))
+        else:
+            beside.remove(before)
+            before.others.insert(0, before.primary)
+            before.primary = end
+    return calls
 
 
 def _with_mirrors(calls: list[Call], mirrors: Sequence[Node]) -> list[Call]:

@@ -166,7 +166,7 @@ def _settle_call(record: Record, dialect: Dialect, kind: str, found: Meaning) ->
     _settle_usage(record, dialect, kind, found)
     if found.get("usage_role") == "missing" and found.get("gen_ai_response_finish_reasons") == ["error"]:
         found["error_type"] = found.get("error_type") or "_OTHER"
-    if record.is_log and record.event in dialect.about_span:
+    if (record.event if record.is_log else record.name) in dialect.about_span:
         found["usage_role"] = "mirror"
 
 
