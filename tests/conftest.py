@@ -45,7 +45,7 @@ def recorded(path: Path) -> list[Request]:
     """The requests of one recording."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         bodies = [json.loads(line) for line in lines if line.strip()]
-    requests = [body.get("request") or body["body"] for body in bodies]
+    requests = [body.get("request") or body.get("body") or body for body in bodies]
     return [(signal_of(request), request) for request in requests]
 
 

@@ -1,6 +1,5 @@
 """What the README and the guides tell people to type works as it stands there."""
 
-import json
 import os
 import re
 import shlex
@@ -11,9 +10,6 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-import yaml
-
-from headgate_processors.testing.otlp import to_json, traces_request
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECORDINGS = resources.files("headgate_console.demo") / "recordings"
@@ -74,76 +70,3 @@ def test_the_output_that_the_readme_shows_is_of_this_version(folder: Path) -> No
         assert heading in text
         assert heading.split()[:2] == next(line.split()[:2] for line in printed.splitlines() if heading[:7] in line)
     assert re.findall(r"^ready (\S+) ", text, re.MULTILINE) == ["console", "otlp-grpc", "otlp-http"]
-
-
-def _dialect_of_the_guide() -> str:
-    text = (ROOT / "docs/guides/add-a-dialect.md").read_text(encoding="utf-8")
-    return next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if block.startswith("dialect:"))
-
-
-def _quill() -> bytes:
-    """What Quill sends, as the guide tells it."""
-    trace = {"trace_id": "7c" * 16}
-    spans = [
-        {
-            "name": "quill.run",
-            "span_id": "01" * 8,
-            "attributes": {"quill.session": "run-7c1e", "quill.agent": "scribe"},
-        },
-        {
-            "name": "quill.ask",
-            "span_id": "02" * 8,
-            "parent_span_id": "01" * 8,
-            "attributes": {
-                "quill.model": "gpt-5-mini",
-                "quill.vendor": "openai",
-                "quill.tokens.in": 1200,
-                "quill.tokens.out": 85,
-                "quill.tokens.cached": 512,
-            },
-        },
-        {
-            "name": "quill.use",
-            "span_id": "03" * 8,
-            "parent_span_id": "01" * 8,
-            "attributes": {
-                "quill.tool": "read_file",
-                "quill.tool.id": "call_1",
-                "quill.tool.input": json.dumps({"path": "calc.py"}),
-            },
-        },
-    ]
-    request = traces_request(
-        [{**span, **trace} for span in spans], resource={"service.name": "quill"}, scope="quill.tracing"
-    )
-    return to_json(request)
-
-
-def _rows(query: str, data: str, folder: Path) -> list[dict[str, object]]:
-    done = _run(f"headgate sql {shlex.quote(query)} --json --data {data}", folder)
-    assert done.returncode == 0, done.stderr
-    rows: list[dict[str, object]] = json.loads(done.stdout)
-    return rows
-
-
-def test_the_guide_to_a_dialect_works_as_written(tmp_path: Path) -> None:
-    """Unknown before, understood after: one session, one priced call, one tool call in words, as the guide says."""
-    (tmp_path / "quill.jsonl").write_bytes(_quill() + b"\n")
-    assert _run("headgate replay quill.jsonl --data before", tmp_path).returncode == 0
-    doctor = _run("headgate doctor --data before", tmp_path).stdout
-    assert "3 records that no dialect reads" in doctor
-    assert "quill.ask" in doctor
-    assert [{"n": 0}] == _rows("SELECT count(*) AS n FROM model_calls", "before", tmp_path)
-
-    (tmp_path / "dialects").mkdir()
-    (tmp_path / "dialects" / "quill.yaml").write_text(_dialect_of_the_guide(), encoding="utf-8")
-    (tmp_path / "headgate.yaml").write_text(yaml.safe_dump({"dialects": {"folder": "dialects"}}), encoding="utf-8")
-    assert _run("headgate replay quill.jsonl --data quill-data", tmp_path).returncode == 0
-    (session,) = _rows("SELECT agent_name, source_key FROM sessions", "quill-data", tmp_path)
-    (call,) = _rows("SELECT model, input_tokens, cache_read_tokens, cost_usd FROM model_calls", "quill-data", tmp_path)
-    (tool,) = _rows("SELECT title FROM timeline WHERE ref_view = 'tool_calls'", "quill-data", tmp_path)
-    assert {"agent_name": "scribe", "source_key": "run-7c1e"} == session
-    assert ("gpt-5-mini", 1200, 512) == (call["model"], call["input_tokens"], call["cache_read_tokens"])
-    assert call["cost_usd"] is not None
-    assert {"title": "read `calc.py`"} == tool
-    assert "unknown agents" not in _run("headgate doctor --data quill-data", tmp_path).stdout
