@@ -136,8 +136,8 @@ class Node:
 
     @property
     def is_served(self) -> bool:
-        """The root that an MCP server opened for a call of which it knows no caller."""
-        return self.parent_span_id is None and self.side == "SERVER" and self.dialect == "mcp" and self.kind == "tool"
+        """What an MCP server did for a call, seen from its side."""
+        return self.side == "SERVER" and self.dialect == "mcp" and self.kind == "tool"
 
     def text(self, name: str) -> str | None:
         """A fact as text."""

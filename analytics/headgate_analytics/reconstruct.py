@@ -252,7 +252,7 @@ _LIVING = CALL_KINDS | CONTAINER_KINDS | {"tool", "handoff", "task"}
 def _ended(nodes: Sequence[Node]) -> tuple[bool, str]:
     """Whether the last trace in which an agent, call or tool ran has a root, and that root ended."""
     alive = [node for node in nodes if not node.is_log and node.kind in _LIVING and node.trace_id]
-    served = {node.trace_id for node in nodes if node.is_served}
+    served = {node.trace_id for node in nodes if node.is_served and node.parent_span_id is None}
     alive = [node for node in alive if node.trace_id not in served] or alive
     if not alive:
         return False, "no root span was reported"

@@ -284,7 +284,7 @@ def _without_copies(found: list[ToolCall]) -> list[ToolCall]:
 
 
 def _with_served(found: list[ToolCall]) -> list[ToolCall]:
-    """What an MCP server did for a caller that it does not know is part of the call of its tool around it in time."""
+    """What an MCP server did outside the span of its caller is part of the call of its tool around it in time."""
     served = [tool for tool in found if tool.runs and all(node.is_served for node in tool.runs)]
     callers = [tool for tool in found if tool not in served and tool.type == "mcp"]
     taken: set[int] = set()
