@@ -7,6 +7,7 @@ import pytest
 
 HERE = Path(__file__).parent
 NOT_EMBEDDINGS = "FROM model_calls WHERE operation <> 'embeddings'"
+FAST_SCENARIOS = frozenset({"multi_step", "handoff", "multi_step+killed", "multi_step+multiturn"})
 FIGURES = {
     "model_calls": f"SELECT count(*) {NOT_EMBEDDINGS} AND error_type IS NULL",
     "input_tokens": f"SELECT sum(input_tokens) {NOT_EMBEDDINGS}",
@@ -22,7 +23,8 @@ def _cases() -> list[Any]:
     for path in sorted(HERE.glob("**/expected.json")):
         for scenario in json.loads(path.read_text()):
             name = f"{path.parent.relative_to(HERE)}/{scenario}"
-            found.append(pytest.param(name, id=name))
+            marks = [] if scenario in FAST_SCENARIOS else [pytest.mark.slow]
+            found.append(pytest.param(name, id=name, marks=marks))
     return found
 
 

@@ -96,6 +96,7 @@ RECORDS = [
     _span("openai_agents_v2", CHAT, scope="opentelemetry.instrumentation.openai_agents"),
     _span("http", {"http.request.method": "POST"}, scope="opentelemetry.instrumentation.httpx"),
     _span("headgate", NEW, scope="headgate.gateway"),
+    _span("traceloop_js", CHAT, scope="@traceloop/instrumentation-langchain"),
 ]
 
 
