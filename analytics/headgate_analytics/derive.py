@@ -37,7 +37,7 @@ class DeriveConfig:
     """Limits of the job: sessions with together at most `anchors_max` traces are held in memory at once."""
 
     idle_gap_ns: int = 30 * 60 * 1_000_000_000
-    anchors_max: int = 20_000
+    anchors_max: int = 5_000
     threads: int = 2
 
 
@@ -106,7 +106,7 @@ class Deriver:
             StoreError: the store is damaged.
         """
         manifest = read_manifest(self._folder)
-        live = [file for file in manifest.files if not file.derived and file.dataset in RAW]
+        live = _raw(manifest)
         since = 0 if full else self._progress.version
         fresh = [file for file in live if file.live_version > since]
         sessions: list[Stitched] = []
@@ -119,7 +119,7 @@ class Deriver:
                 sessions, removed = self._stitcher.sessions_of(touched)
             if full:
                 removed |= self._written(connection, manifest) - {stitched.key.session_id for stitched in sessions}
-            for done in self._write(connection, live, sessions, revision=revision):
+            for done in self._write(connection, sessions, revision=revision):
                 if report is not None:
                     report(done, len(sessions))
         if removed:
@@ -158,18 +158,16 @@ class Deriver:
         return {session_id for (session_id,) in rows}
 
     def _write(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        live: Sequence[LiveFile],
-        sessions: Sequence[Stitched],
-        *,
-        revision: int,
+        self, connection: duckdb.DuckDBPyConnection, sessions: Sequence[Stitched], *, revision: int
     ) -> Iterator[int]:
-        """Rebuild and write the sessions chunk by chunk; yields how many are done."""
+        """Rebuild and write the sessions chunk by chunk; yields how many are done.
+
+        Each chunk looks at the manifest anew: in a long run compaction replaces files and deletes them after a grace.
+        """
         writer = DerivedWriter(self._folder)
-        files = self._files(live)
         done = 0
         for chunk in _chunks(sessions, self._config.anchors_max):
+            files = self._files(_raw(read_manifest(self._folder)))
             rebuilt = [
                 reconstruct(found.stitched, found.nodes, found.content, self._rules, revision=revision)
                 for found in session_records(connection, files, chunk)
@@ -178,6 +176,10 @@ class Deriver:
                 writer.write(_tables(rebuilt))
             done += len(chunk)
             yield done
+
+
+def _raw(manifest: Manifest) -> list[LiveFile]:
+    return [file for file in manifest.files if not file.derived and file.dataset in RAW]
 
 
 def _chunks(sessions: Sequence[Stitched], anchors_max: int) -> Iterator[list[Stitched]]:
