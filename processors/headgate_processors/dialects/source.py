@@ -9,6 +9,7 @@ usage_metadata#input_token_details.cache_read a path inside an attribute that ho
 {span_event: …, attribute: …}                 an attribute of the last span event of that name; `*` for any
 {attribute: …, unit: ms}                      a duration in another unit than seconds
 {attribute: …, only_event: …}                 only on a log event of that name
+{flattened: gen_ai.completion.}               attributes `prefix.N.key` regrouped as a list
 {constant: …}                                 always this
 """
 
@@ -16,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from headgate_processors.dialects.coerce import UNITS, duration_ns, parse_json, to_text
-from headgate_processors.dialects.messages import event_choices, event_messages
+from headgate_processors.dialects.messages import event_choices, event_messages, regroup
 from headgate_processors.dialects.record import Record
 from headgate_processors.errors import ConfigError
 
@@ -52,6 +53,10 @@ def _attribute(key: str) -> Source:
 
 def _resource(key: str) -> Source:
     return lambda record: record.resource.get(key)
+
+
+def _flattened(prefix: str) -> Source:
+    return lambda record: regroup(record.attributes, prefix)
 
 
 def _constant(value: object) -> Source:
@@ -111,7 +116,7 @@ def _only_event(read: Source, event: str) -> Source:
 
 def _detailed(spec: Mapping[str, object]) -> Source:
     rest = dict(spec)
-    base = next((key for key in ("constant", "span_event", "resource", "attribute") if key in rest), None)
+    base = next((key for key in ("constant", "span_event", "resource", "flattened", "attribute") if key in rest), None)
     if base is None or (base == "span_event" and "attribute" not in rest):
         raise ConfigError(f"dialect source {rest!r}: expected `attribute`, beside `span_event` too")
     value = rest.pop(base)
@@ -119,6 +124,8 @@ def _detailed(spec: Mapping[str, object]) -> Source:
         read = _constant(value)
     elif base == "span_event":
         read = _span_event(str(value), str(rest.pop("attribute")))
+    elif base == "flattened":
+        read = _flattened(str(value))
     elif base == "resource":
         read = _resource(str(value))
     else:
