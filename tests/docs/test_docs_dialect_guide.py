@@ -89,6 +89,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_guide_works_as_written(followed: Path) -> None:
     """Unknown before, understood after: the doctor of the second store knows every record."""
     told = _words(_run("headgate doctor --data after", followed))

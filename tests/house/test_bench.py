@@ -10,6 +10,7 @@ BENCH = Path(__file__).resolve().parent.parent / "bench" / "ingest.py"
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_the_bench_prints_each_figure_with_its_ratio() -> None:
     """One copy of the recordings is enough to see every row."""
     printed = subprocess.run([sys.executable, str(BENCH), "--copies", "1"], capture_output=True, text=True, check=True)
