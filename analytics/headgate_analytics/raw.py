@@ -174,7 +174,7 @@ def _want(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Stitched]) -
     rows: list[tuple[int, str, str | None, str | None, str | None]] = []
     for number, stitched in enumerate(sessions):
         for anchor in sorted(stitched.anchors):
-            kind, tenant, *rest = anchor.split("\0")
+            kind, tenant, *rest = anchor.split("\0", 3)
             if kind == "trace":
                 rows.append((number, tenant, rest[0], None, None))
             else:

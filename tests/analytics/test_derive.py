@@ -1,7 +1,9 @@
 """The derive job: incremental as if from scratch, killable anywhere, blind to compaction."""
 
+import json
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ import pytest
 
 from headgate_analytics import DeriveConfig, Derived, Deriver
 from headgate_processors.enrich.price import PriceBook
+from headgate_processors.otlp.port import Signal
 from headgate_processors.store import compact
+from headgate_processors.testing.otlp import logs_request, to_json, traces_request
 
 NOW = time.time_ns() // 10**9 * 10**9 - 3_600 * 10**9
 SECOND = 10**9
@@ -165,3 +169,45 @@ def test_what_no_dialect_reads_is_no_session(workbench: Any, turn: Turn) -> None
     workbench.derive()
     assert ["thread-1"] == [row["source_key"] for row in _sessions(workbench)]
     assert [{"n": 3}] == workbench.query("SELECT count(*) AS n FROM spans WHERE dialect IS NULL")
+
+
+MAX = 2**63 - 1
+HOSTILE: list[dict[str, Any]] = [
+    {"gen_ai.usage.input_tokens": MAX, "gen_ai.usage.output_tokens": "9e18", "gen_ai.usage.cost": 1e300},
+    {"gen_ai.usage.cost": "NaN", "gen_ai.response.id": "", "gen_ai.request.model": "x" * 5_000},
+    {"gen_ai.output.messages": "[" * 900 + "]" * 900, "gen_ai.input.messages": '{"a":' * 900 + "1" + "}" * 900},
+    {"gen_ai.output.messages": '[{"type":["a"],"tool_calls":[{"name":{},"id":[]},{"name":"x","id":7,"args":[[]]}]}]'},
+    {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "a\0b'\"; DROP", "gen_ai.tool.call.id": "\0"},
+    {"gen_ai.conversation.id": "k\0k'", "gen_ai.agent.name": "' OR 1=1 --", "gen_ai.agent.id": "\0"},
+    {"http.request.resend_count": MAX, "http.response.status_code": -MAX, "error.type": ""},
+]
+TIMES = [(0, 0), (MAX, 0), (MAX, MAX), (0, MAX), (NOW, NOW - SECOND)]
+
+
+def test_no_record_stops_the_tables_of_others(workbench: Any, turn: Turn) -> None:
+    """Whatever a sender writes into attributes, ids and times, every session is derived, and the good one right."""
+    base = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
+    spans = [
+        {
+            "trace_id": f"{90 + number % 3:032x}",
+            "span_id": f"{number + 1:016x}",
+            "parent_span_id": f"{number * 7 % 5 + 1:016x}",
+            "start_time_unix_nano": start,
+            "end_time_unix_nano": end,
+            "attributes": base | hostile,
+        }
+        for number, (hostile, (start, end)) in enumerate(product(HOSTILE, TIMES))
+    ]
+    logs = [
+        {"time_unix_nano": start, "event_name": "claude_code.api_request", "body": "x"}
+        | {"attributes": {"duration_ms": 9e15, "session.id": "s'\0", "input_tokens": MAX, "cost_usd": "999999"}}
+        for start, _ in TIMES
+    ]
+    requests = [traces_request(spans, scope="s'\0"), logs_request(logs)]
+    workbench.ingest([turn(1, key="thread-1", at_unix_nano=NOW)])
+    workbench.ingest(zip((Signal.TRACES, Signal.LOGS), (json.loads(to_json(one)) for one in requests), strict=True))
+    workbench.derive()
+    found = {row["source_key"]: (row["trace_count"], row["input_tokens"]) for row in _sessions(workbench)}
+    assert (1, 100) == found["thread-1"]
+    assert "s'\0" in found
+    assert len(spans) + 3 == workbench.query("SELECT count(*) AS n FROM spans")[0]["n"]
