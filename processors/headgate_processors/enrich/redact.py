@@ -137,7 +137,11 @@ class Redactor:
         replaced = _spliced(raw, hits)
         classes = tuple(dict.fromkeys(hit.class_ for hit in hits))
         if depth and text.lstrip()[:1] in ("{", "[") and _is_json(raw) and not _is_json(replaced):
-            return self._redact_leaves(text, depth - 1)
+            try:
+                return self._redact_leaves(text, depth - 1)
+            except RecursionError:
+                # Nested too deeply to be walked: what is replaced matters more than that it stays JSON.
+                pass
         return Redacted(text=replaced.decode("utf-8", "surrogatepass"), classes=classes)
 
     def _hits(self, rule: _Compiled, raw: bytes) -> Iterator[_Hit]:

@@ -306,3 +306,24 @@ def test_any_log_is_normalised(normaliser: Normaliser, records: list[Any], resou
     assert len(records) == (batches["log_events"].num_rows if records else 0)
     for batch in batches.values():
         batch.validate(full=True)
+
+
+POINTS = st.fixed_dictionaries(
+    {
+        "value": st.none() | st.integers(-(2**63), 2**63 - 1) | st.floats(),
+        "time_unix_nano": TIMES,
+        "attributes": ATTRIBUTES,
+        "exemplars": st.lists(st.fixed_dictionaries({"attributes": ATTRIBUTES}), max_size=2),
+    }
+)
+
+
+@settings(max_examples=40)
+@given(points=st.lists(POINTS, max_size=4), resource=ATTRIBUTES, scope=SCOPES)
+def test_any_metric_is_normalised(normaliser: Normaliser, points: list[Any], resource: Any, scope: str) -> None:
+    """Nor does a data point."""
+    request = metrics_request([{"points": points}], resource=resource, scope=scope)
+    batches = _normalised(normaliser, request, Signal.METRICS)
+    assert len(points) == (batches["metric_points"].num_rows if points else 0)
+    for batch in batches.values():
+        batch.validate(full=True)

@@ -187,3 +187,11 @@ def test_an_action_names_what_it_touched_without_the_secret(normaliser: Normalis
     row = batches["spans"].to_pylist()[0]
     assert SECRET not in str(row["action_resource"])
     assert row["arguments_hash"] is not None
+
+
+@pytest.mark.parametrize("depth", [300, 600, 1000])
+def test_deep_json_is_redacted_however_deep(normaliser: Normaliser, depth: int) -> None:
+    """A card number as a bare JSON number, nested deeper than anything walks."""
+    card = "4111111111111111"
+    result = "[" * depth + card + "]" * depth
+    assert card not in _written(_spans(normaliser, {"attributes": TOOL | {"gen_ai.tool.call.result": result}}))
