@@ -5,6 +5,7 @@ in one step. It can be killed at any time: what was not recorded as done is done
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import orjson
 import pyarrow as pa
 
 from headgate_analytics.costs import pricing
-from headgate_analytics.raw import RawFiles, facts, session_records
+from headgate_analytics.raw import RawFiles, SessionRecords, facts, session_records
 from headgate_analytics.reconstruct import Reconstruction, Rules, reconstruct
 from headgate_analytics.schema import DERIVED
 from headgate_analytics.stitch import Stitched, Stitcher
@@ -30,6 +31,8 @@ from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest
 RAW = ("spans", "log_events", "span_links", "content")
 PROGRESS = "derived-progress.json"
 MEMORY_LIMIT = "4GB"
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,14 @@ class Deriver:
         rows = connection.execute("SELECT DISTINCT session_id FROM read_parquet(?)", [paths]).fetchall()
         return {session_id for (session_id,) in rows}
 
+    def _rebuilt(self, found: SessionRecords, revision: int) -> Reconstruction | None:
+        """One session; what our own code cannot rebuild is logged and must not keep the others from being current."""
+        try:
+            return reconstruct(found.stitched, found.nodes, found.content, self._rules, revision=revision)
+        except Exception:  # noqa: BLE001 — the edge of the job: one session fails alone
+            _LOG.exception("session %s could not be rebuilt", found.stitched.key.session_id)
+            return None
+
     def _write(
         self, connection: duckdb.DuckDBPyConnection, sessions: Sequence[Stitched], *, revision: int
     ) -> Iterator[int]:
@@ -168,10 +179,8 @@ class Deriver:
         done = 0
         for chunk in _chunks(sessions, self._config.anchors_max):
             files = self._files(_raw(read_manifest(self._folder)))
-            rebuilt = [
-                reconstruct(found.stitched, found.nodes, found.content, self._rules, revision=revision)
-                for found in session_records(connection, files, chunk)
-            ]
+            records = session_records(connection, files, chunk)
+            rebuilt = [one for found in records if (one := self._rebuilt(found, revision)) is not None]
             if rebuilt:
                 writer.write(_tables(rebuilt))
             done += len(chunk)
