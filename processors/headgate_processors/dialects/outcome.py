@@ -14,6 +14,8 @@ _EXIT = re.compile(
 _ERROR_START = re.compile(
     r"\s*(?:error\b|exception\b|traceback \(most recent call last\)|\w+(?:Error|Exception): )", re.IGNORECASE
 )
+# A tool message of LangChain as Python prints it.
+_PRINTED_ERROR = re.compile(r"content=.*\sstatus='error'", re.DOTALL)
 _TIMEOUT = re.compile(r"time[d]?[ _-]?out|deadline", re.IGNORECASE)
 _CANCELLED = re.compile(r"cancel|abort|interrupt", re.IGNORECASE)
 _DENIED = re.compile(
@@ -69,7 +71,7 @@ def _result_failed(result: object, depth: int = 0) -> bool | None:
             (parsed[key] for key in ("output", "data", "kwargs", "result", "content", "text") if key in parsed), None
         )
         return _result_failed(inner, depth + 1)
-    if isinstance(parsed, str) and _ERROR_START.match(parsed):
+    if isinstance(parsed, str) and (_ERROR_START.match(parsed) or _PRINTED_ERROR.match(parsed[:TEXT_MAX])):
         return True
     return None
 

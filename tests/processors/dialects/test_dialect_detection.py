@@ -48,6 +48,8 @@ RECORDS = [
         {"openinference.span.kind": "LLM"},
         scope="openinference.instrumentation.llama_index",
     ),
+    _span("openlit", CHAT, scope="openlit.instrumentation.openai"),
+    _span("openlit_langgraph", NEW, scope="openlit.instrumentation.langgraph"),
     _span("traceloop", {"traceloop.span.kind": "tool"}),
     _span("traceloop", CHAT, name="openai.response", scope="opentelemetry.instrumentation.openai_agents"),
     _span("traceloop", CHAT | {"gen_ai.system": "openai"}, scope="opentelemetry.instrumentation.openai.v1"),

@@ -63,6 +63,7 @@ def test_each_sign_tells_an_outcome(signs: dict[str, Any], expected: str | None)
         ({"success": False, "exit_code": 0}, "error"),
         ({"status": "ERROR", "exit_code": 0}, "error"),
         ({"status": "OK", "result": "Error: no"}, "error"),
+        ({"status": "OK", "result": "content='it broke' name='run' tool_call_id='c1' status='error'"}, "error"),
         ({"exit_code": 0, "result": "Error: 0 found"}, "ok"),
         ({"status": "OK", "result": ""}, "empty"),
         ({"success": False, "result": ""}, "error"),
