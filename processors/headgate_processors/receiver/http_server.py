@@ -23,6 +23,7 @@ from headgate_processors.receiver.witness import loopback_address
 
 _BACKLOG = 256
 _STOP_S = 1.0
+_LAST_TURNS = 5
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -76,6 +77,7 @@ class _Service:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._idle: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def listen(self, listener: socket.socket) -> None:
         """Take connections from `listener`."""
@@ -91,21 +93,37 @@ class _Service:
         for task in unfinished:
             task.cancel()
         await _unfinished(unfinished, _STOP_S)
+        await self._close_rest()
         self._pool.shutdown(wait=not unfinished, cancel_futures=True)
         return not unfinished
 
+    async def _close_rest(self) -> None:
+        """Let what was accepted at the last moment be refused, and cut what is still open: the loop ends after this."""
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end."""
-        if self.draining or len(self._connections) >= self._config.max_connections:
-            self._intake.counters.add("headgate_receiver_connections_refused_total")
-            writer.write(_TOO_MANY)
-            writer.close()
-            return
+        """Serve one connection to its end, or refuse it."""
+        connection = HttpConnection(reader, writer, self._config)
+        self._writers.add(writer)
+        try:
+            if self.draining or len(self._connections) >= self._config.max_connections:
+                self._intake.counters.add("headgate_receiver_connections_refused_total")
+                writer.write(_TOO_MANY)
+            else:
+                await self._served(connection)
+        finally:
+            await connection.close()
+            self._writers.discard(writer)
+
+    async def _served(self, connection: HttpConnection) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
         self._intake.counters.add("headgate_receiver_connections")
-        connection = HttpConnection(reader, writer, self._config)
         try:
             await self._serve(connection, task)
         except (Disconnected, OSError, h11.ProtocolError, asyncio.CancelledError):
@@ -113,7 +131,6 @@ class _Service:
         finally:
             self._intake.counters.add("headgate_receiver_connections", -1)
             self._connections.discard(task)
-            await connection.close()
 
     async def _serve(self, connection: HttpConnection, task: asyncio.Task[None]) -> None:
         while not self.draining:
