@@ -1,11 +1,13 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer: they make .venv and install into it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench install docs lint fmt clean
+.PHONY: help demo test check bench collector install docs lint fmt clean
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 TESTS := $(if $(CI),,-m "not slow")
+COLLECTOR := build/collector/headgate-collector
+COLLECTOR_BUILDER := go.opentelemetry.io/collector/cmd/builder@v0.158.0
 
 help:  ## List what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +26,9 @@ check: lint  ## Lint, types, import rules, spelling
 bench: .venv/dev.stamp  ## Measure, next to a baseline of the same run
 	$(BIN)/python tests/bench/ingest.py $(ARGS)
 
+collector: $(COLLECTOR)  ## Build our OpenTelemetry Collector (needs Go; five minutes, later seconds)
+	@echo "$(COLLECTOR) is built. Next: headgate collector run, and beside it: headgate up --behind-collector"
+
 install: .venv/dev.stamp  ## Make .venv with everything a developer needs
 
 docs: .venv/dev.stamp  ## Write the generated pages of docs/reference anew
@@ -39,6 +44,14 @@ fmt: .venv/dev.stamp  ## Mend formatting and what ruff can mend
 
 clean:  ## Remove what was built, installed, cached and demonstrated
 	rm -rf .venv build dist demo-data .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+
+# Go's caches stay under build/, so that one folder is all there is to keep or to remove.
+$(COLLECTOR): collector-config/builder.yaml
+	@command -v go >/dev/null || { echo "make collector needs Go 1.25 or newer, and no go is on the PATH: install it from https://go.dev/dl and say make collector again, or let Docker bring a Collector: docker compose up" >&2; exit 1; }
+	@echo "Building the Collector into build/collector (about five minutes, and 2.5 GB under build/go; seconds when they are there) ..." >&2
+	@mkdir -p build/collector
+	@GOMODCACHE=$(CURDIR)/build/go/mod GOCACHE=$(CURDIR)/build/go/cache GOFLAGS="-modcacherw -buildvcs=false" CGO_ENABLED=0 \
+		go run $(COLLECTOR_BUILDER) --config $< && touch $@
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Headgate needs Python 3.11 or newer, and no python3 here is. Install one, or: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }

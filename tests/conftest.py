@@ -17,6 +17,7 @@ from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Signal
 from headgate_processors.pipeline import Pipeline, build_normaliser, build_pipeline
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.store import Store, StoreConfig
 
 Request = tuple[Signal, dict[str, Any]]
@@ -61,7 +62,7 @@ class Workbench:
         with Store.open(self.folder, writer=writer, config=StoreConfig(seal_interval_s=60)) as store:
             pipeline: Pipeline = build_pipeline(self.normaliser, store, lambda *_: None)
             for signal, request in requests:
-                pipeline(json.dumps(request).encode(), signal=signal, encoding="json", witness="client")
+                pipeline(json.dumps(request).encode(), signal=signal, encoding="json", sender=CLIENT)
 
     def derive(self) -> None:
         """Bring the derived tables up to date."""

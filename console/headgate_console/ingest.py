@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from headgate_processors.errors import PermanentError
-from headgate_processors.receiver.port import Accepted, Ingest
+from headgate_processors.receiver.port import CLIENT, Accepted, Ingest
 from headgate_processors.replay.requests import ReplayItem, ReplayRefusal, ReplayRequest
 
-WITNESS = "client"
 IN_FLIGHT = 8
 REFUSALS_MAX = 100
 
@@ -69,7 +68,7 @@ def _outcomes(
 
 
 def _take(ingest: Ingest, request: ReplayRequest) -> Accepted:
-    return ingest(request.body, signal=request.signal, encoding=request.encoding, witness=WITNESS)
+    return ingest(request.body, signal=request.signal, encoding=request.encoding, sender=CLIENT)
 
 
 def _count(report: IngestReport, item: ReplayItem, outcome: Accepted | str) -> None:

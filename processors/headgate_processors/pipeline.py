@@ -20,7 +20,7 @@ from headgate_processors.enrich.identity import FileRegistry, Registry
 from headgate_processors.enrich.redact import RedactionRules, Redactor
 from headgate_processors.otlp import decode
 from headgate_processors.otlp.port import Decoder, Encoding, Rejected, Signal
-from headgate_processors.receiver.port import Accepted
+from headgate_processors.receiver.port import Accepted, Sender
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Pipeline:
     refusals: Refusals = field(default_factory=Refusals)
     clock: Callable[[], int] = time.time_ns
 
-    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding, witness: str) -> Accepted:
+    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding, sender: Sender) -> Accepted:
         """Ingest one request; returns when every kept row is durable.
 
         Raises:
@@ -76,7 +76,7 @@ class Pipeline:
         """
         received_unix_nano = self.clock()
         decoded = self.decoder(body, signal=signal, encoding=encoding)
-        arrival = Arrival(received_unix_nano=received_unix_nano, witness=witness)
+        arrival = Arrival(received_unix_nano=received_unix_nano, sender=sender)
         batches, unreadable = self._normalised(signal, decoded.batch, arrival)
         rejected = (*decoded.rejected, *unreadable)
         stored = decoded.batch.num_rows - len(unreadable)

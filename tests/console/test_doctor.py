@@ -18,6 +18,7 @@ from headgate_processors.otlp.port import Signal
 from headgate_processors.pipeline import build_normaliser, build_pipeline
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.store import Store
 from headgate_processors.testing.otlp import to_json, traces_request
 
@@ -61,7 +62,7 @@ def _fill(folder: Path) -> None:
         pipeline = build_pipeline(normaliser, store, lambda *_: None)
         for number, (service, scope, span) in enumerate(SPANS):
             request = traces_request([{**_times(number), **span}], resource={"service.name": service}, scope=scope)
-            pipeline(to_json(request), signal=Signal.TRACES, encoding="json", witness="client")
+            pipeline(to_json(request), signal=Signal.TRACES, encoding="json", sender=CLIENT)
     Deriver(folder, registry=normaliser.registry, prices=PriceBook.load()).run()
     letters = DeadLetters(folder / DEAD_LETTERS, counters=Counters())
     for _ in range(2):

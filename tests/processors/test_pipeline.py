@@ -10,6 +10,7 @@ from headgate_processors.enrich.identity import FileRegistry, Identity
 from headgate_processors.errors import OverloadError, PermanentError
 from headgate_processors.otlp.port import Encoding, Rejected, Signal
 from headgate_processors.pipeline import Pipeline, build_pipeline
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.testing.otlp import joined, to_protobuf, traces_request
 
 Refused = list[tuple[str, bytes]]
@@ -58,7 +59,7 @@ def made(normaliser: Normaliser) -> Callable[..., tuple[Pipeline, MemorySink, Re
 
 
 def _export(pipeline: Pipeline, body: bytes) -> tuple[int, int, int, str]:
-    accepted = pipeline(body, signal=Signal.TRACES, encoding="protobuf", witness="client")
+    accepted = pipeline(body, signal=Signal.TRACES, encoding="protobuf", sender=CLIENT)
     return accepted.received, accepted.stored, accepted.rejected, accepted.message
 
 

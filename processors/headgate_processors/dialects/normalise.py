@@ -15,6 +15,7 @@ from headgate_processors.dialects.table import DialectBook
 from headgate_processors.enrich.identity import Identity, Registry
 from headgate_processors.enrich.redact import Redactor
 from headgate_processors.otlp.port import Signal
+from headgate_processors.receiver.port import Sender
 from headgate_processors.schema import (
     CONTENT,
     LOG_EVENTS,
@@ -37,10 +38,10 @@ _NOTHING: Mapping[str, object] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """How a request came: when, and seen by whom."""
+    """How a request came: when, and from whom."""
 
     received_unix_nano: int
-    witness: str
+    sender: Sender
 
 
 @dataclass(slots=True)
@@ -335,7 +336,7 @@ class Normaliser:
         columns |= replaced
         columns["attributes"] = pa.array(sink.attributes, pa.string())
         columns["record_id"] = pa.array(ids, pa.string())
-        columns["witness"] = tiled(sink.arrival.witness, len(ids))
+        columns["witness"] = tiled(sink.arrival.sender.witness, len(ids))
         columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(ids), pa.int64())
         columns["time_suspect"] = pa.array(sink.suspects, pa.bool_())
         columns |= origins.service_columns()
@@ -416,7 +417,7 @@ def _attached(
     columns = {name: column.take(take) for name, column in origins.service_columns().items()}
     columns |= {name: column.take(take) for name, column in _who(sink.identities).items()}
     columns["resource_attributes"] = wire.column("resource_attributes").take(take)
-    columns["witness"] = tiled(sink.arrival.witness, len(rows))
+    columns["witness"] = tiled(sink.arrival.sender.witness, len(rows))
     columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(rows), pa.int64())
     return batch_of(dataset, columns, rows)
 

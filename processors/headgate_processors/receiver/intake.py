@@ -13,7 +13,7 @@ from headgate_processors.receiver.dead_letters import DeadLetters
 from headgate_processors.receiver.faults import Faults
 from headgate_processors.receiver.port import Accepted, Ingest
 from headgate_processors.receiver.status import Answer, answer_to
-from headgate_processors.receiver.witness import Peer, witness_of
+from headgate_processors.receiver.witness import Peer, sender_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Intake:
         """
         with self._admission.turn():
             try:
-                accepted = self._ingest(body, signal=signal, encoding=encoding, witness=witness_of(peer))
+                accepted = self._ingest(body, signal=signal, encoding=encoding, sender=sender_of(peer))
             except TooLargeError:
                 raise
             except PermanentError as error:

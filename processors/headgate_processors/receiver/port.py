@@ -1,9 +1,33 @@
-"""The ingest port: what a server calls with the bytes of one export request."""
+"""The ingest port: what a server calls with the bytes of one export request, and who sent them."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from headgate_processors.otlp.port import Encoding, Signal
+
+Role = Literal["client", "collector", "gateway", "runtime", "control", "provider"]
+Witness = Literal["client", "gateway", "runtime", "control", "provider"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who sent a request, decided by its credential and by nothing else.
+
+    `subject` is the principal that the credential names, `token_id` tells it from others of the same
+    principal; both are None for a sender without a credential, who is a client on this machine.
+    """
+
+    role: Role
+    subject: str | None = None
+    token_id: str | None = None
+
+    @property
+    def witness(self) -> Witness:
+        """Who saw what the request tells: a Collector only passes on what clients tell."""
+        return "client" if self.role == "collector" else self.role
+
+
+CLIENT = Sender(role="client")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +54,7 @@ class Ingest(Protocol):
         body: the request, decompressed.
         signal: which of the three requests it is.
         encoding: `protobuf` or `json`.
-        witness: who saw what the request tells, decided from the sender's credential.
+        sender: who sent it, decided by its credential.
 
     Raises:
         PermanentError: the request can never be read; nothing of it was kept.
@@ -38,5 +62,5 @@ class Ingest(Protocol):
         TransientError: a retry may succeed.
     """
 
-    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding, witness: str) -> Accepted:
+    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding, sender: Sender) -> Accepted:
         """Ingest one request."""

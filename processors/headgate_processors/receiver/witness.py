@@ -7,11 +7,9 @@ only loopback may be listened on, and whoever is there is a `client`.
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from headgate_processors.errors import ConfigError
-
-Witness = Literal["client", "gateway", "runtime", "control", "provider"]
+from headgate_processors.receiver.port import CLIENT, Sender
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +20,9 @@ class Peer:
     headers: Mapping[str, str]
 
 
-def witness_of(peer: Peer) -> Witness:  # noqa: ARG001
-    """The witness that a sender is: without a credential, on loopback, a client."""
-    return "client"
+def sender_of(peer: Peer) -> Sender:  # noqa: ARG001
+    """Who sent a request: without a credential, on loopback, a client."""
+    return CLIENT
 
 
 def parsed_address(text: str, *, setting: str) -> tuple[str, int]:

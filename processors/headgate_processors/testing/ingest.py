@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from headgate_processors.errors import PermanentError
 from headgate_processors.otlp.port import Encoding, Signal
-from headgate_processors.receiver.port import Accepted
+from headgate_processors.receiver.port import Accepted, Sender
 from headgate_processors.testing.otlp import logs_request, metrics_request, traces_request
 
 ITEM = "item"
@@ -43,7 +43,7 @@ class Taken:
     body: bytes
     signal: Signal
     encoding: Encoding
-    witness: str
+    sender: Sender
 
 
 class MemoryIngest:
@@ -57,7 +57,7 @@ class MemoryIngest:
         self.calls = 0
         self.taken: list[Taken] = []
 
-    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding, witness: str) -> Accepted:
+    def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding, sender: Sender) -> Accepted:
         """Do as planned."""
         with self._lock:
             outcome = self._plan(self.calls)
@@ -67,7 +67,7 @@ class MemoryIngest:
             raise outcome.with_traceback(None)
         received = len(_records(_parsed(body, signal, encoding), signal))
         with self._lock:
-            self.taken.append(Taken(body=body, signal=signal, encoding=encoding, witness=witness))
+            self.taken.append(Taken(body=body, signal=signal, encoding=encoding, sender=sender))
         rejected, message = (outcome.records, outcome.message) if outcome else (0, "")
         return Accepted(received=received, stored=received - rejected, rejected=rejected, message=message)
 

@@ -13,6 +13,7 @@ from headgate_processors.dialects import Arrival, Normaliser
 from headgate_processors.dialects.content import context_source
 from headgate_processors.otlp import decode
 from headgate_processors.otlp.port import Encoding, Signal
+from headgate_processors.receiver.port import CLIENT, Sender
 from headgate_processors.schema import DATASETS, MEANING, WHO
 from headgate_processors.testing.otlp import (
     START_UNIX_NANO,
@@ -40,11 +41,11 @@ def _normalised(
     *,
     encoding: Encoding = "protobuf",
     received: int = START_UNIX_NANO,
-    witness: str = "client",
+    sender: Sender = CLIENT,
 ) -> Batches:
     body = to_json(request) if encoding == "json" else to_protobuf(request)
     wire = decode(body, signal=signal, encoding=encoding).batch
-    return normaliser(signal, wire, Arrival(received_unix_nano=received, witness=witness))
+    return normaliser(signal, wire, Arrival(received_unix_nano=received, sender=sender))
 
 
 @pytest.mark.parametrize("signal", Signal)
@@ -65,7 +66,7 @@ def test_every_row_says_who_and_where_from(normaliser: Normaliser, signal: Signa
         Signal.LOGS: lambda: logs_request([{"body": "x"}], resource=FIXER),
         Signal.METRICS: lambda: metrics_request([{"points": [{"value": 1}]}], resource=FIXER),
     }
-    batches = _normalised(normaliser, builders[signal](), signal, witness="gateway")
+    batches = _normalised(normaliser, builders[signal](), signal, sender=Sender(role="gateway"))
     assert ({"spans", "span_events", "span_links"} if signal is Signal.TRACES else 1) == (
         set(batches) if signal is Signal.TRACES else len(batches)
     )
@@ -134,7 +135,9 @@ def test_a_record_has_the_same_id_wherever_and_however_it_arrives(normaliser: No
     request = sample_request(signal)
     first = _ids(_normalised(normaliser, request, signal))
     assert first == _ids(_normalised(normaliser, request, signal, encoding="json"))
-    assert first == _ids(_normalised(normaliser, request, signal, received=START_UNIX_NANO + 9, witness="gateway"))
+    assert first == _ids(
+        _normalised(normaliser, request, signal, received=START_UNIX_NANO + 9, sender=Sender(role="gateway"))
+    )
 
 
 def test_a_span_is_named_by_its_ids(normaliser: Normaliser) -> None:

@@ -10,6 +10,7 @@ import pytest
 from headgate_processors.dialects import Arrival, Normaliser
 from headgate_processors.otlp import decode
 from headgate_processors.otlp.port import Signal
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.testing.otlp import (
     START_UNIX_NANO,
     logs_request,
@@ -18,7 +19,7 @@ from headgate_processors.testing.otlp import (
     traces_request,
 )
 
-ARRIVAL = Arrival(received_unix_nano=START_UNIX_NANO, witness="client")
+ARRIVAL = Arrival(received_unix_nano=START_UNIX_NANO, sender=CLIENT)
 SECRET = "sk-ant-api03-Zk3v9Qw8Lr2Tn5Yb7Uc1"
 MAIL = "ada.lovelace@example.org"
 SAID = f"the key is {SECRET} and the mail {MAIL}"

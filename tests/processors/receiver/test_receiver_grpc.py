@@ -22,6 +22,7 @@ from headgate_processors.errors import (
 )
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.grpc_server import SERVICES
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.testing.ingest import MemoryIngest, Reject, numbered_request
 from headgate_processors.testing.otlp import logs_request, to_protobuf
 from headgate_processors.testing.raw_grpc import RawCall
@@ -64,7 +65,7 @@ def test_a_request_reaches_the_ingest_as_it_was_sent(start, signal, compression)
     body = to_protobuf(numbered_request(signal, range(50)))
     assert b"" == export(start(ingest).grpc, signal, body, compression)
     (taken,) = ingest.taken
-    assert (body, signal, "protobuf", "client") == (taken.body, taken.signal, taken.encoding, taken.witness)
+    assert (body, signal, "protobuf", CLIENT) == (taken.body, taken.signal, taken.encoding, taken.sender)
 
 
 @pytest.mark.parametrize(

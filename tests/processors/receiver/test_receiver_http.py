@@ -22,6 +22,7 @@ from headgate_processors.errors import (
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters, read_dead_letters
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.testing.http import JSON, PROTOBUF, request
 from headgate_processors.testing.ingest import MemoryIngest, Reject, numbered_request
 from headgate_processors.testing.otlp import to_json, to_protobuf
@@ -49,7 +50,7 @@ def test_a_request_reaches_the_ingest_as_it_was_sent(start, signal, content_enco
         **headers,
     )
     (taken,) = ingest.taken
-    assert (body, signal, "client") == (taken.body, taken.signal, taken.witness)
+    assert (body, signal, CLIENT) == (taken.body, taken.signal, taken.sender)
     assert ("protobuf" if content_type == PROTOBUF else "json") == taken.encoding
     assert (200, content_type.partition(";")[0]) == (answer.status, answer.headers["content-type"])
     assert answer.body == (b"" if content_type == PROTOBUF else b"{}")

@@ -14,9 +14,10 @@ from headgate_processors.receiver.admission import Admission
 from headgate_processors.receiver.compression import decompressed
 from headgate_processors.receiver.counters import MAX_SERIES, METRICS, Counters, Metric
 from headgate_processors.receiver.faults import Faults
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.receiver.stalls import StallWatch
 from headgate_processors.receiver.status import answer_to
-from headgate_processors.receiver.witness import Peer, loopback_address, parsed_address, witness_of
+from headgate_processors.receiver.witness import Peer, loopback_address, parsed_address, sender_of
 from headgate_processors.testing.waiting import wait_until
 
 
@@ -51,7 +52,7 @@ def test_what_is_no_address_is_refused(text) -> None:
 def test_whoever_has_no_credential_is_a_client() -> None:
     """A header that claims to be somebody else changes nothing."""
     peer = Peer(address="127.0.0.1:50000", headers={"x-headgate-witness": "gateway", "authorization": "Bearer x"})
-    assert "client" == witness_of(peer)
+    assert CLIENT == sender_of(peer)
 
 
 def test_places_are_given_back() -> None:

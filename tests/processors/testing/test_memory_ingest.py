@@ -6,7 +6,7 @@ import pytest
 
 from headgate_processors.errors import PermanentError, TransientError
 from headgate_processors.otlp.port import Signal
-from headgate_processors.receiver.port import Accepted
+from headgate_processors.receiver.port import CLIENT, Accepted, Sender
 from headgate_processors.testing.ingest import MemoryIngest, Reject, numbered_request
 from headgate_processors.testing.otlp import to_json, to_protobuf
 
@@ -16,7 +16,7 @@ from headgate_processors.testing.otlp import to_json, to_protobuf
 def test_numbered_records_come_back(signal, encoding, encode) -> None:
     """Every record of every signal in either encoding is counted and told by its number."""
     ingest = MemoryIngest()
-    accepted = ingest(encode(numbered_request(signal, range(3, 9))), signal=signal, encoding=encoding, witness="client")
+    accepted = ingest(encode(numbered_request(signal, range(3, 9))), signal=signal, encoding=encoding, sender=CLIENT)
     assert Accepted(received=6, stored=6, rejected=0, message="") == accepted
     assert list(range(3, 9)) == ingest.items(signal)
 
@@ -27,11 +27,11 @@ def test_the_plan_decides_each_call() -> None:
     ingest = MemoryIngest(plan=plan.get)
     body = to_protobuf(numbered_request(Signal.LOGS, [1, 2]))
     with pytest.raises(TransientError, match="first"):
-        ingest(body, signal=Signal.LOGS, encoding="protobuf", witness="client")
+        ingest(body, signal=Signal.LOGS, encoding="protobuf", sender=CLIENT)
     assert 0 == len(ingest.taken)
-    accepted = ingest(body, signal=Signal.LOGS, encoding="protobuf", witness="gateway")
+    accepted = ingest(body, signal=Signal.LOGS, encoding="protobuf", sender=Sender(role="gateway"))
     assert Accepted(received=2, stored=1, rejected=1, message="one") == accepted
-    assert ["gateway"] == [taken.witness for taken in ingest.taken]
+    assert ["gateway"] == [taken.sender.witness for taken in ingest.taken]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_the_plan_decides_each_call() -> None:
 def test_what_is_no_request_is_refused_for_good(encoding, body) -> None:
     """As the port says: nothing in it can be read as a request."""
     with pytest.raises(PermanentError, match="not a request of traces"):
-        MemoryIngest()(body, signal=Signal.TRACES, encoding=encoding, witness="client")
+        MemoryIngest()(body, signal=Signal.TRACES, encoding=encoding, sender=CLIENT)
 
 
 def test_calls_can_be_held() -> None:
@@ -49,7 +49,7 @@ def test_calls_can_be_held() -> None:
     done = threading.Event()
 
     def call() -> None:
-        ingest(b"", signal=Signal.LOGS, encoding="protobuf", witness="client")
+        ingest(b"", signal=Signal.LOGS, encoding="protobuf", sender=CLIENT)
         done.set()
 
     with ingest.holding():
