@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 class Sink(Protocol):
     """Where rows go; `append` returns when they are durable."""
 
-    def append(self, batches: "dict[str, pa.RecordBatch]") -> None:
+    def append(self, batches: "dict[str, pa.RecordBatch]") -> object:
         """Store rows, all or none."""
         ...
 

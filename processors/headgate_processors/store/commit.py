@@ -4,6 +4,7 @@ import errno
 import logging
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,11 @@ import pyarrow as pa
 
 from headgate_processors.errors import HeadgateError, OverloadError, TooLargeError, TransientError
 from headgate_processors.store.config import StoreConfig
-from headgate_processors.store.dedupe import Windows
+from headgate_processors.store.dedupe import Screened, Windows
 from headgate_processors.store.disk import Disk
 from headgate_processors.store.folder import StoreFolder
 from headgate_processors.store.peers import Peers
+from headgate_processors.store.repeats import RECORDS
 from headgate_processors.store.segment import Commit, SegmentWriter
 
 _LOG = logging.getLogger(__name__)
@@ -32,11 +34,23 @@ class Segment:
     bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """What became of the records of one request (spans, log events, points; not their children).
+
+    `duplicates` were known already, or stood twice in what was committed together.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Request:
     batches: Mapping[str, pa.RecordBatch]
     bytes: int
     done: threading.Event = field(default_factory=threading.Event)
+    appended: Appended = Appended()
     error: HeadgateError | None = None
 
 
@@ -75,8 +89,8 @@ class Committer:
         """Start the thread."""
         self._thread.start()
 
-    def submit(self, batches: Mapping[str, pa.RecordBatch]) -> None:
-        """Return when the rows are durable.
+    def submit(self, batches: Mapping[str, pa.RecordBatch]) -> Appended:
+        """Return when the rows are durable, with what became of them.
 
         Raises:
             OverloadError: a bound was reached, or the disk is full.
@@ -96,6 +110,7 @@ class Committer:
             )
         if request.error is not None:
             raise request.error
+        return request.appended
 
     def roll(self) -> Sequence[Segment]:
         """End the open segment, and return all that wait for sealing, oldest first."""
@@ -148,7 +163,7 @@ class Committer:
         while group := self._take():
             error: HeadgateError | None = None
             try:
-                self._commit(_merge(group))
+                _share(group, self._commit(_merge(group)))
             except OSError as problem:
                 error = self._failed(problem)
             except Exception as problem:  # noqa: BLE001 -- edge of a worker: the callers are told, the thread goes on
@@ -172,7 +187,7 @@ class Committer:
             self._queued_bytes -= size
             return group
 
-    def _commit(self, batches: Mapping[str, pa.RecordBatch]) -> None:
+    def _commit(self, batches: Mapping[str, pa.RecordBatch]) -> Screened:
         with self._segments:
             self._look_around()
             screened = self._windows.screen(batches)
@@ -185,6 +200,7 @@ class Committer:
             for dataset, rows in screened.dropped_rows.items():
                 self.counts[f"duplicates.{dataset}"] += rows
             self.counts["commits"] += 1
+            return screened
 
     def _look_around(self) -> None:
         active = self._peers.were_active()
@@ -247,6 +263,21 @@ def _merge(group: Sequence[_Request]) -> Mapping[str, pa.RecordBatch]:
             if batch.num_rows:
                 lists.setdefault(dataset, []).append(batch)
     return {dataset: merge_batches(batches) for dataset, batches in lists.items()}
+
+
+def _share(group: Sequence[_Request], screened: Screened) -> None:
+    """Tell each request how many of its own records were stored, and how many were known."""
+    starts = dict.fromkeys(RECORDS, 0)
+    for request in group:
+        rows = duplicates = 0
+        for dataset in RECORDS:
+            if dataset in request.batches:
+                start = starts[dataset]
+                starts[dataset] = end = start + request.batches[dataset].num_rows
+                dropped = screened.dropped_numbers.get(dataset, ())
+                duplicates += bisect_left(dropped, end) - bisect_left(dropped, start)
+                rows += end - start
+        request.appended = Appended(stored=rows - duplicates, duplicates=duplicates)
 
 
 def merge_batches(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:

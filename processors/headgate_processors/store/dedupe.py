@@ -1,6 +1,6 @@
 """The window of recent records: what a client sends again, because it missed our answer, is dropped here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -53,11 +53,12 @@ class Window:
 
 @dataclass(slots=True, kw_only=True)
 class _Fresh:
-    """What a commit would add to one window, and what it leaves out."""
+    """What a commit would add to one window, and what it leaves out: ids, and numbers of rows."""
 
     ended: set[str]
     open_: set[str]
     dropped: set[str]
+    dropped_numbers: Sequence[int] = ()
     received_unix_nano: int = 0
 
 
@@ -69,6 +70,11 @@ class Screened:
     unsettled: frozenset[str]
     dropped_rows: Mapping[str, int]
     fresh: Mapping[str, _Fresh]
+
+    @property
+    def dropped_numbers(self) -> Mapping[str, Sequence[int]]:
+        """The numbers of the rows that were left out of each dataset of records, ascending."""
+        return {dataset: fresh.dropped_numbers for dataset, fresh in self.fresh.items()}
 
 
 class Windows:
@@ -181,6 +187,7 @@ def _choose(window: Window, ids: list[str], is_open: list[bool]) -> tuple[_Fresh
         ended={ids[row] for row in rows if not is_open[row]},
         open_={ids[row] for row in rows if is_open[row]},
         dropped={record_id for row, record_id in enumerate(ids) if row not in kept},
+        dropped_numbers=[row for row in range(len(ids)) if row not in kept],
     )
     return fresh, rows
 

@@ -10,7 +10,7 @@ from typing import Self
 import pyarrow as pa
 
 from headgate_processors.schema import DATASETS
-from headgate_processors.store.commit import Committer, Segment
+from headgate_processors.store.commit import Appended, Committer, Segment
 from headgate_processors.store.compact import CompactionHeldError, compact
 from headgate_processors.store.config import CompactConfig, StoreConfig
 from headgate_processors.store.dedupe import Windows
@@ -134,8 +134,10 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def append(self, batches: Mapping[str, pa.RecordBatch]) -> None:
+    def append(self, batches: Mapping[str, pa.RecordBatch]) -> Appended:
         """Store rows of any datasets of `schema.DATASETS`, all or none; returns when they are durable.
+
+        What it returns counts the records of this call alone, whatever was committed together with them.
 
         Raises:
             OverloadError: a bound was reached, or the disk is full.
@@ -146,7 +148,7 @@ class Store:
         for dataset, batch in batches.items():
             if dataset not in self._schemas or not batch.schema.equals(self._schemas[dataset]):
                 raise ValueError(f"rows for {dataset!r} do not follow its schema in headgate_processors.schema")
-        self._committer.submit(batches)
+        return self._committer.submit(batches)
 
     def seal(self) -> None:
         """Bring every row appended so far into Parquet.

@@ -2,11 +2,13 @@
 
 import errno
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from headgate_processors.errors import OverloadError, TooLargeError, TransientError
+from headgate_processors.store import Appended
 from headgate_processors.store.disk import LocalDisk
 from headgate_processors.testing.disks import FaultyDisk
 from headgate_processors.testing.rows import batch, child, log, point, span
@@ -217,3 +219,28 @@ def test_counters_tell_rows_and_commits(open_store) -> None:
 
     expected = {"appended.spans": 2, "duplicates.spans": 1, "commits": 2, "sealed_segments": 1}
     assert expected == store.counters
+
+
+def test_each_request_is_told_of_its_own_repeats(open_store) -> None:
+    """Requests that are committed together learn what became of their own records, children not counted."""
+    disk = SlowDisk()
+    store = open_store(disk=disk)
+    requests = [spans(1, 2), {**spans(2, 3, 4), "span_events": batch("span_events", [child(span(3))])}, spans(4, 4, 2)]
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(store.append, spans(0))
+        assert disk.reached.wait(20)
+        others = []
+        for number, request in enumerate(requests, start=1):
+            others.append(pool.submit(store.append, request))
+            while store.load.queued_requests < number:
+                time.sleep(0.001)
+        disk.go_on.set()
+
+        assert Appended(stored=1, duplicates=0) == first.result()
+        assert [
+            Appended(stored=2, duplicates=0),
+            Appended(stored=2, duplicates=1),
+            Appended(stored=0, duplicates=3),
+        ] == [other.result() for other in others]
+    again = {**spans(3), "log_events": batch("log_events", [log(1)]), "span_links": batch("span_links", [])}
+    assert Appended(stored=1, duplicates=1) == store.append(again)
