@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import orjson
 import pyarrow as pa
 
-from headgate_processors.dialects.columns import batch_of, low, mapped, tiled
+from headgate_processors.dialects.belief import Believed, believe, without_ours
+from headgate_processors.dialects.columns import batch_of, low, mapped
 from headgate_processors.dialects.content import ContentIndex, ContentReader, as_text, size_bytes
 from headgate_processors.dialects.meaning import Meaning, read_meaning
 from headgate_processors.dialects.record import Record
@@ -49,6 +50,7 @@ class _Sink:
     """Rows of one request on their way to the datasets."""
 
     arrival: Arrival
+    believed: Believed
     meanings: Rows = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
@@ -70,12 +72,14 @@ class Normaliser:
 
     def __call__(self, signal: Signal, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
         """The rows of every dataset that `wire` fills; empty datasets are left out."""
-        build: Callable[[pa.RecordBatch, Arrival], Batches] = {
+        build: Callable[[pa.RecordBatch, _Sink], Batches] = {
             Signal.TRACES: self._traces,
             Signal.LOGS: self._logs,
             Signal.METRICS: self._metrics,
         }[signal]
-        return {name: batch for name, batch in build(wire, arrival).items() if batch.num_rows}
+        believed = believe(wire, arrival.sender)
+        batches = build(believed.wire, _Sink(arrival, believed))
+        return {name: batch for name, batch in batches.items() if batch.num_rows}
 
     def _without_secrets(self, wire: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with secrets taken out of what names a record and its sender, personal data out of messages."""
@@ -91,9 +95,9 @@ class Normaliser:
                 wire = wire.set_column(place, wire.schema.field(place), clean)
         return wire
 
-    def _traces(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
+    def _traces(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
         wire = self._without_secrets(wire)
-        sink, origins = _Sink(arrival), _Origins(wire)
+        origins = _Origins(wire)
         columns = {
             name: wire.column(name).to_pylist()
             for name in (
@@ -132,8 +136,8 @@ class Normaliser:
             "content": _content(sink, origins, ids),
         }
 
-    def _logs(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
-        sink, origins = _Sink(arrival), _Origins(wire)
+    def _logs(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
+        origins = _Origins(wire)
         columns = {
             name: wire.column(name).to_pylist()
             for name in (
@@ -192,8 +196,8 @@ class Normaliser:
         )
         return {"log_events": events, "content": _content(sink, origins, ids)}
 
-    def _metrics(self, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
-        sink, origins = _Sink(arrival), _Origins(wire)
+    def _metrics(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
+        origins = _Origins(wire)
         columns = {
             name: wire.column(name).to_pylist()
             for name in (
@@ -217,8 +221,9 @@ class Normaliser:
             dialect = self.book.detect(record)
             sink.meanings.append({"dialect": dialect.name, "dialect_version": dialect.version} if dialect else {})
             sink.attributes.append(self.secrets.redact(columns["attributes"][row]).text)
-            sink.identities.append(self.registry.resolve(record.resource, agent_name=None))
-            sink.suspects.append(is_suspect(columns["time_unix_nano"][row], arrival.received_unix_nano))
+            principal = sink.believed.principals[row]
+            sink.identities.append(self.registry.resolve(record.resource, agent_name=None, subject=principal))
+            sink.suspects.append(is_suspect(columns["time_unix_nano"][row], sink.arrival.received_unix_nano))
         clean = self._without_secrets(wire)
         exemplars = mapped(wire.column("exemplars"), self._exemplars)
         return {"metric_points": self._batch(METRIC_POINTS, clean, ids, origins, sink, exemplars=exemplars)}
@@ -251,7 +256,11 @@ class Normaliser:
         sink.meanings.append(found)
         agent = found.get("gen_ai_agent_name")
         sink.identities.append(
-            self.registry.resolve(record.resource, agent_name=agent if isinstance(agent, str) else None)
+            self.registry.resolve(
+                record.resource,
+                agent_name=agent if isinstance(agent, str) else None,
+                subject=sink.believed.principals[len(sink.identities)],
+            )
         )
         sink.suspects.append(is_suspect(at_unix_nano, sink.arrival.received_unix_nano))
 
@@ -294,7 +303,7 @@ class Normaliser:
 
     def _span_links(self, text: str | None, owner: "_Owner", sink: _Sink) -> None:
         for ordinal, link in enumerate(_loads_list(text)):
-            kept = orjson.dumps(_claimless(link.get("attributes"))).decode()
+            kept = orjson.dumps(without_ours(link.get("attributes"))).decode()
             sink.links.append(
                 {
                     "trace_id": owner.trace_id,
@@ -311,7 +320,7 @@ class Normaliser:
     def _exemplars(self, text: str) -> str:
         exemplars = orjson.loads(text)
         for exemplar in exemplars:
-            exemplar["attributes"] = _claimless(exemplar.get("attributes"))
+            exemplar["attributes"] = without_ours(exemplar.get("attributes"))
         return self.reader.redactor.redact(orjson.dumps(exemplars).decode()).text
 
     def _body(self, record: Record, owner: "_Owner", sink: _Sink) -> str | None:
@@ -336,7 +345,7 @@ class Normaliser:
         columns |= replaced
         columns["attributes"] = pa.array(sink.attributes, pa.string())
         columns["record_id"] = pa.array(ids, pa.string())
-        columns["witness"] = tiled(sink.arrival.sender.witness, len(ids))
+        columns["witness"] = sink.believed.witness
         columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(ids), pa.int64())
         columns["time_suspect"] = pa.array(sink.suspects, pa.bool_())
         columns |= origins.service_columns()
@@ -417,20 +426,13 @@ def _attached(
     columns = {name: column.take(take) for name, column in origins.service_columns().items()}
     columns |= {name: column.take(take) for name, column in _who(sink.identities).items()}
     columns["resource_attributes"] = wire.column("resource_attributes").take(take)
-    columns["witness"] = tiled(sink.arrival.sender.witness, len(rows))
+    columns["witness"] = sink.believed.witness.take(take)
     columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(rows), pa.int64())
     return batch_of(dataset, columns, rows)
 
 
 def _redacting(redactor: Redactor) -> Callable[[str], str]:
     return lambda text: redactor.redact(text).text
-
-
-def _claimless(attributes: object) -> dict[str, object]:
-    """Attributes without `headgate.*`: in links and exemplars the Collector cannot strip what a client claims."""
-    if not isinstance(attributes, Mapping):
-        return {}
-    return {key: value for key, value in attributes.items() if not key.startswith("headgate.")}
 
 
 def _text(value: object) -> str | None:

@@ -1,0 +1,1 @@
+"""Credentials: who sent something, by token, certificate or a Collector's stamp; nothing else says so."""
