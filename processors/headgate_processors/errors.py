@@ -3,7 +3,8 @@
 HeadgateError
 ├── ConfigError      a setting or file is wrong; the command ends with exit code 2
 ├── PermanentError   the same input fails again: `INVALID_ARGUMENT`, counted, dead-lettered
-│   └── TooLargeError    larger than the limit: permanent, so that nobody resends it for ever
+│   ├── TooLargeError    larger than the limit: permanent, so that nobody resends it for ever
+│   └── PoisonError      reading it ended the process that tried, again and again
 ├── TransientError   a retry may help: `UNAVAILABLE`
 │   └── OverloadError    a queue or disk bound was reached: `RESOURCE_EXHAUSTED` with `RetryInfo`
 └── StoreError       the store on disk is held, newer, or damaged; the message says what to do
@@ -24,6 +25,18 @@ class PermanentError(HeadgateError):
 
 class TooLargeError(PermanentError):
     """The input is larger than a limit allows."""
+
+
+class PoisonError(PermanentError):
+    """Reading the input ended the process that tried, more than once."""
+
+
+class UnauthenticatedError(PermanentError):
+    """The sender has no credential where one is needed, or a wrong one."""
+
+
+class ForbiddenError(PermanentError):
+    """The sender is known and may not do what it asks."""
 
 
 class TransientError(HeadgateError):

@@ -1,34 +1,37 @@
-"""The span path: decode, dialect, enrich, store. A request is answered when its rows are durable."""
+"""The span path: prepare, store, answer. A request is answered when its rows are durable."""
 
-import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-import orjson
 import pyarrow as pa
 
-from headgate_processors.dialects.content import ContentIndex, ContentReader
-from headgate_processors.dialects.normalise import Arrival, Batches, Normaliser
-from headgate_processors.dialects.table import load_dialects
-from headgate_processors.enrich.actions import ActionRules
-from headgate_processors.enrich.hashing import HashKey
-from headgate_processors.enrich.identity import FileRegistry, Registry
-from headgate_processors.enrich.redact import RedactionRules, Redactor
+from headgate_processors.dialects.normalise import Normaliser
+from headgate_processors.enrich.identity import FileRegistry
+from headgate_processors.errors import PermanentError
 from headgate_processors.otlp import decode
-from headgate_processors.otlp.port import Decoder, Encoding, Rejected, Signal
+from headgate_processors.otlp.port import Encoding, Rejected, Signal
 from headgate_processors.receiver.port import Accepted, Sender
-
-_LOG = logging.getLogger(__name__)
+from headgate_processors.store.commit import Appended
+from headgate_processors.workers import (
+    ExportRequest,
+    GroupConfig,
+    Groups,
+    LocalPreparer,
+    Outcome,
+    Prepared,
+    Preparer,
+    build_normaliser,
+)
+from headgate_processors.workers.groups import Result
 
 
 class Sink(Protocol):
-    """Where rows go; `append` returns when they are durable."""
+    """Where rows go; `append` returns when they are durable, with how many records were new and how many known."""
 
-    def append(self, batches: "dict[str, pa.RecordBatch]") -> object:
+    def append(self, batches: Mapping[str, pa.RecordBatch]) -> Appended:
         """Store rows, all or none."""
         ...
 
@@ -56,64 +59,85 @@ class Refusals:
             return dict(self._counts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """The `Ingest` that servers and `replay` call."""
+    """The `Ingest` that servers and `replay` call.
 
-    decoder: Decoder
-    normaliser: Normaliser
-    sink: Sink
-    refused: RefusedSink
-    refusals: Refusals = field(default_factory=Refusals)
-    clock: Callable[[], int] = time.time_ns
+    Requests that arrive while others are worked on are prepared and stored together. `lanes` of `groups` is how
+    many groups are prepared at once: one in process, one for each worker of a pool.
+    """
+
+    def __init__(
+        self,
+        preparer: Preparer,
+        sink: Sink,
+        refused: RefusedSink,
+        *,
+        groups: GroupConfig | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.refusals = Refusals()
+        self._preparer, self._sink, self._refused, self._clock = preparer, sink, refused, clock
+        self._groups = Groups(self._work, groups or GroupConfig())
 
     def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding, sender: Sender) -> Accepted:
         """Ingest one request; returns when every kept row is durable.
 
         Raises:
             PermanentError: nothing in `body` can be read.
-            OverloadError, TransientError: the store could not take the rows.
+            OverloadError, TransientError: it could not be worked on, or the store could not take the rows.
         """
-        received_unix_nano = self.clock()
-        decoded = self.decoder(body, signal=signal, encoding=encoding)
-        arrival = Arrival(received_unix_nano=received_unix_nano, sender=sender)
-        batches, unreadable = self._normalised(signal, decoded.batch, arrival)
-        rejected = (*decoded.rejected, *unreadable)
-        stored = decoded.batch.num_rows - len(unreadable)
-        if stored:
-            self.sink.append(batches)
+        request = ExportRequest(
+            body=body, signal=signal, encoding=encoding, sender=sender, received_unix_nano=self._clock()
+        )
+        return self._groups(request)
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Requests and bytes that wait to be prepared."""
+        return self._groups.queued
+
+    def _work(self, requests: Sequence[ExportRequest], pass_on: Callable[[], None]) -> list[Result]:
+        prepared = self._preparer.prepare(requests)
+        pass_on()
+        try:
+            appended = self._sink.append(prepared.batches) if prepared.batches else Appended()
+        except PermanentError:
+            if len(requests) == 1:
+                raise
+            # Together they are more than the store takes at once; alone each may be little enough.
+            return [self._alone(request) for request in requests]
+        return self._results(requests, prepared, appended)
+
+    def _alone(self, request: ExportRequest) -> Result:
+        try:
+            return self._work([request], lambda: None)[0]
+        except Exception as error:  # noqa: BLE001 - the others of its group are answered whatever this one raises
+            return error
+
+    def _results(self, requests: Sequence[ExportRequest], prepared: Prepared, appended: Appended) -> list[Result]:
+        """What each request is answered.
+
+        The records that were known already are counted off the requests in order: their sum is exact, and so is
+        each share when a request was stored alone.
+        """
+        duplicates = appended.duplicates
+        results: list[Result] = []
+        for request, outcome in zip(requests, prepared.outcomes, strict=True):
+            if not isinstance(outcome, Outcome):
+                results.append(outcome)
+                continue
+            known = min(duplicates, outcome.kept)
+            duplicates -= known
+            results.append(self._answered(request, outcome, stored=outcome.kept - known))
+        return results
+
+    def _answered(self, request: ExportRequest, outcome: Outcome, *, stored: int) -> Accepted:
+        rejected = (*outcome.rejected, *outcome.unreadable)
         if rejected:
             self.refusals.add(rejected)
-            self.refused(signal, decoded.rejected, encoding)
-            self.refused(signal, unreadable, "json")
-        return Accepted(received=stored + len(rejected), stored=stored, rejected=len(rejected), message=_why(rejected))
-
-    def _normalised(self, signal: Signal, wire: pa.RecordBatch, arrival: Arrival) -> tuple[Batches, Sequence[Rejected]]:
-        """The rows of a request. What our own code cannot read is set apart, or its sender would retry for ever."""
-        try:
-            return self.normaliser(signal, wire, arrival), ()
-        except Exception:
-            _LOG.exception("a record could not be normalised; looking for it in a request of %d", wire.num_rows)
-            readable = [self._is_readable(signal, wire.slice(row, 1), arrival) for row in range(wire.num_rows)]
-            if all(readable):
-                raise
-            batches = self.normaliser(signal, wire.filter(pa.array(readable, pa.bool_())), arrival)
-            return batches, [_unreadable(wire.slice(row, 1)) for row, good in enumerate(readable) if not good]
-
-    def _is_readable(self, signal: Signal, row: pa.RecordBatch, arrival: Arrival) -> bool:
-        try:
-            self.normaliser(signal, row, arrival)
-        except Exception:  # noqa: BLE001 — the edge: whatever is wrong with one record, the others are kept
-            return False
-        return True
-
-
-def _unreadable(row: pa.RecordBatch) -> Rejected:
-    return Rejected(
-        reason="unreadable",
-        detail="Headgate failed to read it; the log has the traceback",
-        raw=orjson.dumps(row.to_pylist()[0]),
-    )
+            self._refused(request.signal, outcome.rejected, request.encoding)
+            self._refused(request.signal, outcome.unreadable, "json")
+        return Accepted(received=outcome.received, stored=stored, rejected=len(rejected), message=_why(rejected))
 
 
 def _why(rejected: Sequence[Rejected]) -> str:
@@ -125,36 +149,9 @@ def _why(rejected: Sequence[Rejected]) -> str:
     return "; ".join(f"{count} × {reason}: {detail}" for reason, (count, detail) in sorted(examples.items()))
 
 
-def build_normaliser(
-    folder: Path,
-    *,
-    registry: Registry,
-    dialects: Path | None = None,
-    redaction: Path | None = None,
-    actions: Path | None = None,
-) -> Normaliser:
-    """A normaliser with the packaged tables and a site's own, hashing with the key of `folder`.
-
-    Raises:
-        ConfigError: a table or the key is wrong.
-    """
-    book = load_dialects(dialects)
-    rules = RedactionRules.load(redaction)
-    reader = ContentReader(
-        key=HashKey.load_or_create(folder), redactor=Redactor(rules), actions=ActionRules.load(actions)
-    )
-    return Normaliser(
-        book=book,
-        index=ContentIndex(book.content),
-        reader=reader,
-        secrets=Redactor(rules.only("secret")),
-        registry=registry,
-    )
-
-
 def build_pipeline(normaliser: Normaliser, sink: Sink, refused: RefusedSink) -> Pipeline:
-    """A pipeline with the Python decoder."""
-    return Pipeline(decoder=decode, normaliser=normaliser, sink=sink, refused=refused)
+    """A pipeline that prepares in this process, with the Python decoder."""
+    return Pipeline(LocalPreparer(decoder=decode, normaliser=normaliser), sink, refused)
 
 
 __all__ = ["FileRegistry", "Pipeline", "Refusals", "build_normaliser", "build_pipeline"]

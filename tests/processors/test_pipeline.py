@@ -11,6 +11,7 @@ from headgate_processors.errors import OverloadError, PermanentError
 from headgate_processors.otlp.port import Encoding, Rejected, Signal
 from headgate_processors.pipeline import Pipeline, build_pipeline
 from headgate_processors.receiver.port import CLIENT
+from headgate_processors.store.commit import Appended
 from headgate_processors.testing.otlp import joined, to_protobuf, traces_request
 
 Refused = list[tuple[str, bytes]]
@@ -23,11 +24,12 @@ class MemorySink:
     full: bool = False
     names: list[str] = field(default_factory=list)
 
-    def append(self, batches: Mapping[str, pa.RecordBatch]) -> None:
+    def append(self, batches: Mapping[str, pa.RecordBatch]) -> Appended:
         """Remember the names of the spans."""
         if self.full:
             raise OverloadError("the disk is full")
         self.names += batches["spans"].column("name").to_pylist()
+        return Appended(stored=batches["spans"].num_rows)
 
 
 class FailingRegistry:

@@ -29,12 +29,13 @@ class StallWatch:
         self._thread.join()
 
     @contextmanager
-    def watching(self, end: Callable[[], object]) -> Iterator[None]:
-        """Call `end` when the block takes longer than the timeout."""
+    def watching(self, end: Callable[[], object], *, timeout_s: float | None = None) -> Iterator[None]:
+        """Call `end` when the block takes longer than `timeout_s`, or than the timeout of all."""
+        allowed_s = self._timeout_s if timeout_s is None else timeout_s
         with self._lock:
             self._next_id += 1
             key = self._next_id
-            self._watched[key] = (time.monotonic() + self._timeout_s, end)
+            self._watched[key] = (time.monotonic() + allowed_s, end)
         try:
             yield
         finally:
