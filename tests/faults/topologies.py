@@ -1,14 +1,23 @@
 """The ways from an agent to the receiver: none between, one Collector, or two."""
 
+import datetime as dt
 import json
 import re
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import jwt
+import trustme
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 from parts import COLLECTOR, CONFIGURATIONS, Part, free_port
+
+ISSUER = "https://headgate.test"
+LIFE = dt.timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,46 +39,91 @@ def direct(_folder: Path, port: int) -> Way:
 
 
 def local(folder: Path, port: int) -> Way:
-    """`local.yaml` as it is shipped, on ports of its own."""
-    part, listen, metrics = _collector(
-        "local", folder, ["local.yaml"], {"HEADGATE_COLLECTOR_RECEIVER": f"127.0.0.1:{port}"}
+    """`local.yaml`: a queue on disk."""
+    collector = _Collector("local", folder, HEADGATE_COLLECTOR_RECEIVER=f"127.0.0.1:{port}")
+    return Way(address=collector.address, parts=[collector.part], metrics_ports=[collector.metrics_port])
+
+
+def chain(folder: Path, port: int) -> Way:
+    """`agent.yaml` with a queue on disk, TLS, then `gateway.yaml`, which keeps nothing."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    (folder / "token").write_text(_telemetry_token(folder / "jwks.json"))
+    gateway = _Collector(
+        "gateway",
+        folder,
+        HEADGATE_COLLECTOR_RECEIVER=f"127.0.0.1:{port}",
+        HEADGATE_COLLECTOR_RECEIVER_INSECURE="true",
+        HEADGATE_COLLECTOR_TOKEN=_collector_token(folder / "store"),
+        HEADGATE_COLLECTOR_CERT_FILE=str(folder / "cert.pem"),
+        HEADGATE_COLLECTOR_KEY_FILE=str(folder / "key.pem"),
+        HEADGATE_COLLECTOR_ISSUER=ISSUER,
+        HEADGATE_COLLECTOR_JWKS_FILE=str(folder / "jwks.json"),
     )
-    return Way(address=f"127.0.0.1:{listen}", parts=[part], metrics_ports=[metrics])
-
-
-TOPOLOGIES: Mapping[str, Callable[[Path, int], Way]] = {"direct": direct, "local": local}
-
-
-def _collector(name: str, folder: Path, files: Sequence[str], environment: Mapping[str, str]) -> tuple[Part, int, int]:
-    """A Collector with the shipped configuration on other ports: the part, its gRPC port, its metrics port."""
-    grpc, http, health, metrics = (free_port() for _ in range(4))
-    ports = folder / f"{name}-ports.yaml"
-    ports.write_text(json.dumps(_ports(grpc, http, health, metrics)))
-    configurations = [f"--config={CONFIGURATIONS / file}" for file in files]
-    part = Part(
-        name=f"collector-{name}",
-        command=[str(COLLECTOR), *configurations, f"--config={ports}"],
-        port=grpc,
-        logs=folder,
-        environment={"HEADGATE_COLLECTOR_DATA": str(folder / f"{name}-queue"), **environment},
+    agent = _Collector(
+        "agent",
+        folder,
+        HEADGATE_COLLECTOR_GATEWAY=gateway.address,
+        HEADGATE_COLLECTOR_CA_FILE=str(folder / "ca.pem"),
+        HEADGATE_COLLECTOR_TOKEN_FILE=str(folder / "token"),
     )
-    return part, grpc, metrics
+    collectors = (gateway, agent)
+    return Way(
+        address=agent.address,
+        parts=[one.part for one in collectors],
+        metrics_ports=[one.metrics_port for one in collectors],
+    )
 
 
-def _ports(grpc: int, http: int, health: int, metrics: int) -> dict[str, Any]:
-    reader = {"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": metrics}}}}
-    return {
-        "receivers": {
-            "otlp": {
-                "protocols": {
-                    "grpc": {"endpoint": f"127.0.0.1:{grpc}"},
-                    "http": {"endpoint": f"127.0.0.1:{http}"},
-                }
-            }
-        },
-        "extensions": {"health_check": {"endpoint": f"127.0.0.1:{health}"}},
-        "service": {"telemetry": {"metrics": {"readers": [reader]}}},
+TOPOLOGIES: Mapping[str, Callable[[Path, int], Way]] = {"direct": direct, "local": local, "chain": chain}
+
+
+class _Collector:
+    """A Collector with a configuration as it is shipped, on ports of its own."""
+
+    def __init__(self, name: str, folder: Path, **environment: str) -> None:
+        port, self.metrics_port = free_port(), free_port()
+        self.address = f"127.0.0.1:{port}"
+        self.part = Part(
+            name=f"collector-{name}",
+            command=[str(COLLECTOR), f"--config={CONFIGURATIONS / f'{name}.yaml'}"],
+            port=port,
+            logs=folder,
+            environment={
+                "HEADGATE_COLLECTOR_DATA": str(folder / f"{name}-queue"),
+                "HEADGATE_COLLECTOR_GRPC_PORT": str(port),
+                "HEADGATE_COLLECTOR_HTTP_PORT": str(free_port()),
+                "HEADGATE_COLLECTOR_PLATFORM_PORT": str(free_port()),
+                "HEADGATE_COLLECTOR_HEALTH_PORT": str(free_port()),
+                "HEADGATE_COLLECTOR_METRICS_PORT": str(self.metrics_port),
+                **environment,
+            },
+        )
+
+
+def _telemetry_token(keys: Path) -> str:
+    """A token of an agent Collector; `keys` gets the key that it is checked with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = {**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "faults", "alg": "ES256", "use": "sig"}
+    keys.write_text(json.dumps({"keys": [public]}))
+    claims = {
+        "iss": ISSUER,
+        "sub": "spiffe://headgate.test/collector/agent",
+        "aud": "headgate-telemetry",
+        "exp": dt.datetime.now(dt.UTC) + LIFE,
     }
+    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "faults"})
+
+
+def _collector_token(store: Path) -> str:
+    """A token with which a Collector sends to the receiver of a store."""
+    command = [sys.executable, "-m", "headgate_console", "token", "create", "--role", "collector", "--json"]
+    made = subprocess.run([*command, "--data", str(store)], check=True, capture_output=True)
+    token: str = json.loads(made.stdout)["token"]
+    return token
 
 
 def _queued(port: int) -> float:
