@@ -1,16 +1,17 @@
 """Recorded requests through the whole pipeline of this process, as a receiver would take them."""
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
 
-from headgate_processors.errors import PermanentError
+from headgate_processors.errors import OverloadError, PermanentError
 from headgate_processors.receiver.port import CLIENT, Accepted, Ingest
 from headgate_processors.replay.requests import ReplayItem, ReplayRefusal, ReplayRequest
 
-IN_FLIGHT = 8
+IN_FLIGHT = 16
+ROOM_S = 120.0
 REFUSALS_MAX = 100
 
 
@@ -38,37 +39,50 @@ def ingest_requests(
 ) -> IngestReport:
     """Ingest requests, several at once so that they share an fsync; a request that is refused stops nothing.
 
+    While the store has no room it waits for some, as a sender would.
+
     Raises:
         TransientError: the store cannot take more.
     """
     report = IngestReport()
-    items = iter(requests)
     with ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="headgate-ingest") as pool:
-        while batch := list(islice(items, IN_FLIGHT)):
-            for item, outcome in _outcomes(pool, batch, ingest):
-                _count(report, item, outcome)
-                progress(report)
+        for item, outcome in _outcomes(pool, requests, ingest):
+            _count(report, item, outcome)
+            progress(report)
     return report
 
 
 def _outcomes(
-    pool: ThreadPoolExecutor, batch: list[ReplayItem], ingest: Ingest
+    pool: ThreadPoolExecutor, items: Iterable[ReplayItem], ingest: Ingest
 ) -> Iterator[tuple[ReplayItem, Accepted | str]]:
-    begun: list[tuple[ReplayItem, Future[Accepted] | None]] = [
-        (item, pool.submit(_take, ingest, item) if isinstance(item, ReplayRequest) else None) for item in batch
-    ]
-    for item, future in begun:
-        if future is None:
-            yield item, str(item)
-            continue
-        try:
-            yield item, future.result()
-        except PermanentError as error:
-            yield item, str(ReplayRefusal(path=item.path, line=item.line, reason=str(error)))
+    """What became of each item, in order; as many as may be are on their way at once."""
+    begun: deque[tuple[ReplayItem, Future[Accepted] | None]] = deque()
+    for item in items:
+        if len(begun) >= IN_FLIGHT:
+            yield _outcome(*begun.popleft())
+        begun.append((item, pool.submit(_take, ingest, item) if isinstance(item, ReplayRequest) else None))
+    while begun:
+        yield _outcome(*begun.popleft())
+
+
+def _outcome(item: ReplayItem, future: Future[Accepted] | None) -> tuple[ReplayItem, Accepted | str]:
+    if future is None:
+        return item, str(item)
+    try:
+        return item, future.result()
+    except PermanentError as error:
+        return item, str(ReplayRefusal(path=item.path, line=item.line, reason=str(error)))
 
 
 def _take(ingest: Ingest, request: ReplayRequest) -> Accepted:
-    return ingest(request.body, signal=request.signal, encoding=request.encoding, sender=CLIENT)
+    deadline = time.monotonic() + ROOM_S
+    while True:
+        try:
+            return ingest(request.body, signal=request.signal, encoding=request.encoding, sender=CLIENT)
+        except OverloadError as error:
+            if time.monotonic() + error.retry_after_s > deadline:
+                raise
+            time.sleep(error.retry_after_s)
 
 
 def _count(report: IngestReport, item: ReplayItem, outcome: Accepted | str) -> None:

@@ -1,5 +1,7 @@
 """What is made of which setting: small factories, one for each part."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from headgate_console.doctor.folder import DEAD_LETTERS
 from headgate_processors.enrich.identity import FileRegistry, Registry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Encoding, Rejected, Signal
-from headgate_processors.pipeline import Pipeline, build_normaliser, build_pipeline
+from headgate_processors.pipeline import Pipeline
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetterConfig, DeadLetters
@@ -22,6 +24,14 @@ from headgate_processors.receiver.server import Receiver
 from headgate_processors.store import Store, StoreConfig
 from headgate_processors.store.lock import Lock
 from headgate_processors.store.views import sql as stored_views_sql
+from headgate_processors.workers import (
+    GroupConfig,
+    PoolConfig,
+    Preparer,
+    PreparerConfig,
+    WorkerPool,
+    build_preparer,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -88,8 +98,45 @@ def open_store(settings: "Settings") -> Store:
     return Store.open(settings.data, config=config)
 
 
-def build_intake(settings: "Settings", store: Store) -> Intake:
-    """The pipeline of the settings into a store.
+def preparer_config(settings: "Settings") -> PreparerConfig:
+    """Where the rules are that turn requests into rows."""
+    return PreparerConfig(
+        folder=settings.data,
+        registry=settings.registry.file,
+        dialects=settings.dialects.folder,
+        redaction=settings.redaction.file,
+        actions=settings.actions.file,
+    )
+
+
+@contextmanager
+def open_preparer(settings: "Settings", *, workers: int) -> Iterator[Preparer]:
+    """What turns requests into rows: a pool of so many processes, or this process when it is 0.
+
+    Raises:
+        ConfigError: the registry, a rule table or a dialect is wrong.
+        TransientError: the processes cannot be started.
+    """
+    if not workers:
+        yield build_preparer(preparer_config(settings))
+        return
+    pool = WorkerPool(preparer_config(settings), PoolConfig(workers=workers))
+    pool.start()
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+def workers_of(settings: "Settings") -> int:
+    """How many decode workers there are: as configured, else one for each core that this process may use."""
+    if settings.receiver.workers is not None:
+        return settings.receiver.workers
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def build_intake(settings: "Settings", store: Store, preparer: Preparer | None = None) -> Intake:
+    """The pipeline of the settings into a store; without a preparer, it prepares in this process.
 
     Raises:
         ConfigError: the registry, a rule table or a dialect is wrong.
@@ -104,19 +151,15 @@ def build_intake(settings: "Settings", store: Store) -> Intake:
             max_bytes=settings.dead_letters.size_max,
         ),
     )
-    normaliser = build_normaliser(
-        settings.data,
-        registry=registry(settings),
-        dialects=settings.dialects.folder,
-        redaction=settings.redaction.file,
-        actions=settings.actions.file,
-    )
 
     def refused(signal: Signal, rejected: Sequence[Rejected], encoding: Encoding) -> None:
         for record in rejected:
             letters.keep(record.raw, signal=signal, encoding=encoding, reason=record.reason, detail=record.detail)
 
-    return Intake(ingest=build_pipeline(normaliser, store, refused), counters=counters, letters=letters)
+    prepare = preparer or build_preparer(preparer_config(settings))
+    lanes = prepare.state.workers if isinstance(prepare, WorkerPool) else 1
+    groups = GroupConfig(lanes=lanes, queue_bytes=settings.receiver.buffered_size_max)
+    return Intake(ingest=Pipeline(prepare, store, refused, groups=groups), counters=counters, letters=letters)
 
 
 @contextmanager

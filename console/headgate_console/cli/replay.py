@@ -23,6 +23,9 @@ EXAMPLES = """
     headgate replay traces.jsonl --session-suffix again
 """
 SHOWN_MAX = 10
+LARGE_BYTES = 32 << 20
+PACKED = frozenset({".gz", ".zst"})
+PACKED_TIMES = 10
 
 
 def replay(
@@ -53,7 +56,7 @@ def replay(
     if endpoint is not None:
         complete = _send(to, items, endpoint, as_json=as_json)
     else:
-        complete = _ingest(to, items, settings(context, data=data), as_json=as_json)
+        complete = _ingest(to, paths, items, settings(context, data=data), as_json=as_json)
     if not complete:
         raise typer.Exit(1)
 
@@ -89,13 +92,18 @@ def _send(to: Screen, items: Iterator["ReplayItem"], endpoint: str, *, as_json: 
     return report.is_complete
 
 
-def _ingest(to: Screen, items: Iterator["ReplayItem"], chosen: "Settings", *, as_json: bool) -> bool:
+def _ingest(to: Screen, paths: list[Path], items: Iterator["ReplayItem"], chosen: "Settings", *, as_json: bool) -> bool:
     from headgate_console.ingest import ingest_requests
-    from headgate_console.wiring import build_intake, open_deriver, open_store
+    from headgate_console.wiring import build_intake, open_deriver, open_preparer, open_store, workers_of
 
+    workers = workers_of(chosen) if _is_large(paths) else 0
     with open_deriver(chosen) as deriver:
-        with closing(open_store(chosen)) as store, progress(to, "requests") as bar:
-            intake = build_intake(chosen, store)
+        with (
+            closing(open_store(chosen)) as store,
+            open_preparer(chosen, workers=workers) as preparer,
+            progress(to, "requests") as bar,
+        ):
+            intake = build_intake(chosen, store, preparer)
             report = ingest_requests(items, intake.ingest, progress=lambda r: bar(r.requests, None))
         with progress(to, "sessions") as bar:
             derived = deriver.run(report=bar)
@@ -116,6 +124,14 @@ def _ingest(to: Screen, items: Iterator["ReplayItem"], chosen: "Settings", *, as
     )
     _why(to, reasons)
     return report.is_complete
+
+
+def _is_large(paths: list[Path]) -> bool:
+    """Whether decode workers save more time than they take to start."""
+    from headgate_processors.replay.files import replay_files
+
+    sizes = (path.stat().st_size * (PACKED_TIMES if path.suffix in PACKED else 1) for path in replay_files(paths))
+    return sum(sizes) >= LARGE_BYTES
 
 
 def _why(to: Screen, reasons: list[str]) -> None:

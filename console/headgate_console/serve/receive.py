@@ -5,7 +5,7 @@ import time
 from contextlib import closing
 
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
-from headgate_console.wiring import build_intake, build_receiver, open_store
+from headgate_console.wiring import build_intake, build_receiver, open_preparer, open_store, workers_of
 from headgate_processors.errors import ConfigError, HeadgateError
 
 DRAIN_S = 20.0
@@ -25,11 +25,15 @@ def main() -> None:
 
 
 def _serve(lifeline: Lifeline) -> None:
-    with closing(open_store(lifeline.settings)) as store:
+    settings = lifeline.settings
+    with (
+        closing(open_store(settings)) as store,
+        open_preparer(settings, workers=workers_of(settings)) as preparer,
+    ):
         if store.recovered.segments or store.recovered.leftovers:
-            lifeline.tell("say", text=f"{lifeline.settings.data}: {store.recovered}.")
-        intake = build_intake(lifeline.settings, store)
-        receiver = build_receiver(lifeline.settings, intake)
+            lifeline.tell("say", text=f"{settings.data}: {store.recovered}.")
+        intake = build_intake(settings, store, preparer)
+        receiver = build_receiver(settings, intake)
         for name, address in receiver.start().items():
             lifeline.tell("listening", name=f"otlp-{name}", address=address, setting=f"receiver.{name}")
         lifeline.tell("ready")

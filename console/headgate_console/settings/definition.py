@@ -28,6 +28,11 @@ class ReceiverSettings(Section):
     grpc: Address = _text("Where agents send OTLP over gRPC.", "127.0.0.1:4317")
     http: Address = _text("Where agents send OTLP over HTTP.", "127.0.0.1:4318")
     request_size_max: Size = _text("Largest request taken; a larger one is refused for good.", parse_size("64 MiB"))
+    workers: int | None = Field(
+        default=None,
+        ge=0,
+        description="Processes that decode; by default one for each core; 0 decodes in the receiver itself.",
+    )
     buffered_size_max: Size = _text("Most bytes of requests that are being received or wait.", parse_size("512 MiB"))
 
 
