@@ -1,6 +1,7 @@
-"""The ingest port: what a server calls with the bytes of one export request, and who sent them."""
+"""The ports of a server: who sent a request, and what takes the bytes of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from headgate_processors.otlp.port import Encoding, Signal
@@ -28,6 +29,32 @@ class Sender:
 
 
 CLIENT = Sender(role="client")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """The other end of one request: its address, what it sent, and the names in its verified certificate.
+
+    Names of headers or metadata are in lower case; their values may be secrets and are never shown.
+    """
+
+    address: str
+    headers: Mapping[str, str] = field(repr=False)
+    certificate_names: tuple[str, ...] = ()
+
+
+class Authenticator(Protocol):
+    """Finds out who sends, from the head of a request, before its body is read.
+
+    Servers call it from many threads at once, and from an event loop: it never blocks for long.
+
+    Raises:
+        UnauthenticatedError: the credential is wrong.
+        TransientError: it cannot be judged now, or is one of a Collector that must keep its data.
+    """
+
+    def __call__(self, peer: Peer) -> Sender | None:
+        """Who sends; None for a peer without a credential."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
