@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from headgate_console.cli import (
+    collector,
     compact,
     config,
     cost,
@@ -57,5 +58,5 @@ def common(
     context.obj = configuration
 
 
-for module in (up, replay, sessions, session, ledger, cost, sql, doctor, views, compact, derive, config):
+for module in (up, replay, sessions, session, ledger, cost, sql, doctor, collector, views, compact, derive, config):
     module.register(app)
