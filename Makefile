@@ -1,6 +1,6 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer: they make .venv and install into it.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench collector install docs lint fmt clean
+.PHONY: help demo test check bench faults collector install docs lint fmt clean
 
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
@@ -25,6 +25,9 @@ check: lint  ## Lint, types, import rules, spelling
 
 bench: .venv/dev.stamp  ## Measure, next to a baseline of the same run
 	$(BIN)/python tests/bench/ingest.py $(ARGS)
+
+faults: .venv/dev.stamp $(COLLECTOR)  ## Kill, mutate and count, whole; writes docs/reference/reliability.md (hours)
+	$(BIN)/python tests/faults/report.py --out docs/reference/reliability.md $(ARGS)
 
 collector: $(COLLECTOR)  ## Build our OpenTelemetry Collector (needs Go; five minutes, later seconds)
 	@echo "$(COLLECTOR) is built. Next: headgate collector run, and beside it: headgate up --behind-collector"
