@@ -130,7 +130,14 @@ class OtlpSink:
                 message = f"content-encoding {said}: expected one of {', '.join(ENCODINGS)}"
                 raise PermanentError(message)
             body = decompressed(await request.body(), encoding=said, max_bytes=_MAX_BYTES)
-            self._keep("http", signal, request.url.path, dict(request.headers), body, "json" if is_json else "protobuf")
+            self._keep(
+                "http",
+                signal=signal,
+                path=request.url.path,
+                headers=request.headers,
+                body=body,
+                encoding="json" if is_json else "protobuf",
+            )
         except PermanentError as error:
             return Response(str(error), 400)
         return Response(b"{}" if is_json else b"", media_type=kind)
