@@ -18,6 +18,7 @@ from headgate_console.cli import (
     session,
     sessions,
     sql,
+    token,
     up,
     views,
 )
@@ -58,5 +59,20 @@ def common(
     context.obj = configuration
 
 
-for module in (up, replay, sessions, session, ledger, cost, sql, doctor, collector, views, compact, derive, config):
+for module in (
+    up,
+    replay,
+    sessions,
+    session,
+    ledger,
+    cost,
+    sql,
+    doctor,
+    collector,
+    views,
+    compact,
+    derive,
+    config,
+    token,
+):
     module.register(app)

@@ -36,6 +36,9 @@ class CredentialAuthenticator:
     def __call__(self, peer: Peer) -> Sender | None:
         """As `Authenticator` says."""
         header = peer.headers.get("authorization")
+        if header is not None and header.strip().lower() == _SCHEME:
+            # A Collector whose configuration names an empty variable says just this: it has no token.
+            header = None
         if header is None and not peer.certificate_names:
             return None
         try:
@@ -49,7 +52,7 @@ class CredentialAuthenticator:
     def _by_token(self, header: str) -> Sender:
         scheme, _, token = header.strip().partition(" ")
         token = token.strip()
-        if scheme.lower() != _SCHEME or not token:
+        if scheme.lower() != _SCHEME:
             raise UnauthenticatedError("expected `authorization: Bearer TOKEN`; make one: headgate token create")
         if token.startswith(PREFIX):
             return self._by_opaque_token(token)

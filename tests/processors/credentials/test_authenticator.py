@@ -77,7 +77,8 @@ def test_a_token_names_its_role_principal_and_id(bench: Bench, role: Role) -> No
 
 def test_without_a_credential_nobody_is_named(bench: Bench) -> None:
     """The listener decides what becomes of a peer that shows nothing."""
-    assert bench.authenticate(Peer(address="127.0.0.1:5", headers={"x-headgate-role": "gateway"})) is None
+    for headers in ({"x-headgate-role": "gateway"}, {"authorization": "Bearer"}, {"authorization": "bearer  "}):
+        assert bench.authenticate(Peer(address="127.0.0.1:5", headers=headers)) is None
 
 
 def test_old_and_new_tokens_are_both_good_until_the_old_one_is_revoked(bench: Bench) -> None:
@@ -121,7 +122,6 @@ def test_an_expired_token_is_refused_and_a_collector_told_to_keep_its_data(
         ("a.b.c", UnauthenticatedError),
         ("..", UnauthenticatedError),
         ("x.y." + "z" * 10_000, UnauthenticatedError),
-        ("", UnauthenticatedError),
         ("\udcff\x00", UnauthenticatedError),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_token_that_nobody_made_is_refused(bench: Bench, token: str, error: ty
     assert len(token) < 3 or token not in str(refused.value)
 
 
-@pytest.mark.parametrize("header", ["Basic dXNlcjpwYXNz", "hgt_x", "Bearer", "bearer  ", ""])
+@pytest.mark.parametrize("header", ["Basic dXNlcjpwYXNz", "hgt_x", "Bearerhgt_x", ""])
 def test_a_header_that_is_no_bearer_token_is_a_wrong_credential(bench: Bench, header: str) -> None:
     """It is refused, not passed over: who shows something must be right."""
     with pytest.raises(UnauthenticatedError):

@@ -1,0 +1,113 @@
+"""The commands that make, list and revoke tokens."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from headgate_console.cli import main
+from headgate_processors.credentials.authenticator import CredentialAuthenticator
+from headgate_processors.credentials.keystore import KeyStore
+from headgate_processors.receiver.port import Peer, Sender
+
+
+class Result(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run `headgate token` on a folder that does not exist at first."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HEADGATE_DATA", str(tmp_path / "data"))
+
+    def runner(*arguments: str) -> Result:
+        with pytest.raises(SystemExit) as ended:
+            main(["token", *arguments])
+        streams = capsys.readouterr()
+        return Result(int(ended.value.code or 0), streams.out, streams.err)
+
+    return runner
+
+
+def _sender(folder: Path, token: str) -> Sender | None:
+    peer = Peer(address="10.0.0.1:1", headers={"authorization": f"Bearer {token}"})
+    return CredentialAuthenticator(KeyStore(folder))(peer)
+
+
+def test_a_token_is_printed_once_and_is_good_at_once(run: Run, tmp_path: Path) -> None:
+    """The list shows its id and end, and no file of the folder holds it."""
+    made = json.loads(run("create", "--role", "gateway", "--name", "g", "--expires", "90d", "--json").out)
+    assert Sender(role="gateway", token_id=made["token_id"]) == _sender(tmp_path / "data", made["token"])
+    listed = run("list", "--json")
+    assert [(made["token_id"], "gateway", "valid", "g")] == [
+        (row["token_id"], row["role"], row["state"], row["name"]) for row in json.loads(listed.out)
+    ]
+    assert made["token"] not in listed.out
+    files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if made["token"].encode() in path.read_bytes()]
+
+
+def test_a_token_for_people_and_its_revocation(run: Run) -> None:
+    """Results are on stdout, what to do with it on stderr."""
+    made = run("create", "--role", "client")
+    lines = dict(line.split(maxsplit=1) for line in made.out.splitlines())
+    assert lines["token"].startswith(f"hgt_{lines['token_id']}_")
+    assert "shown this once" in made.err
+    assert "revoked" == json.loads(run("revoke", lines["token_id"], "--json").out)["state"]
+    assert "revoked" in run("list").out
+
+
+def test_a_token_can_go_into_a_file_without_being_shown(run: Run, tmp_path: Path) -> None:
+    """For a Collector that reads it there; the file is its owner's only."""
+    made = run("create", "--role", "collector", "--file", "collector.token", "--json")
+    file = tmp_path / "collector.token"
+    assert 0o600 == stat.S_IMODE(file.stat().st_mode)
+    assert "token" not in json.loads(made.out)
+    found = _sender(tmp_path / "data", file.read_text())
+    assert found is not None
+    assert "collector" == found.role
+
+
+def test_a_certificate_is_let_in_by_name(run: Run) -> None:
+    """It needs no token, and is listed and revoked like one."""
+    made = json.loads(run("create", "--role", "gateway", "--certificate", "spiffe://a/gateway/b", "--json").out)
+    assert "token" not in made
+    assert "spiffe://a/gateway/b" == json.loads(run("list", "--json").out)[0]["certificate"]
+    assert 0 == run("revoke", made["token_id"]).code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("create", "--role", "emperor"), "none of client"),
+        (("create", "--role", "client", "--expires", "soon"), "--expires"),
+        (("create", "--role", "client", "--expires", "0"), "--expires"),
+        (("create", "--role", "client", "--certificate", "a", "--file", "b"), "--file"),
+        (("revoke", "client-1"), "headgate token list"),
+        (("create",), "--role"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_wrong_usage_says_what_is_wrong(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    """Exit code 2, and the option's name on stderr."""
+    result = run(*arguments)
+    assert (2, "") == (result.code, result.out)
+    assert told in result.err
+
+
+def test_a_folder_without_tokens_says_how_to_make_one(run: Run) -> None:
+    """An empty list is an empty array for programs."""
+    assert "headgate token create" in run("list").err
+    assert [] == json.loads(run("list", "--json").out)
