@@ -1,8 +1,11 @@
 """Fixtures that several rooms share: recordings through the real span path into a real store."""
 
+import fcntl
 import gzip
 import json
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,8 @@ from headgate_processors.store import Store, StoreConfig
 Request = tuple[Signal, dict[str, Any]]
 Rows = list[dict[str, Any]]
 
-RECORDINGS = Path(__file__).parent / "recordings"
+ROOT = Path(__file__).parent.parent
+RECORDINGS = ROOT / "tests" / "recordings"
 DERIVED_VIEWS = ("sessions", "model_calls", "tool_calls", "timeline", "usage_records")
 
 settings.register_profile(
@@ -105,3 +109,18 @@ def make_workbench(tmp_path: Path, normaliser: Normaliser) -> Callable[[], Workb
 def recording() -> Callable[[str], list[Request]]:
     """Reads a recording by `set-up/scenario`."""
     return lambda name: recorded(RECORDINGS / f"{name}.jsonl.gz")
+
+
+@pytest.fixture(scope="session")
+def collector_binary() -> Path:
+    """The Collector that `make collector` builds; made here where it is missing and Go is there."""
+    binary = ROOT / "build" / "collector" / "headgate-collector"
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    with (binary.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            if shutil.which("go") is None:
+                reason = "needs the Collector, and Go to build it: https://go.dev/dl, then make collector"
+                (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+            subprocess.run(["make", "collector"], cwd=ROOT, check=True, timeout=3000)
+    return binary

@@ -13,9 +13,12 @@ DESCRIPTIONS: Mapping[str, str] = {
     "HEADGATE_COLLECTOR_RECEIVER": "Where Headgate's receiver listens, HOST:PORT.",
     "HEADGATE_COLLECTOR_RECEIVER_DNS_NAME": "Name whose addresses are all receivers.",
     "HEADGATE_COLLECTOR_RECEIVER_PORT": "Port of every receiver.",
-    "HEADGATE_COLLECTOR_RECEIVER_INSECURE": "`true` sends to the receiver without TLS.",
+    "HEADGATE_COLLECTOR_RECEIVER_INSECURE": "`true`, and no authority: it sends to the receiver without TLS.",
+    "HEADGATE_COLLECTOR_RECEIVER_CA_FILE": "Authority of the receiver's certificate; empty: those of the system.",
+    "HEADGATE_COLLECTOR_RECEIVER_CERT_FILE": "Its certificate for the receiver, where that wants one.",
+    "HEADGATE_COLLECTOR_RECEIVER_KEY_FILE": "The key of that certificate.",
     "HEADGATE_COLLECTOR_GATEWAY": "The gateway Collector, HOST:PORT.",
-    "HEADGATE_COLLECTOR_CA_FILE": "Authority of the server that it sends to; empty: those of the system.",
+    "HEADGATE_COLLECTOR_GATEWAY_CA_FILE": "Authority of the gateway's certificate; empty: those of the system.",
     "HEADGATE_COLLECTOR_TOKEN": (
         "Its token at the receiver, of the role collector: without one it is a client like any other, and the subjects"
         " that it stamps are not believed. `headgate token create --role collector` makes one."
