@@ -7,6 +7,11 @@ import pyarrow as pa
 from headgate_processors.schema import LOW, Dataset
 
 
+def concatenated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """The rows of batches of one schema, in order, with one dictionary for each column."""
+    return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
 def low(values: Sequence[str | None], take: pa.Array) -> pa.Array:
     """A dictionary column whose row `i` is `values[take[i]]`."""
     return pa.array(values, pa.string()).take(take).dictionary_encode()

@@ -7,7 +7,7 @@ import orjson
 import pyarrow as pa
 
 from headgate_processors.dialects.belief import Believed, believe, without_ours
-from headgate_processors.dialects.columns import batch_of, low, mapped
+from headgate_processors.dialects.columns import batch_of, concatenated, low, mapped
 from headgate_processors.dialects.content import ContentIndex, ContentReader, as_text, size_bytes
 from headgate_processors.dialects.meaning import Meaning, read_meaning
 from headgate_processors.dialects.record import Record
@@ -45,12 +45,22 @@ class Arrival:
     sender: Sender
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireRequest:
+    """One decoded request: its batch follows `WIRE[signal]` of `headgate_processors.schema`."""
+
+    signal: Signal
+    wire: pa.RecordBatch
+    arrival: Arrival
+
+
 @dataclass(slots=True)
 class _Sink:
-    """Rows of one request on their way to the datasets."""
+    """Rows on their way to the datasets; `received` has an entry a row, `requests` how many rows each request has."""
 
-    arrival: Arrival
     believed: Believed
+    received: list[int]
+    requests: Sequence[int]
     meanings: Rows = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
@@ -72,14 +82,38 @@ class Normaliser:
 
     def __call__(self, signal: Signal, wire: pa.RecordBatch, arrival: Arrival) -> Batches:
         """The rows of every dataset that `wire` fills; empty datasets are left out."""
+        return self.together([WireRequest(signal=signal, wire=wire, arrival=arrival)])
+
+    def together(self, requests: Sequence[WireRequest]) -> Batches:
+        """The rows of several requests, what each alone would give, in one batch for each dataset.
+
+        Building a batch costs as much for one row as for hundreds, so small requests are best taken together.
+        The rows of one signal and sender stand in the order of the requests.
+        """
+        parts: dict[tuple[Signal, Sender], list[WireRequest]] = {}
+        for request in requests:
+            parts.setdefault((request.signal, request.arrival.sender), []).append(request)
+        filled: dict[str, list[pa.RecordBatch]] = {}
+        for (signal, sender), own in parts.items():
+            for name, batch in self._part(signal, sender, own).items():
+                if batch.num_rows:
+                    filled.setdefault(name, []).append(batch)
+        return {name: concatenated(batches) for name, batches in filled.items()}
+
+    def _part(self, signal: Signal, sender: Sender, requests: Sequence[WireRequest]) -> Batches:
         build: Callable[[pa.RecordBatch, _Sink], Batches] = {
             Signal.TRACES: self._traces,
             Signal.LOGS: self._logs,
             Signal.METRICS: self._metrics,
         }[signal]
-        believed = believe(wire, arrival.sender)
-        batches = build(believed.wire, _Sink(arrival, believed))
-        return {name: batch for name, batch in batches.items() if batch.num_rows}
+        believed = believe(concatenated([request.wire for request in requests]), sender)
+        counts = [request.wire.num_rows for request in requests]
+        received = [
+            request.arrival.received_unix_nano
+            for request, count in zip(requests, counts, strict=True)
+            for _ in range(count)
+        ]
+        return build(believed.wire, _Sink(believed, received, counts))
 
     def _without_secrets(self, wire: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with secrets taken out of what names a record and its sender, personal data out of messages."""
@@ -125,15 +159,15 @@ class Normaliser:
             )
             record_id = span_record_id(trace_id, span_id)
             ids.append(record_id)
-            owner = _Owner(signal="traces", record_id=record_id, trace_id=trace_id, span_id=span_id)
+            owner = _Owner(row=row, signal="traces", record_id=record_id, trace_id=trace_id, span_id=span_id)
             self._row(record, owner, columns["start_time_unix_nano"][row], sink)
             self._span_events(record, owner, sink)
             self._span_links(columns["links"][row], owner, sink)
         return {
             "spans": self._batch(SPANS, wire, ids, origins, sink),
-            "span_events": _attached(SPAN_EVENTS, sink.events, ids=ids, wire=wire, origins=origins, sink=sink),
-            "span_links": _attached(SPAN_LINKS, sink.links, ids=ids, wire=wire, origins=origins, sink=sink),
-            "content": _content(sink, origins, ids),
+            "span_events": _attached(SPAN_EVENTS, sink.events, wire=wire, origins=origins, sink=sink),
+            "span_links": _attached(SPAN_LINKS, sink.links, wire=wire, origins=origins, sink=sink),
+            "content": _content(sink, origins),
         }
 
     def _logs(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
@@ -151,7 +185,7 @@ class Normaliser:
                 "scope_name",
             )
         }
-        ids = ordinals(
+        hashes = [
             content_hash(
                 "logs",
                 columns["time_unix_nano"][row],
@@ -164,7 +198,8 @@ class Normaliser:
                 origins.text(row),
             )
             for row in range(wire.num_rows)
-        )
+        ]
+        ids = ordinals(hashes, sink.requests)
         bodies: list[str | None] = []
         names: list[str | None] = []
         for row, record_id in enumerate(ids):
@@ -181,7 +216,11 @@ class Normaliser:
                 is_log=True,
             )
             owner = _Owner(
-                signal="logs", record_id=record_id, trace_id=columns["trace_id"][row], span_id=columns["span_id"][row]
+                row=row,
+                signal="logs",
+                record_id=record_id,
+                trace_id=columns["trace_id"][row],
+                span_id=columns["span_id"][row],
             )
             self._row(record, owner, columns["time_unix_nano"][row], sink)
             bodies.append(self._body(record, owner, sink))
@@ -194,7 +233,7 @@ class Normaliser:
             body=pa.array(bodies, pa.string()),
             event_name=pa.array(names, pa.string()),
         )
-        return {"log_events": events, "content": _content(sink, origins, ids)}
+        return {"log_events": events, "content": _content(sink, origins)}
 
     def _metrics(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
         origins = _Origins(wire)
@@ -212,10 +251,11 @@ class Normaliser:
                 "scope_name",
             )
         }
-        ids = ordinals(
+        hashes = [
             content_hash("metrics", *(values[row] for values in columns.values()), origins.text(row))
             for row in range(wire.num_rows)
-        )
+        ]
+        ids = ordinals(hashes, sink.requests)
         for row in range(wire.num_rows):
             record = Record(attributes=_NOTHING, resource=origins.resource(row), scope=columns["scope_name"][row] or "")
             dialect = self.book.detect(record)
@@ -223,7 +263,7 @@ class Normaliser:
             sink.attributes.append(self.secrets.redact(columns["attributes"][row]).text)
             principal = sink.believed.principals[row]
             sink.identities.append(self.registry.resolve(record.resource, agent_name=None, subject=principal))
-            sink.suspects.append(is_suspect(columns["time_unix_nano"][row], sink.arrival.received_unix_nano))
+            sink.suspects.append(is_suspect(columns["time_unix_nano"][row], sink.received[row]))
         clean = self._without_secrets(wire)
         exemplars = mapped(wire.column("exemplars"), self._exemplars)
         return {"metric_points": self._batch(METRIC_POINTS, clean, ids, origins, sink, exemplars=exemplars)}
@@ -262,13 +302,14 @@ class Normaliser:
                 subject=sink.believed.principals[len(sink.identities)],
             )
         )
-        sink.suspects.append(is_suspect(at_unix_nano, sink.arrival.received_unix_nano))
+        sink.suspects.append(is_suspect(at_unix_nano, sink.received[len(sink.suspects)]))
 
     def _keep(self, owner: "_Owner", attribute: str, name: str, value: object, sink: _Sink) -> None:
         text = as_text(value)
         redacted = self.reader.redactor.redact(text)
         sink.content.append(
             {
+                "_row": owner.row,
                 "record_id": owner.record_id,
                 "signal": owner.signal,
                 "trace_id": owner.trace_id,
@@ -297,7 +338,8 @@ class Normaliser:
                     "name": event.get("name") or "",
                     "time_unix_nano": event.get("time_unix_nano") or 0,
                     "attributes": self.reader.redactor.redact(orjson.dumps(kept).decode()).text,
-                    "_owner": owner.record_id,
+                    "_row": owner.row,
+                    "record_id": f"{owner.record_id}-{ordinal}",
                 }
             )
 
@@ -313,7 +355,8 @@ class Normaliser:
                     "linked_span_id": link.get("span_id") or "",
                     "trace_state": link.get("trace_state"),
                     "attributes": self.reader.redactor.redact(kept).text,
-                    "_owner": owner.record_id,
+                    "_row": owner.row,
+                    "record_id": f"{owner.record_id}-{ordinal}",
                 }
             )
 
@@ -346,7 +389,7 @@ class Normaliser:
         columns["attributes"] = pa.array(sink.attributes, pa.string())
         columns["record_id"] = pa.array(ids, pa.string())
         columns["witness"] = sink.believed.witness
-        columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(ids), pa.int64())
+        columns["received_unix_nano"] = pa.array(sink.received, pa.int64())
         columns["time_suspect"] = pa.array(sink.suspects, pa.bool_())
         columns |= origins.service_columns()
         columns |= _who(sink.identities)
@@ -355,6 +398,7 @@ class Normaliser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Owner:
+    row: int
     signal: str
     record_id: str
     trace_id: str | None
@@ -400,25 +444,19 @@ def _who(identities: Sequence[Identity]) -> dict[str, pa.Array]:
     return {name: low([getattr(identity, name) for identity in listed], take) for name in _WHO_NAMES}
 
 
-def _content(sink: _Sink, origins: _Origins, ids: Sequence[str]) -> pa.RecordBatch:
-    rows = {record_id: row for row, record_id in enumerate(ids)}
+def _content(sink: _Sink, origins: _Origins) -> pa.RecordBatch:
     services = origins.services()
-    for entry in sink.content:
-        row = rows[str(entry["record_id"])]
-        entry["received_unix_nano"] = sink.arrival.received_unix_nano
+    for entry, row in zip(sink.content, _rows(sink.content), strict=True):
+        entry["received_unix_nano"] = sink.received[row]
         entry["tenant"] = sink.identities[row].tenant
         entry["service_name"] = _text(services[row])
     return batch_of(CONTENT, {}, sink.content)
 
 
-def _attached(
-    dataset: Dataset, rows: Rows, *, ids: Sequence[str], wire: pa.RecordBatch, origins: _Origins, sink: _Sink
-) -> pa.RecordBatch:
+def _attached(dataset: Dataset, rows: Rows, *, wire: pa.RecordBatch, origins: _Origins, sink: _Sink) -> pa.RecordBatch:
     """Rows that hang on a span take its record columns, identity and origin."""
-    position = {record_id: row for row, record_id in enumerate(ids)}
-    owners = [position[str(entry["_owner"])] for entry in rows]
+    owners = _rows(rows)
     for entry, row in zip(rows, owners, strict=True):
-        entry["record_id"] = f"{entry['_owner']}-{entry['ordinal']}"
         entry["time_suspect"] = sink.suspects[row]
         entry["dialect"] = sink.meanings[row].get("dialect")
         entry["dialect_version"] = sink.meanings[row].get("dialect_version")
@@ -427,8 +465,13 @@ def _attached(
     columns |= {name: column.take(take) for name, column in _who(sink.identities).items()}
     columns["resource_attributes"] = wire.column("resource_attributes").take(take)
     columns["witness"] = sink.believed.witness.take(take)
-    columns["received_unix_nano"] = pa.array([sink.arrival.received_unix_nano] * len(rows), pa.int64())
+    columns["received_unix_nano"] = pa.array([sink.received[row] for row in owners], pa.int64())
     return batch_of(dataset, columns, rows)
+
+
+def _rows(entries: Rows) -> list[int]:
+    """The row of the record that each entry belongs to."""
+    return [row for entry in entries if isinstance(row := entry["_row"], int)]
 
 
 def _redacting(redactor: Redactor) -> Callable[[str], str]:

@@ -1,6 +1,6 @@
 """Record ids and suspect times."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import blake2b
 
 DAY_NS = 86_400 * 1_000_000_000
@@ -25,14 +25,20 @@ def content_hash(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def ordinals(hashes: Iterable[str]) -> list[str]:
-    """Ids from hashes: the n-th equal record of one request gets ordinal n."""
-    seen: dict[str, int] = {}
+def ordinals(hashes: Sequence[str], requests: Sequence[int]) -> list[str]:
+    """Ids from hashes: the n-th equal record of one request gets ordinal n.
+
+    `requests` says how many of the hashes each request has.
+    """
     ids: list[str] = []
-    for value in hashes:
-        count = seen.get(value, 0)
-        seen[value] = count + 1
-        ids.append(f"{value}-{count}")
+    start = 0
+    for count in requests:
+        seen: dict[str, int] = {}
+        for value in hashes[start : start + count]:
+            ordinal = seen.get(value, 0)
+            seen[value] = ordinal + 1
+            ids.append(f"{value}-{ordinal}")
+        start += count
     return ids
 
 
