@@ -35,6 +35,6 @@ def _value(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> An
 
 def _referred(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     node: Any = root
-    for word in reference.removeprefix("#/").split("/"):
+    for word in filter(None, reference.removeprefix("#").split("/")):
         node = node.get(word, {}) if isinstance(node, Mapping) else {}
     return node if isinstance(node, Mapping) else {}

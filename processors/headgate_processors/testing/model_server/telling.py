@@ -40,16 +40,19 @@ class Telling(Response):
         Raises:
             BrokenError: not everything was sent; whoever serves this must close the connection.
         """
-        outcome: Outcome = "broken"
+        left = len(self._pieces)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for piece in self._paced(receive):
+                left -= 1
+                if left == 0:
+                    # Before the client has the end, so that a client that then asks the journal finds this in it.
+                    self._told("answered")
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-            outcome = "answered"
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            # Before the client sees the end, so that a client that then asks the journal finds this in it.
-            self._told(outcome)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if left > 0:
+                self._told("broken")
 
     async def _paced(self, receive: Receive) -> AsyncIterator[bytes]:
         fault = self._pace.fault
