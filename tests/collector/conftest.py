@@ -81,7 +81,7 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
     )
 
 
-def free_port() -> int:
+def _free_port() -> int:
     """A port that nobody has at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port: int = server.getsockname()[1]
@@ -96,7 +96,7 @@ class Collector:
     name: str
     folder: Path
     environment: Mapping[str, str]
-    ports: Mapping[str, int] = field(default_factory=lambda: {name: free_port() for name in PORTS})
+    ports: Mapping[str, int] = field(default_factory=lambda: {name: _free_port() for name in PORTS})
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -173,6 +173,12 @@ class Collector:
             return grpc.insecure_channel(self.address(port), options=options)
         trusted = grpc.ssl_channel_credentials(authority.read_bytes())
         return grpc.secure_channel(self.address(port), trusted, options=options)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port where nobody listens yet."""
+    return _free_port()
 
 
 StartCollector = Callable[..., Collector]
