@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from headgate_processors.receiver.tls import TlsConfig
+
 MEBIBYTE = 1 << 20
 
 
@@ -9,17 +11,23 @@ MEBIBYTE = 1 << 20
 class ReceiverConfig:
     """Where a receiver listens and what it bears.
 
-    `grpc`, `http`: `HOST:PORT`, port 0 picks a free one, None leaves the server out.
+    `grpc`, `http`: `HOST:PORT`, port 0 picks a free one, None leaves the server out. `platform`: the same, of
+    the gRPC listener for Headgate's own parts, where everybody needs a credential.
+    `tls`: for all listeners; without it they must be on loopback, unless `insecure` says that the network is trusted.
     `max_message_bytes`: of one request, before and after decompression.
     `max_buffered_bytes`: of all requests that are being received, wait or are worked on.
     `running`: requests worked on at once; `waiting`: further ones that may wait, `wait_s` at most.
     `receive_timeout_s`: for a whole request; `stall_timeout_s`: between two pieces of an HTTP body;
     `header_timeout_s`: for the head of an HTTP request; `idle_timeout_s`: between two of a connection.
-    `max_connections`: open connections of each server. `max_header_bytes`: of the head of a request.
+    `max_connections`: open connections of each server; past it, HTTP ends the one that is idle for longest.
+    `max_header_bytes`: of the head of a request.
     """
 
     grpc: str | None = "127.0.0.1:4317"
     http: str | None = "127.0.0.1:4318"
+    platform: str | None = None
+    tls: TlsConfig | None = None
+    insecure: bool = False
     max_message_bytes: int = 64 * MEBIBYTE
     max_buffered_bytes: int = 512 * MEBIBYTE
     running: int = 32

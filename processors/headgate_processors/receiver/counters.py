@@ -51,6 +51,12 @@ METRICS: Mapping[str, Metric] = {
     "headgate_receiver_connections_refused_total": Metric(
         type="counter", doc="HTTP connections refused because too many were open."
     ),
+    "headgate_receiver_connections_evicted_total": Metric(
+        type="counter", doc="HTTP connections that were idle and gave way to others because too many were open."
+    ),
+    "headgate_receiver_tls_failures_total": Metric(
+        type="counter", doc="HTTP connections that ended in their TLS handshake."
+    ),
     "headgate_receiver_stalled_total": Metric(
         type="counter", doc="Requests ended because their sender had stopped sending.", labels=("protocol",)
     ),

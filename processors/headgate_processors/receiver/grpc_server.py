@@ -23,12 +23,15 @@ from grpc_status import rpc_status
 
 from headgate_processors.errors import ConfigError, PermanentError
 from headgate_processors.otlp.port import Signal
+from headgate_processors.receiver.addresses import guarded_address, shown_address
 from headgate_processors.receiver.config import ReceiverConfig
+from headgate_processors.receiver.gate import Gate
 from headgate_processors.receiver.intake import Intake
+from headgate_processors.receiver.port import Peer
 from headgate_processors.receiver.responses import export_response
 from headgate_processors.receiver.stalls import StallWatch
-from headgate_processors.receiver.status import Answer
-from headgate_processors.receiver.witness import Peer, loopback_address
+from headgate_processors.receiver.status import Answer, MessageTooLargeError
+from headgate_processors.receiver.tls import TlsFiles, TlsMaterial
 
 SERVICES: Mapping[str, Signal] = {
     "opentelemetry.proto.collector.trace.v1.TraceService": Signal.TRACES,
@@ -41,6 +44,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 _SPARE_THREADS = 8
 # Calls that are open on one connection; more wait at the client.
 _STREAMS = 1000
+# A message over the limit by up to a quarter is read, so that we answer and count it; gRPC does not tell us of others.
+_OVER = 4
 # How long calls that are cut off may take to end.
 _CUT_OFF_S = 5.0
 _LOOK_EVERY_S = 0.05
@@ -58,11 +63,16 @@ class _ExportHandlers(grpc.GenericRpcHandler):
 
 
 class GrpcServer:
-    """Serves OTLP/gRPC from a bounded pool of threads."""
+    """Serves OTLP/gRPC from a bounded pool of threads; `setting` names its address in errors."""
 
-    def __init__(self, intake: Intake, config: ReceiverConfig) -> None:
+    def __init__(
+        self, intake: Intake, config: ReceiverConfig, *, gate: Gate, tls: TlsFiles | None, setting: str
+    ) -> None:
         self._intake = intake
         self._config = config
+        self._gate = gate
+        self._tls = tls
+        self._setting = setting
         self._stalls = StallWatch(config.receive_timeout_s)
         self._pool = ThreadPoolExecutor(config.places + _SPARE_THREADS, thread_name_prefix="headgate-grpc")
         self._health = HealthServicer()
@@ -76,17 +86,24 @@ class GrpcServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        host, port = loopback_address(address, setting="receiver.grpc")
-        shown = f"[{host}]" if ":" in host else host
+        is_private = self._tls is not None or self._config.insecure
+        host, port = guarded_address(address, setting=self._setting, is_private=is_private)
         try:
-            port = self._server.add_insecure_port(f"{shown}:{port}")
+            port = self._bound(shown_address(host, port))
         except RuntimeError as error:
-            message = f"receiver.grpc: cannot listen on {address}: {error}. Another program may hold it; choose a port"
+            message = (
+                f"{self._setting}: cannot listen on {address}: {error}. Another program may hold it; choose a port"
+            )
             raise ConfigError(message) from error
         self._set_health(HealthCheckResponse.SERVING)
         self._stalls.start()
         self._server.start()
-        return f"{shown}:{port}"
+        return shown_address(host, port)
+
+    def _bound(self, address: str) -> int:
+        if self._tls is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, _credentials(self._tls))
 
     def refuse_new(self) -> None:
         """Tell health checks that this server is leaving."""
@@ -141,16 +158,20 @@ class GrpcServer:
         return _abort(context, answer)
 
     def _exported(self, signal: Signal, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        sender = self._gate(_peer(context))
         with self._intake.place(PROTOCOL) as place:
             with self._stalls.watching(partial(self._end_stalled, context)):
                 body = next(messages, None)
             if body is None:
                 message = "an export call carries one message; this one carried none"
                 raise PermanentError(message)
+            if len(body) > self._config.max_message_bytes:
+                message = (
+                    f"request of {len(body)} bytes, larger than {self._config.max_message_bytes}: send smaller batches"
+                )
+                raise MessageTooLargeError(message)
             place.reserve(len(body))
-            accepted = self._intake.accept(
-                body, signal=signal, encoding="protobuf", peer=_peer(context), protocol=PROTOCOL
-            )
+            accepted = self._intake.accept(body, signal=signal, encoding="protobuf", sender=sender, protocol=PROTOCOL)
         return export_response(accepted, signal=signal)
 
     def _end_stalled(self, context: grpc.ServicerContext) -> None:
@@ -168,12 +189,13 @@ class GrpcServer:
 def _options(config: ReceiverConfig) -> list[tuple[str, Any]]:
     """Channel arguments; without `so_reuseport` a second receiver on the same port is an error, as it should be."""
     return [
-        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_receive_message_length", config.max_message_bytes + config.max_message_bytes // _OVER),
         ("grpc.max_metadata_size", config.max_header_bytes),
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", _STREAMS),
         ("grpc.max_allowed_incoming_connections", config.max_connections),
         ("grpc.server_handshake_timeout_ms", int(config.header_timeout_s * 1000)),
+        ("grpc.max_connection_idle_ms", int(config.idle_timeout_s * 1000)),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -186,6 +208,35 @@ def _peer(context: grpc.ServicerContext) -> Peer:
     return Peer(
         address=context.peer(),
         headers={key: value for key, value in pairs if isinstance(value, str)},
+        certificate_names=_certificate_names(context.auth_context()),
+    )
+
+
+def _certificate_names(verified: Any) -> tuple[str, ...]:
+    """The names of the certificate of a peer: URIs first, then common names; none without mutual TLS."""
+    names = [*verified.get("peer_uri", ()), *verified.get("x509_common_name", ())]
+    return tuple(name.decode("utf-8", "replace") for name in names)
+
+
+def _credentials(tls: TlsFiles) -> grpc.ServerCredentials:
+    """Credentials that follow the files: gRPC asks at every handshake whether there are others."""
+    given = [tls.current()]
+
+    def changed() -> Any:
+        current = tls.current()
+        if current is given[0]:
+            return None
+        given[0] = current
+        return _certificates(current)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _certificates(given[0]), changed, require_client_authentication=given[0].client_ca is not None
+    )
+
+
+def _certificates(material: TlsMaterial) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(material.key, material.cert)], root_certificates=material.client_ca
     )
 
 

@@ -9,6 +9,7 @@ import h11
 from headgate_processors.errors import TooLargeError
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.http_routes import Head, Response
+from headgate_processors.receiver.tls import certificate_names
 
 READ_BYTES = 256 * 1024
 _VERSIONS = frozenset({b"1.0", b"1.1"})
@@ -34,6 +35,8 @@ class HttpConnection:
         self._config = config
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=config.max_header_bytes)
         self._peer = _peer_name(writer)
+        self._certificate_names = _certificate_names(writer)
+        self._first = True
 
     @property
     def is_reusable(self) -> bool:
@@ -50,7 +53,8 @@ class HttpConnection:
         if self._h11.our_state is h11.DONE:
             self._h11.start_next_cycle()
         if not self._h11.trailing_data[0]:
-            await self._read(self._config.idle_timeout_s)
+            await self._read(self._config.header_timeout_s if self._first else self._config.idle_timeout_s)
+        self._first = False
         event = await self._timed_event(self._config.header_timeout_s)
         if not isinstance(event, h11.Request):
             return None
@@ -89,12 +93,18 @@ class HttpConnection:
         return b"".join(pieces)
 
     async def discard(self) -> None:
-        """Read what is left of the current request's body and throw it away, so that the answer can be heard."""
+        """Read what is left of the current request's body and throw it away, so that the answer can be heard.
+
+        Raises:
+            Disconnected: there is too much of it, or it comes too slowly.
+        """
         if self._h11.they_are_waiting_for_100_continue:
             return
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._config.receive_timeout_s
         size = 0
         while self._h11.their_state is h11.SEND_BODY:
-            event = await self._timed_event(self._config.stall_timeout_s)
+            event = await self._timed_event(min(self._config.stall_timeout_s, deadline - loop.time()))
             if isinstance(event, h11.Data):
                 size += len(event.data)
                 self._check_discard(size)
@@ -118,15 +128,6 @@ class HttpConnection:
     def can_respond(self) -> bool:
         """Whether an answer can still be written."""
         return self._h11.our_state in {h11.IDLE, h11.SEND_RESPONSE}
-
-    async def close(self) -> None:
-        """Close the connection."""
-        self._writer.close()
-        try:
-            async with asyncio.timeout(self._config.header_timeout_s):
-                await self._writer.wait_closed()
-        except (OSError, TimeoutError):
-            self._writer.transport.abort()
 
     async def _timed_event(self, timeout_s: float) -> h11.Event | None:
         try:
@@ -172,9 +173,15 @@ class HttpConnection:
             path=target.partition("?")[0],
             headers={name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers},
             peer=self._peer,
+            certificate_names=self._certificate_names,
         )
 
 
 def _peer_name(writer: asyncio.StreamWriter) -> str:
     name = writer.get_extra_info("peername")
     return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else ""
+
+
+def _certificate_names(writer: asyncio.StreamWriter) -> tuple[str, ...]:
+    encrypted = writer.get_extra_info("ssl_object")
+    return certificate_names(encrypted.getpeercert()) if encrypted is not None else ()

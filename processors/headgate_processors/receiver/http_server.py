@@ -11,27 +11,31 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import h11
 
 from headgate_processors.errors import ConfigError, HeadgateError
+from headgate_processors.receiver.addresses import guarded_address, shown_address
 from headgate_processors.receiver.config import ReceiverConfig
+from headgate_processors.receiver.gate import Gate
+from headgate_processors.receiver.http_accept import AcceptConfig, Acceptor
 from headgate_processors.receiver.http_connection import READ_BYTES, Disconnected, HttpConnection
 from headgate_processors.receiver.http_routes import PROTOCOL, Export, Head, Response, Routes
 from headgate_processors.receiver.intake import Intake
-from headgate_processors.receiver.witness import loopback_address
+from headgate_processors.receiver.tls import TlsFiles
 
-_BACKLOG = 256
+SETTING = "receiver.http"
 _STOP_S = 1.0
 _LAST_TURNS = 5
-_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class HttpServer:
     """Serves OTLP/HTTP from an event loop in a thread of its own."""
 
-    def __init__(self, intake: Intake, config: ReceiverConfig) -> None:
-        self._service = _Service(intake, config)
+    def __init__(self, intake: Intake, config: ReceiverConfig, *, gate: Gate, tls: TlsFiles | None) -> None:
+        self._is_private = tls is not None or config.insecure
+        self._service = _Service(intake, config, gate=gate, tls=tls)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -41,13 +45,13 @@ class HttpServer:
         Raises:
             ConfigError: the address cannot be listened on.
         """
-        listener = _listener(address)
+        listener = _listener(*guarded_address(address, setting=SETTING, is_private=self._is_private))
         host, port = listener.getsockname()[:2]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="headgate-http", daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._service.listen(listener), self._loop).result()
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return shown_address(host, port)
 
     def refuse_new(self) -> None:
         """Tell readiness checks that this server is leaving."""
@@ -68,80 +72,55 @@ class HttpServer:
 class _Service:
     """What runs in the event loop: the listener and the connections that are open."""
 
-    def __init__(self, intake: Intake, config: ReceiverConfig) -> None:
+    def __init__(self, intake: Intake, config: ReceiverConfig, *, gate: Gate, tls: TlsFiles | None) -> None:
         self.draining = False
         self._intake = intake
         self._config = config
-        self._routes = Routes(intake, config, is_ready=lambda: not self.draining)
+        self._routes = Routes(intake, gate, config, is_ready=lambda: not self.draining)
         self._pool = ThreadPoolExecutor(config.places, thread_name_prefix="headgate-http")
-        self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-        self._idle: set[asyncio.Task[None]] = set()
-        self._writers: set[asyncio.StreamWriter] = set()
+        accepting = AcceptConfig(
+            max_connections=config.max_connections,
+            handshake_timeout_s=config.header_timeout_s,
+            read_bytes=READ_BYTES,
+        )
+        self._acceptor = Acceptor(accepting, self._connected, counters=intake.counters, tls=tls)
 
     async def listen(self, listener: socket.socket) -> None:
         """Take connections from `listener`."""
-        self._server = await asyncio.start_server(self._connected, sock=listener, backlog=_BACKLOG, limit=READ_BYTES)
+        self._acceptor.listen(listener)
 
     async def drain(self, timeout_s: float) -> bool:
         """Take no more connections, end the idle ones, wait for the others; cut off what is not answered in time."""
-        assert self._server is not None
-        self._server.close()
-        for task in self._idle:
-            task.cancel()
-        unfinished = await _unfinished(self._connections, timeout_s)
+        self._acceptor.close()
+        unfinished = await _unfinished(self._acceptor.tasks, timeout_s)
         for task in unfinished:
             task.cancel()
         await _unfinished(unfinished, _STOP_S)
-        await self._close_rest()
+        for _ in range(_LAST_TURNS):
+            await asyncio.sleep(0)
         self._pool.shutdown(wait=not unfinished, cancel_futures=True)
         return not unfinished
 
-    async def _close_rest(self) -> None:
-        """Let what was accepted at the last moment be refused, and cut what is still open: the loop ends after this."""
-        for _ in range(_LAST_TURNS):
-            await asyncio.sleep(0)
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)
-
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end, or refuse it."""
-        connection = HttpConnection(reader, writer, self._config)
-        self._writers.add(writer)
-        try:
-            if self.draining or len(self._connections) >= self._config.max_connections:
-                self._intake.counters.add("headgate_receiver_connections_refused_total")
-                writer.write(_TOO_MANY)
-            else:
-                await self._served(connection)
-        finally:
-            await connection.close()
-            self._writers.discard(writer)
-
-    async def _served(self, connection: HttpConnection) -> None:
+        """Serve one connection to its end."""
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
-        self._intake.counters.add("headgate_receiver_connections")
         try:
-            await self._serve(connection, task)
-        except (Disconnected, OSError, h11.ProtocolError, asyncio.CancelledError):
-            pass
-        finally:
-            self._intake.counters.add("headgate_receiver_connections", -1)
-            self._connections.discard(task)
+            await self._serve(HttpConnection(reader, writer, self._config), task)
+        except (Disconnected, h11.ProtocolError):
+            # Nothing can be said to it, or nobody would hear it: no waiting for what was not sent yet.
+            writer.transport.abort()
 
     async def _serve(self, connection: HttpConnection, task: asyncio.Task[None]) -> None:
         while not self.draining:
-            self._idle.add(task)
+            self._acceptor.mark(task, is_idle=True)
             try:
                 head = await connection.head()
             except h11.RemoteProtocolError as error:
                 await self._answer_nonsense(connection, error)
                 return
             finally:
-                self._idle.discard(task)
+                self._acceptor.mark(task, is_idle=False)
             if head is None:
                 return
             response = await self._answered(connection, head)
@@ -167,7 +146,7 @@ class _Service:
             raise
 
     async def _refused(self, connection: HttpConnection, export: Export, error: HeadgateError) -> Response:
-        response = self._routes.refuse(export, error)
+        response = self._routes.refuse(error, signal=export.signal, encoding=export.encoding)
         await connection.discard()
         return response
 
@@ -184,15 +163,23 @@ async def _unfinished(tasks: set[asyncio.Task[None]], timeout_s: float) -> set[a
     return (await asyncio.wait(tasks, timeout=timeout_s))[1] if tasks else set()
 
 
-def _listener(address: str) -> socket.socket:
-    host, port = loopback_address(address, setting="receiver.http")
-    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+def _listener(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, where = _resolved(host, port)
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(where)
     except OSError as error:
         listener.close()
-        message = f"receiver.http: cannot listen on {address}: {error}. Another program may hold it; choose a port"
+        shown = shown_address(host, port)
+        message = f"{SETTING}: cannot listen on {shown}: {error}. Another program may hold it; choose a port"
         raise ConfigError(message) from error
     return listener
+
+
+def _resolved(host: str, port: int) -> tuple[int, int, int, str, Any]:
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        message = f"{SETTING}: {host} is no address of this machine: {error}"
+        raise ConfigError(message) from error

@@ -11,9 +11,8 @@ from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
 from headgate_processors.receiver.faults import Faults
-from headgate_processors.receiver.port import Accepted, Ingest
+from headgate_processors.receiver.port import Accepted, Ingest, Sender
 from headgate_processors.receiver.status import Answer, answer_to
-from headgate_processors.receiver.witness import Peer, sender_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class Intake:
             finally:
                 self.counters.add("headgate_receiver_in_flight", -1, protocol=protocol)
 
-    def accept(self, body: bytes, *, signal: Signal, encoding: Encoding, peer: Peer, protocol: str) -> Accepted:
+    def accept(self, body: bytes, *, signal: Signal, encoding: Encoding, sender: Sender, protocol: str) -> Accepted:
         """Ingest one decompressed request when its turn comes; blocks until what it kept is durable.
 
         Raises:
@@ -53,7 +52,7 @@ class Intake:
         """
         with self._admission.turn():
             try:
-                accepted = self._ingest(body, signal=signal, encoding=encoding, sender=sender_of(peer))
+                accepted = self._ingest(body, signal=signal, encoding=encoding, sender=sender)
             except TooLargeError:
                 raise
             except PermanentError as error:

@@ -4,13 +4,16 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from headgate_processors.receiver.addresses import is_loopback, parsed_address
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
+from headgate_processors.receiver.gate import OWN_PARTS, Gate, no_credentials
 from headgate_processors.receiver.grpc_server import GrpcServer
 from headgate_processors.receiver.http_server import HttpServer
 from headgate_processors.receiver.intake import Intake
-from headgate_processors.receiver.port import Ingest
+from headgate_processors.receiver.port import Authenticator, Ingest
+from headgate_processors.receiver.tls import TlsFiles
 
 
 class Receiver:
@@ -26,21 +29,36 @@ class Receiver:
         config: ReceiverConfig | None = None,
         counters: Counters | None = None,
         dead_letters: DeadLetters | None = None,
+        authenticator: Authenticator | None = None,
     ) -> None:
+        """Put the servers together; without an `authenticator` no credential is known, and each is refused.
+
+        Raises:
+            ConfigError: the files for TLS cannot be used.
+        """
         self.counters = counters or Counters()
         config = config or ReceiverConfig()
         intake = Intake(ingest, config=config, counters=self.counters, dead_letters=dead_letters)
+        tls = TlsFiles(config.tls) if config.tls is not None else None
+        authenticate = authenticator or no_credentials
         self._servers: dict[str, tuple[GrpcServer | HttpServer, str]] = {}
         if config.grpc is not None:
-            self._servers["grpc"] = GrpcServer(intake, config), config.grpc
+            gate = Gate(authenticate=authenticate, needs_credential=_is_reachable(config.grpc))
+            server = GrpcServer(intake, config, gate=gate, tls=tls, setting="receiver.grpc")
+            self._servers["grpc"] = server, config.grpc
         if config.http is not None:
-            self._servers["http"] = HttpServer(intake, config), config.http
+            gate = Gate(authenticate=authenticate, needs_credential=_is_reachable(config.http))
+            self._servers["http"] = HttpServer(intake, config, gate=gate, tls=tls), config.http
+        if config.platform is not None:
+            gate = Gate(authenticate=authenticate, needs_credential=True, roles=OWN_PARTS)
+            server = GrpcServer(intake, config, gate=gate, tls=tls, setting="receiver.platform")
+            self._servers["platform"] = server, config.platform
         self._started: list[GrpcServer | HttpServer] = []
         self._lock = threading.Lock()
         self._drained: bool | None = None
 
     def start(self) -> Mapping[str, str]:
-        """Listen; gives back `grpc` and `http`, as far as they are configured, with the address of each.
+        """Listen; gives back `grpc`, `http` and `platform`, as far as they are configured, with the address of each.
 
         Raises:
             ConfigError: an address cannot be listened on; nothing listens then.
@@ -69,5 +87,10 @@ class Receiver:
     def _drain(self, timeout_s: float) -> bool:
         for server in self._started:
             server.refuse_new()
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        with ThreadPoolExecutor(max_workers=3) as pool:
             return all(pool.map(lambda server: server.drain(timeout_s), self._started))
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether other machines reach a listener."""
+    return not is_loopback(parsed_address(address, setting="receiver")[0])

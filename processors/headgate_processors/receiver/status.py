@@ -8,11 +8,14 @@ expected counts as our fault.
 | --- | --- | --- | --- |
 | `PermanentError` | `INVALID_ARGUMENT` | 400 | drops it |
 | `TooLargeError` | `INVALID_ARGUMENT` | 413 | drops it |
+| `MessageTooLargeError` | `RESOURCE_EXHAUSTED` without `RetryInfo` | 413 | drops it |
+| `UnauthenticatedError` | `UNAUTHENTICATED` | 401 | drops it |
+| `ForbiddenError` | `PERMISSION_DENIED` | 403 | drops it |
 | `OverloadError` | `RESOURCE_EXHAUSTED` with `RetryInfo` | 429, `Retry-After` | waits, sends again |
 | `TransientError`, anything else | `UNAVAILABLE` with `RetryInfo` | 503, `Retry-After` | waits, sends again |
 
-Before a handler runs, gRPC itself refuses a message over the limit, also one that grows over it when
-decompressed, with `RESOURCE_EXHAUSTED` without `RetryInfo`: that is permanent in OTLP, as it should be.
+A gRPC message over the limit is refused as gRPC itself would: what is larger by far, also when it grows so
+in decompression, gRPC refuses before a handler sees it. Without `RetryInfo` that is permanent in OTLP.
 """
 
 import math
@@ -24,10 +27,21 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from headgate_processors.errors import OverloadError, PermanentError, TooLargeError, TransientError
+from headgate_processors.errors import (
+    ForbiddenError,
+    OverloadError,
+    PermanentError,
+    TooLargeError,
+    TransientError,
+    UnauthenticatedError,
+)
 
 RETRY_AFTER_S = 1.0
 MAX_MESSAGE_CHARACTERS = 500
+
+
+class MessageTooLargeError(TooLargeError):
+    """A gRPC message is over the limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +74,14 @@ def answer_to(error: BaseException) -> Answer:
     """
     message = str(error)[:MAX_MESSAGE_CHARACTERS]
     match error:
+        case MessageTooLargeError():
+            return Answer(code=grpc.StatusCode.RESOURCE_EXHAUSTED, http=413, message=message)
         case TooLargeError():
             return Answer(code=grpc.StatusCode.INVALID_ARGUMENT, http=413, message=message)
+        case UnauthenticatedError():
+            return Answer(code=grpc.StatusCode.UNAUTHENTICATED, http=401, message=message)
+        case ForbiddenError():
+            return Answer(code=grpc.StatusCode.PERMISSION_DENIED, http=403, message=message)
         case PermanentError():
             return Answer(code=grpc.StatusCode.INVALID_ARGUMENT, http=400, message=message)
         case OverloadError(retry_after_s=after):

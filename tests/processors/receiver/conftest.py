@@ -9,7 +9,7 @@ import pytest
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
-from headgate_processors.receiver.port import Ingest
+from headgate_processors.receiver.port import Authenticator, Ingest
 from headgate_processors.receiver.server import Receiver
 
 
@@ -20,6 +20,7 @@ class Running:
     receiver: Receiver
     grpc: str
     http: str
+    platform: str
 
     @property
     def counters(self) -> Counters:
@@ -36,13 +37,25 @@ def start() -> Iterator[Start]:
     started: list[Receiver] = []
 
     def start_one(
-        ingest: Ingest, *, counters: Counters | None = None, dead_letters: DeadLetters | None = None, **settings: Any
+        ingest: Ingest,
+        *,
+        counters: Counters | None = None,
+        dead_letters: DeadLetters | None = None,
+        authenticator: Authenticator | None = None,
+        **settings: Any,
     ) -> Running:
         config = ReceiverConfig(**{"grpc": "127.0.0.1:0", "http": "127.0.0.1:0", **settings})
-        receiver = Receiver(ingest, config=config, counters=counters, dead_letters=dead_letters)
+        receiver = Receiver(
+            ingest, config=config, counters=counters, dead_letters=dead_letters, authenticator=authenticator
+        )
         started.append(receiver)
         addresses = receiver.start()
-        return Running(receiver=receiver, grpc=addresses.get("grpc", ""), http=addresses.get("http", ""))
+        return Running(
+            receiver=receiver,
+            grpc=addresses.get("grpc", ""),
+            http=addresses.get("http", ""),
+            platform=addresses.get("platform", ""),
+        )
 
     yield start_one
     for receiver in started:

@@ -8,13 +8,18 @@ from headgate_processors.testing.ingest import MemoryIngest, numbered_request
 from headgate_processors.testing.otlp import to_json
 from headgate_processors.testing.waiting import wait_until
 
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 HEAD = b"POST /v1/logs HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
 
 def test_a_connection_that_says_nothing_is_closed(start) -> None:
-    """A connection without a request ends after the idle timeout."""
-    with RawConnection(start(MemoryIngest(), idle_timeout_s=0.1).http) as connection:
+    """A connection without a request ends after the header timeout, one that had one after the idle timeout."""
+    running = start(MemoryIngest(), header_timeout_s=0.1, idle_timeout_s=0.1)
+    with RawConnection(running.http) as connection:
         assert b"" == connection.received()
+    with RawConnection(running.http) as connection:
+        connection.send(HEALTH)
+        assert connection.received().endswith(b"ok\n")
 
 
 def test_a_head_that_never_ends_is_cut_off(start) -> None:
@@ -130,17 +135,34 @@ def test_a_body_far_over_the_limit_is_cut_off(start) -> None:
         assert b"" == connection.received()
 
 
-def test_connections_over_the_limit_are_turned_away(start) -> None:
+def test_connections_over_the_limit_are_turned_away_while_all_are_at_work(start) -> None:
     """One connection too many hears 503 with Retry-After at once; when one leaves, the next is served."""
     running = start(MemoryIngest(), max_connections=1)
     with RawConnection(running.http) as first:
-        first.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        assert first.received(until=b"ok\n").startswith(b"HTTP/1.1 200 ")
+        first.send(HEAD + b"content-length: 2\r\n\r\n")
+        wait_until(lambda: running.counters.value("headgate_receiver_in_flight") == 1)
         with RawConnection(running.http) as second:
             answer = second.received()
-    assert answer.startswith(b"HTTP/1.1 503 ")
-    assert b"retry-after: 1\r\n" in answer
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after: 1\r\n" in answer
+        assert 1 == running.counters.value("headgate_receiver_connections_refused_total")
     wait_until(lambda: running.counters.value("headgate_receiver_connections") == 0)
     with RawConnection(running.http) as third:
-        third.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        third.send(HEALTH)
         assert third.received(until=b"ok\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_connection_that_is_idle_for_longest_gives_way(start) -> None:
+    """Whoever opens connections and leaves them shuts nobody out."""
+    running = start(MemoryIngest(), max_connections=2)
+    with RawConnection(running.http) as oldest, RawConnection(running.http) as second:
+        for connection in (oldest, second):
+            connection.send(HEALTH)
+            connection.received(until=b"ok\n")
+        with RawConnection(running.http) as third:
+            third.send(HEALTH)
+            assert third.received(until=b"ok\n").startswith(b"HTTP/1.1 200 ")
+            assert b"" == oldest.received()
+            second.send(HEALTH)
+            assert second.received(until=b"ok\n").startswith(b"HTTP/1.1 200 ")
+    assert 1 == running.counters.value("headgate_receiver_connections_evicted_total")

@@ -138,11 +138,20 @@ def test_an_error_that_somebody_keeps_holds_no_stream(start) -> None:
 
 
 def test_a_message_over_the_limit_is_refused_for_good(start) -> None:
-    """65 MiB: RESOURCE_EXHAUSTED without RetryInfo, which OTLP holds for permanent; nothing is ingested."""
+    """65 MiB: RESOURCE_EXHAUSTED without RetryInfo, which OTLP holds for permanent; counted, and not ingested."""
     ingest = MemoryIngest()
-    call = failure(start(ingest).grpc, Signal.TRACES, bytes(65 * MEBIBYTE))
+    running = start(ingest)
+    call = failure(running.grpc, Signal.TRACES, bytes(65 * MEBIBYTE))
     assert (grpc.StatusCode.RESOURCE_EXHAUSTED, None) == (call.code(), retry_after_ms(call))
+    assert "send smaller batches" in call.details()
     assert 0 == ingest.calls
+    assert 1 == running.counters.value("headgate_receiver_requests_total", status="RESOURCE_EXHAUSTED")
+
+
+def test_a_message_far_over_the_limit_has_the_same_status(start) -> None:
+    """Such a message is kept from us by gRPC, which says the same."""
+    call = failure(start(MemoryIngest(), max_message_bytes=1000).grpc, Signal.TRACES, bytes(100_000))
+    assert (grpc.StatusCode.RESOURCE_EXHAUSTED, None) == (call.code(), retry_after_ms(call))
 
 
 def test_a_message_just_under_the_limit_is_taken(start) -> None:

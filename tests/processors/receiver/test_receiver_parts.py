@@ -9,15 +9,24 @@ import pytest
 import zstandard
 from google.rpc.error_details_pb2 import RetryInfo
 
-from headgate_processors.errors import ConfigError, OverloadError, PermanentError, TooLargeError, TransientError
+from headgate_processors.errors import (
+    ConfigError,
+    ForbiddenError,
+    OverloadError,
+    PermanentError,
+    TooLargeError,
+    TransientError,
+    UnauthenticatedError,
+)
+from headgate_processors.receiver.addresses import guarded_address, parsed_address
 from headgate_processors.receiver.admission import Admission
 from headgate_processors.receiver.compression import decompressed
 from headgate_processors.receiver.counters import MAX_SERIES, METRICS, Counters, Metric
 from headgate_processors.receiver.faults import Faults
-from headgate_processors.receiver.port import CLIENT
+from headgate_processors.receiver.gate import OWN_PARTS, Gate, no_credentials
+from headgate_processors.receiver.port import CLIENT, Peer, Sender
 from headgate_processors.receiver.stalls import StallWatch
 from headgate_processors.receiver.status import answer_to
-from headgate_processors.receiver.witness import Peer, loopback_address, parsed_address, sender_of
 from headgate_processors.testing.waiting import wait_until
 
 
@@ -31,15 +40,16 @@ from headgate_processors.testing.waiting import wait_until
     ],
 )
 def test_loopback_may_be_listened_on(text, expected) -> None:
-    """Every form of loopback needs no credentials."""
-    assert expected == loopback_address(text, setting="receiver.grpc")
+    """Nobody else reads along on any form of loopback."""
+    assert expected == guarded_address(text, setting="receiver.grpc", is_private=False)
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:4317", "[::]:4317", "192.168.1.5:4317", "example.com:4317"])
-def test_an_address_that_others_reach_is_refused_without_credentials(text) -> None:
+def test_an_address_that_others_reach_needs_tls_or_a_word(text) -> None:
     """The message names the setting and says what to do instead."""
-    with pytest.raises(ConfigError, match=r"receiver\.grpc: .* no credentials .* Listen on 127\.0\.0\.1:4317"):
-        loopback_address(text, setting="receiver.grpc")
+    with pytest.raises(ConfigError, match=r"receiver\.grpc: .*tls\.cert_file.* listen on 127\.0\.0\.1:4317"):
+        guarded_address(text, setting="receiver.grpc", is_private=False)
+    assert 4317 == guarded_address(text, setting="receiver.grpc", is_private=True)[1]
 
 
 @pytest.mark.parametrize("text", ["", "4317", ":4317", "localhost", "localhost:", "localhost:http", "localhost:70000"])
@@ -49,10 +59,34 @@ def test_what_is_no_address_is_refused(text) -> None:
         parsed_address(text, setting="receiver.http")
 
 
-def test_whoever_has_no_credential_is_a_client() -> None:
+def test_whoever_has_no_credential_is_a_client_where_that_is_enough() -> None:
     """A header that claims to be somebody else changes nothing."""
-    peer = Peer(address="127.0.0.1:50000", headers={"x-headgate-witness": "gateway", "authorization": "Bearer x"})
-    assert CLIENT == sender_of(peer)
+    peer = Peer(address="127.0.0.1:50000", headers={"x-headgate-witness": "gateway"})
+    assert CLIENT == Gate(authenticate=no_credentials, needs_credential=False)(peer)
+    with pytest.raises(UnauthenticatedError, match="headgate token create"):
+        Gate(authenticate=no_credentials, needs_credential=True)(peer)
+
+
+def test_a_credential_where_none_is_known_is_a_wrong_one() -> None:
+    """It is refused, not passed over."""
+    for peer in (
+        Peer(address="", headers={"authorization": "Bearer x"}),
+        Peer(address="", headers={}, certificate_names=("x",)),
+    ):
+        with pytest.raises(UnauthenticatedError):
+            Gate(authenticate=no_credentials, needs_credential=False)(peer)
+
+
+def test_a_gate_lets_in_its_roles_only() -> None:
+    """Agents have listeners of their own."""
+    peer = Peer(address="", headers={})
+    for sender, may in ((Sender(role="gateway"), True), (Sender(role="collector"), True), (CLIENT, False)):
+        gate = Gate(authenticate=lambda _, sender=sender: sender, needs_credential=True, roles=OWN_PARTS)
+        if may:
+            assert sender == gate(peer)
+        else:
+            with pytest.raises(ForbiddenError, match="4317"):
+                gate(peer)
 
 
 def test_places_are_given_back() -> None:
