@@ -1,6 +1,7 @@
 """The span path: prepare, store, answer. A request is answered when its rows are durable."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -11,7 +12,7 @@ import pyarrow as pa
 from headgate_processors.dialects.normalise import Normaliser
 from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.errors import PermanentError
-from headgate_processors.otlp import decode
+from headgate_processors.otlp import decode, decode_together
 from headgate_processors.otlp.port import Encoding, Rejected, Signal
 from headgate_processors.receiver.port import Accepted, Sender
 from headgate_processors.store.commit import Appended
@@ -137,7 +138,13 @@ class Pipeline:
             self.refusals.add(rejected)
             self._refused(request.signal, outcome.rejected, request.encoding)
             self._refused(request.signal, outcome.unreadable, "json")
-        return Accepted(received=outcome.received, stored=stored, rejected=len(rejected), message=_why(rejected))
+        return Accepted(
+            received=outcome.received,
+            stored=stored,
+            rejected=len(rejected),
+            message=_why(rejected),
+            reasons=Counter(record.reason for record in rejected),
+        )
 
 
 def _why(rejected: Sequence[Rejected]) -> str:
@@ -151,7 +158,7 @@ def _why(rejected: Sequence[Rejected]) -> str:
 
 def build_pipeline(normaliser: Normaliser, sink: Sink, refused: RefusedSink) -> Pipeline:
     """A pipeline that prepares in this process, with the Python decoder."""
-    return Pipeline(LocalPreparer(decoder=decode, normaliser=normaliser), sink, refused)
+    return Pipeline(LocalPreparer(decoder=decode, group_decoder=decode_together, normaliser=normaliser), sink, refused)
 
 
 __all__ = ["FileRegistry", "Pipeline", "Refusals", "build_normaliser", "build_pipeline"]

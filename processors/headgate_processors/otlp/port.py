@@ -1,10 +1,13 @@
 """The decoder port: bytes of one OTLP export request in, one Arrow batch out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
 
 import pyarrow as pa
+
+from headgate_processors.errors import PermanentError
 
 Encoding = Literal["protobuf", "json"]
 
@@ -48,4 +51,14 @@ class Decoder(Protocol):
 
     def __call__(self, body: bytes, *, signal: Signal, encoding: Encoding = "protobuf") -> Decoded:
         """What the request holds: its rows in wire order, and the records that cannot be kept."""
+        ...
+
+
+class GroupDecoder(Protocol):
+    """A `Decoder` of several requests of one signal and encoding, which shares the cost of building a batch."""
+
+    def __call__(
+        self, bodies: Sequence[bytes], *, signal: Signal, encoding: Encoding = "protobuf"
+    ) -> list[Decoded | PermanentError]:
+        """What the decoder gives or raises for each request alone."""
         ...

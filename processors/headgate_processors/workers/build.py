@@ -12,7 +12,7 @@ from headgate_processors.enrich.actions import ActionRules
 from headgate_processors.enrich.hashing import HashKey
 from headgate_processors.enrich.identity import FileRegistry, Registry
 from headgate_processors.enrich.redact import RedactionRules, Redactor
-from headgate_processors.otlp import decode
+from headgate_processors.otlp import decode, decode_together
 from headgate_processors.workers.local import LocalPreparer
 
 
@@ -51,7 +51,7 @@ def build_preparer(config: PreparerConfig) -> LocalPreparer:
         redaction=config.redaction,
         actions=config.actions,
     )
-    return LocalPreparer(decoder=decode, normaliser=normaliser)
+    return LocalPreparer(decoder=decode, group_decoder=decode_together, normaliser=normaliser)
 
 
 def build_normaliser(

@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import pyarrow as pa
 
-from headgate_processors.dialects.normalise import Arrival, Batches, Normaliser
+from headgate_processors.dialects.columns import concatenated
+from headgate_processors.dialects.normalise import Arrival, Batches, Normaliser, WireRequest
 from headgate_processors.errors import HeadgateError, PermanentError
-from headgate_processors.otlp.port import Decoded, Decoder, Rejected
+from headgate_processors.otlp.port import Decoded, Decoder, GroupDecoder, Rejected
 from headgate_processors.workers.port import ExportRequest, Outcome, Prepared
 
 _LOG = logging.getLogger(__name__)
@@ -17,25 +18,47 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalPreparer:
-    """Decodes and normalises in the thread that calls it."""
+    """Decodes and normalises in the thread that calls it.
+
+    With a `group_decoder` the requests of a group are decoded together, each alone only where that fails.
+    """
 
     decoder: Decoder
     normaliser: Normaliser
+    group_decoder: GroupDecoder | None = None
 
     def prepare(self, requests: Sequence[ExportRequest]) -> Prepared:
         """As the port says; what no code expected of one request is that request's outcome too."""
-        outcomes: list[Outcome | HeadgateError] = []
-        batches: list[Batches] = []
-        for request in requests:
-            found = self._decoded(request)
-            if isinstance(found, HeadgateError):
-                outcomes.append(found)
-                continue
-            rows, unreadable = self._normalised(request, found.batch)
-            batches.append(rows)
-            received = found.batch.num_rows + len(found.rejected)
-            outcomes.append(Outcome(received=received, rejected=found.rejected, unreadable=unreadable))
-        return Prepared(batches=joined(batches), outcomes=outcomes)
+        decoded = self._decoded_together(requests)
+        readable = [
+            (request, found)
+            for request, found in zip(requests, decoded, strict=True)
+            if not isinstance(found, HeadgateError)
+        ]
+        batches, unreadable = self._normalised(readable)
+        refused = iter(unreadable)
+        outcomes = [
+            found
+            if isinstance(found, HeadgateError)
+            else Outcome(
+                received=found.batch.num_rows + len(found.rejected), rejected=found.rejected, unreadable=next(refused)
+            )
+            for found in decoded
+        ]
+        return Prepared(batches=batches, outcomes=outcomes)
+
+    def _decoded_together(self, requests: Sequence[ExportRequest]) -> list[Decoded | HeadgateError]:
+        kinds = {(request.signal, request.encoding) for request in requests}
+        if self.group_decoder is None or len(requests) == 1 or len(kinds) > 1:
+            return [self._decoded(request) for request in requests]
+        (signal, encoding) = kinds.pop()
+        try:
+            return [*self.group_decoder([request.body for request in requests], signal=signal, encoding=encoding)]
+        except MemoryError:
+            raise
+        except Exception:  # noqa: BLE001 - the edge: the one that fails is found by trying each
+            _LOG.exception("%d %s requests could not be decoded together", len(requests), signal)
+            return [self._decoded(request) for request in requests]
 
     def _decoded(self, request: ExportRequest) -> Decoded | HeadgateError:
         try:
@@ -48,27 +71,41 @@ class LocalPreparer:
             _LOG.exception("a %s request of %d bytes could not be decoded", request.signal, len(request.body))
             return PermanentError("Headgate failed to read the request; its log has the traceback")
 
-    def _normalised(self, request: ExportRequest, wire: pa.RecordBatch) -> tuple[Batches, tuple[Rejected, ...]]:
-        """The rows of a request. What our own code cannot read is set apart, or its sender would retry for ever."""
-        arrival = Arrival(received_unix_nano=request.received_unix_nano, sender=request.sender)
+    def _normalised(
+        self, readable: Sequence[tuple[ExportRequest, Decoded]]
+    ) -> tuple[Batches, Sequence[tuple[Rejected, ...]]]:
+        """The rows of all requests, and what could not be read of each: one record costs no other its place."""
+        wires = [_wire(request, found.batch) for request, found in readable]
         try:
-            return self.normaliser(request.signal, wire, arrival), ()
+            return self.normaliser.together(wires), [()] * len(wires)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - the edge: one record that fails costs no other
-            _LOG.exception("a record could not be normalised; looking for it in a request of %d", wire.num_rows)
-        single = [self._one(request, wire.slice(row, 1), arrival) for row in range(wire.num_rows)]
-        bad = tuple(_unreadable(wire.slice(row, 1)) for row, rows in enumerate(single) if rows is None)
-        if not bad:
-            return joined([rows for rows in single if rows is not None]), ()
-        readable = pa.array([rows is not None for rows in single], pa.bool_())
-        return self.normaliser(request.signal, wire.filter(readable), arrival), bad
+            rows = sum(wire.wire.num_rows for wire in wires)
+            _LOG.exception("a record could not be normalised; looking for it among %d", rows)
+        each = [self._one_by_one(wire) for wire in wires]
+        return joined([batches for batches, _ in each]), [unreadable for _, unreadable in each]
 
-    def _one(self, request: ExportRequest, row: pa.RecordBatch, arrival: Arrival) -> Batches | None:
+    def _one_by_one(self, request: WireRequest) -> tuple[Batches, tuple[Rejected, ...]]:
+        """The rows of a request. What our own code cannot read is set apart, or its sender would retry for ever."""
+        rows = [replace(request, wire=request.wire.slice(row, 1)) for row in range(request.wire.num_rows)]
+        single = [self._one(row) for row in rows]
+        bad = tuple(_unreadable(row.wire) for row, batches in zip(rows, single, strict=True) if batches is None)
+        if not bad:
+            return joined([batches for batches in single if batches is not None]), ()
+        readable = pa.array([batches is not None for batches in single], pa.bool_())
+        return self.normaliser.together([replace(request, wire=request.wire.filter(readable))]), bad
+
+    def _one(self, row: WireRequest) -> Batches | None:
         try:
-            return self.normaliser(request.signal, row, arrival)
+            return self.normaliser.together([row])
         except Exception:  # noqa: BLE001 — the edge: whatever is wrong with one record, the others are kept
             return None
+
+
+def _wire(request: ExportRequest, batch: pa.RecordBatch) -> WireRequest:
+    arrival = Arrival(received_unix_nano=request.received_unix_nano, sender=request.sender)
+    return WireRequest(signal=request.signal, wire=batch, arrival=arrival)
 
 
 def joined(parts: Sequence[Mapping[str, pa.RecordBatch]]) -> dict[str, pa.RecordBatch]:
@@ -78,11 +115,7 @@ def joined(parts: Sequence[Mapping[str, pa.RecordBatch]]) -> dict[str, pa.Record
         for dataset, batch in part.items():
             if batch.num_rows:
                 lists.setdefault(dataset, []).append(batch)
-    return {dataset: batches[0] if len(batches) == 1 else _one(batches) for dataset, batches in lists.items()}
-
-
-def _one(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()[0]
+    return {dataset: concatenated(batches) for dataset, batches in lists.items()}
 
 
 def _unreadable(row: pa.RecordBatch) -> Rejected:
