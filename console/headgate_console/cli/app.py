@@ -13,6 +13,7 @@ from headgate_console.cli import (
     cost,
     derive,
     doctor,
+    generate,
     ledger,
     replay,
     session,
@@ -62,6 +63,7 @@ def common(
 for module in (
     up,
     replay,
+    generate,
     sessions,
     session,
     ledger,

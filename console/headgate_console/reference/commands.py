@@ -16,6 +16,7 @@ COMMANDS = (
     (),
     ("up",),
     ("replay",),
+    ("generate",),
     ("sessions",),
     ("session",),
     ("ledger",),
