@@ -2,76 +2,36 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
+
+from headgate_processors.telemetry.definition import RECEIVER, Metric
+from headgate_processors.telemetry.meter import Meter, Series
+from headgate_processors.telemetry.text import described, sample
 
 MAX_SERIES = 500
 OTHER = "other"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """One metric: its type for Prometheus, a line of doc, and the labels that tell its series apart."""
-
-    type: str
-    doc: str
-    labels: tuple[str, ...] = ()
-
-
-METRICS: Mapping[str, Metric] = {
-    "headgate_receiver_requests_total": Metric(
-        type="counter",
-        doc="Export requests by answer; the status is gRPC's word on both protocols.",
-        labels=("protocol", "signal", "status"),
-    ),
-    "headgate_receiver_request_bytes_total": Metric(
-        type="counter", doc="Bytes of export requests, decompressed.", labels=("protocol", "signal")
-    ),
-    "headgate_receiver_records_received_total": Metric(
-        type="counter", doc="Records in acknowledged requests.", labels=("signal",)
-    ),
-    "headgate_receiver_records_stored_total": Metric(type="counter", doc="Records made durable.", labels=("signal",)),
-    "headgate_receiver_records_duplicate_total": Metric(
-        type="counter", doc="Records that were already stored.", labels=("signal",)
-    ),
-    "headgate_receiver_records_rejected_total": Metric(
-        type="counter", doc="Records refused in requests that were otherwise kept.", labels=("signal",)
-    ),
-    "headgate_receiver_dead_letters_total": Metric(
-        type="counter",
-        doc="Refused records and requests by reason, and whether their bytes were kept.",
-        labels=("signal", "reason", "outcome"),
-    ),
-    "headgate_receiver_faults_total": Metric(
-        type="counter", doc="Unexpected exceptions by type; the log has a traceback of each.", labels=("type",)
-    ),
-    "headgate_receiver_in_flight": Metric(
-        type="gauge", doc="Requests being received, waiting or worked on.", labels=("protocol",)
-    ),
-    "headgate_receiver_connections": Metric(type="gauge", doc="Open HTTP connections."),
-    "headgate_receiver_connections_refused_total": Metric(
-        type="counter", doc="HTTP connections refused because too many were open."
-    ),
-    "headgate_receiver_connections_evicted_total": Metric(
-        type="counter", doc="HTTP connections that were idle and gave way to others because too many were open."
-    ),
-    "headgate_receiver_tls_failures_total": Metric(
-        type="counter", doc="HTTP connections that ended in their TLS handshake."
-    ),
-    "headgate_receiver_stalled_total": Metric(
-        type="counter", doc="Requests ended because their sender had stopped sending.", labels=("protocol",)
-    ),
-}
+COUNTED_ELSEWHERE = frozenset({"headgate_receiver_queue_requests", "headgate_receiver_queue_bytes"})
+"""Metrics of the receiver that are read from its queue."""
 
 
 class Counters:
-    """Counts from any thread. A metric keeps `MAX_SERIES` series; what comes after is counted as `other`."""
+    """Counts from any thread. A metric keeps `MAX_SERIES` series; what comes after is counted as `other`.
 
-    def __init__(self, metrics: Mapping[str, Metric] = METRICS) -> None:
-        self._metrics = metrics
+    With a meter, that tells of everything counted here, and durations are recorded.
+    """
+
+    def __init__(self, metrics: Mapping[str, Metric] = RECEIVER, *, meter: Meter | None = None) -> None:
+        self._metrics = {name: metric for name, metric in metrics.items() if name not in COUNTED_ELSEWHERE}
+        self._meter = meter
         self._lock = threading.Lock()
         self._series: dict[str, dict[tuple[str, ...], int]] = {
-            name: {} if metric.labels else {(): 0} for name, metric in metrics.items()
+            name: {} if metric.labels else {(): 0}
+            for name, metric in self._metrics.items()
+            if metric.type != "histogram"
         }
+        if meter is not None:
+            for name in self._series:
+                meter.watch(name, partial(self.series, name))
 
     def add(self, name: str, amount: int = 1, **labels: str) -> None:
         """Add to one series; a gauge may be given a negative amount."""
@@ -93,23 +53,29 @@ class Counters:
                 if labels.items() <= dict(zip(names, key, strict=True)).items()
             )
 
-    def prometheus(self) -> str:
-        """Every series in the Prometheus text format."""
+    def series(self, name: str) -> Series:
+        """Every series of a metric."""
         with self._lock:
-            series = {name: dict(values) for name, values in self._series.items()}
-        lines: list[str] = []
-        for name, metric in self._metrics.items():
-            lines += [f"# HELP {name} {metric.doc}", f"# TYPE {name} {metric.type}"]
-            lines += [f"{name}{_labels(metric.labels, key)} {value}" for key, value in sorted(series[name].items())]
-        return "\n".join(lines) + "\n"
+            return dict(self._series[name])
 
+    def time(self, name: str, seconds: float, **labels: str) -> None:
+        """Count a duration, if anybody measures."""
+        if self._meter is not None:
+            self._meter.record(name, seconds, **labels)
 
-def _labels(names: tuple[str, ...], key: tuple[str, ...]) -> str:
-    if not names:
-        return ""
-    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, key, strict=True))
-    return "{" + pairs + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    def prometheus(self) -> str:
+        """The Prometheus text: of the whole meter, or of what is counted here when there is none."""
+        if self._meter is not None:
+            return self._meter.prometheus()
+        return "".join(
+            described(
+                name,
+                metric,
+                [
+                    sample(name, dict(zip(metric.labels, key, strict=True)), value)
+                    for key, value in sorted(self.series(name).items())
+                ],
+            )
+            for name, metric in self._metrics.items()
+            if metric.type != "histogram"
+        )

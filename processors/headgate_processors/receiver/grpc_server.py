@@ -105,6 +105,10 @@ class GrpcServer:
             return self._server.add_insecure_port(address)
         return self._server.add_secure_port(address, _credentials(self._tls))
 
+    def set_unready(self, why: str | None) -> None:
+        """Tell health checks whether requests are taken at this moment; they are tried all the same."""
+        self._set_health(HealthCheckResponse.SERVING if why is None else HealthCheckResponse.NOT_SERVING)
+
     def refuse_new(self) -> None:
         """Tell health checks that this server is leaving."""
         self._health.enter_graceful_shutdown()

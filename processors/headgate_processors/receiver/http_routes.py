@@ -60,11 +60,13 @@ class Export:
 class Routes:
     """Decides by the head of a request, before its body is read, what becomes of it."""
 
-    def __init__(self, intake: Intake, gate: Gate, config: ReceiverConfig, *, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, intake: Intake, gate: Gate, config: ReceiverConfig, *, unready: Callable[[], str | None]
+    ) -> None:
         self._intake = intake
         self._gate = gate
         self._config = config
-        self._is_ready = is_ready
+        self._unready = unready
 
     def route(self, head: Head) -> Export | Response:
         """The export that the head announces, or the answer to what is none."""
@@ -130,8 +132,8 @@ class Routes:
             return _failure(405, "read this with GET", head, allow="GET")
         if head.path == "/metrics":
             return self._metrics(head)
-        if head.path == "/readyz" and not self._is_ready():
-            return Response(status=503, content_type=_TEXT, body=b"draining\n")
+        if head.path == "/readyz" and (why := self._unready()) is not None:
+            return Response(status=503, content_type=_TEXT, body=f"{why}\n".encode())
         return Response(status=200, content_type=_TEXT, body=b"ok\n")
 
     def _metrics(self, head: Head) -> Response:

@@ -53,6 +53,10 @@ class HttpServer:
         asyncio.run_coroutine_threadsafe(self._service.listen(listener), self._loop).result()
         return shown_address(host, port)
 
+    def set_unready(self, why: str | None) -> None:
+        """Tell readiness checks why requests are refused at this moment; None when they are taken."""
+        self._service.unready = why
+
     def refuse_new(self) -> None:
         """Tell readiness checks that this server is leaving."""
         self._service.draining = True
@@ -74,9 +78,10 @@ class _Service:
 
     def __init__(self, intake: Intake, config: ReceiverConfig, *, gate: Gate, tls: TlsFiles | None) -> None:
         self.draining = False
+        self.unready: str | None = None
         self._intake = intake
         self._config = config
-        self._routes = Routes(intake, gate, config, is_ready=lambda: not self.draining)
+        self._routes = Routes(intake, gate, config, unready=lambda: "draining" if self.draining else self.unready)
         self._pool = ThreadPoolExecutor(config.places, thread_name_prefix="headgate-http")
         accepting = AcceptConfig(
             max_connections=config.max_connections,

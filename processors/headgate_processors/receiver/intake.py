@@ -1,10 +1,11 @@
 """What both servers do with a request, whatever protocol brought it: count, admit, ingest, answer."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headgate_processors.errors import PermanentError, TooLargeError
+from headgate_processors.errors import PermanentError, PoisonError, TooLargeError
 from headgate_processors.otlp.port import Encoding, Signal
 from headgate_processors.receiver.admission import Admission, Place
 from headgate_processors.receiver.config import ReceiverConfig
@@ -50,6 +51,7 @@ class Intake:
         Raises:
             HeadgateError: as the port says, and OverloadError when the turn does not come in time.
         """
+        began_s = time.monotonic()
         with self._admission.turn():
             try:
                 accepted = self._ingest(body, signal=signal, encoding=encoding, sender=sender)
@@ -59,12 +61,15 @@ class Intake:
                 self.bury(body, error, signal=signal, encoding=encoding)
                 raise
         self._count(accepted, len(body), signal=signal, protocol=protocol)
+        seconds = time.monotonic() - began_s
+        self.counters.time("headgate_receiver_request_seconds", seconds, protocol=protocol, signal=signal)
         return accepted
 
     def bury(self, body: bytes, error: PermanentError, *, signal: Signal, encoding: Encoding) -> None:
         """Keep the bytes of a request that is refused whole."""
         if self._dead_letters is not None:
-            self._dead_letters.keep(body, signal=signal, encoding=encoding, reason="request", detail=str(error))
+            reason = "unreadable" if isinstance(error, PoisonError) else "request"
+            self._dead_letters.keep(body, signal=signal, encoding=encoding, reason=reason, detail=str(error))
 
     def refuse(self, error: BaseException, *, signal: Signal, protocol: str) -> Answer:
         """The answer to a request that failed; what nobody expected is logged.
@@ -86,5 +91,6 @@ class Intake:
         add("headgate_receiver_request_bytes_total", size, protocol=protocol, signal=signal)
         add("headgate_receiver_records_received_total", accepted.received, signal=signal)
         add("headgate_receiver_records_stored_total", accepted.stored, signal=signal)
-        add("headgate_receiver_records_rejected_total", accepted.rejected, signal=signal)
+        for reason, count in accepted.reasons.items():
+            add("headgate_receiver_records_rejected_total", count, signal=signal, reason=reason)
         add("headgate_receiver_records_duplicate_total", duplicates, signal=signal)

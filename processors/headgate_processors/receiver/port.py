@@ -62,13 +62,14 @@ class Accepted:
     """What became of the records of one request.
 
     `received` = `stored` + `rejected` + those that were already there. `message` says why records were
-    rejected, for `partial_success`; it is empty when none was.
+    rejected, for `partial_success`; it is empty when none was. `reasons` counts the rejected by reason.
     """
 
     received: int
     stored: int
     rejected: int
     message: str
+    reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 class Ingest(Protocol):

@@ -69,7 +69,13 @@ class MemoryIngest:
         with self._lock:
             self.taken.append(Taken(body=body, signal=signal, encoding=encoding, sender=sender))
         rejected, message = (outcome.records, outcome.message) if outcome else (0, "")
-        return Accepted(received=received, stored=received - rejected, rejected=rejected, message=message)
+        return Accepted(
+            received=received,
+            stored=received - rejected,
+            rejected=rejected,
+            message=message,
+            reasons={"planned": rejected} if rejected else {},
+        )
 
     @contextmanager
     def holding(self) -> Iterator[None]:

@@ -21,12 +21,13 @@ from headgate_processors.errors import (
 from headgate_processors.receiver.addresses import guarded_address, parsed_address
 from headgate_processors.receiver.admission import Admission
 from headgate_processors.receiver.compression import decompressed
-from headgate_processors.receiver.counters import MAX_SERIES, METRICS, Counters, Metric
+from headgate_processors.receiver.counters import MAX_SERIES, Counters
 from headgate_processors.receiver.faults import Faults
 from headgate_processors.receiver.gate import OWN_PARTS, Gate, no_credentials
 from headgate_processors.receiver.port import CLIENT, Peer, Sender
 from headgate_processors.receiver.stalls import StallWatch
 from headgate_processors.receiver.status import answer_to
+from headgate_processors.telemetry.definition import RECEIVER, Metric
 from headgate_processors.testing.waiting import wait_until
 
 
@@ -181,7 +182,7 @@ def test_prometheus_text_is_escaped() -> None:
 
 def test_every_metric_is_documented() -> None:
     """Names follow Prometheus, counters end in _total, and each has a line of doc."""
-    for name, metric in METRICS.items():
+    for name, metric in RECEIVER.items():
         assert name.startswith("headgate_receiver_")
         assert metric.doc.endswith(".")
         assert name.endswith("_total") == (metric.type == "counter")

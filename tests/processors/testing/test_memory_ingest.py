@@ -30,7 +30,7 @@ def test_the_plan_decides_each_call() -> None:
         ingest(body, signal=Signal.LOGS, encoding="protobuf", sender=CLIENT)
     assert 0 == len(ingest.taken)
     accepted = ingest(body, signal=Signal.LOGS, encoding="protobuf", sender=Sender(role="gateway"))
-    assert Accepted(received=2, stored=1, rejected=1, message="one") == accepted
+    assert Accepted(received=2, stored=1, rejected=1, message="one", reasons={"planned": 1}) == accepted
     assert ["gateway"] == [taken.sender.witness for taken in ingest.taken]
 
 
