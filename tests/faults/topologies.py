@@ -1,6 +1,5 @@
 """The ways from an agent to the receiver: none between, one Collector, or two."""
 
-import datetime as dt
 import json
 import re
 import subprocess
@@ -10,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jwt
 import trustme
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
 from parts import COLLECTOR, CONFIGURATIONS, Part, free_port
 
-ISSUER = "https://headgate.test"
-LIFE = dt.timedelta(hours=12)
+from headgate_processors.credentials.issuer import ISSUER, Issuer, make_keys
+
+AGENT = "spiffe://headgate.internal/collector/agent"
+LIFETIME_S = 12 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +49,9 @@ def chain(folder: Path, port: int) -> Way:
     authority.cert_pem.write_to_path(folder / "ca.pem")
     certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
     certificate.private_key_pem.write_to_path(folder / "key.pem")
-    (folder / "token").write_text(_telemetry_token(folder / "jwks.json"))
+    keys = make_keys(folder / "issuer")
+    token = Issuer.open(folder / "issuer").token(AGENT, audience="headgate-telemetry", lifetime_s=LIFETIME_S)
+    (folder / "token").write_text(token)
     gateway = _Collector(
         "gateway",
         folder,
@@ -61,13 +61,13 @@ def chain(folder: Path, port: int) -> Way:
         HEADGATE_COLLECTOR_CERT_FILE=str(folder / "cert.pem"),
         HEADGATE_COLLECTOR_KEY_FILE=str(folder / "key.pem"),
         HEADGATE_COLLECTOR_ISSUER=ISSUER,
-        HEADGATE_COLLECTOR_JWKS_FILE=str(folder / "jwks.json"),
+        HEADGATE_COLLECTOR_JWKS_FILE=str(keys),
     )
     agent = _Collector(
         "agent",
         folder,
         HEADGATE_COLLECTOR_GATEWAY=gateway.address,
-        HEADGATE_COLLECTOR_CA_FILE=str(folder / "ca.pem"),
+        HEADGATE_COLLECTOR_GATEWAY_CA_FILE=str(folder / "ca.pem"),
         HEADGATE_COLLECTOR_TOKEN_FILE=str(folder / "token"),
     )
     collectors = (gateway, agent)
@@ -102,20 +102,6 @@ class _Collector:
                 **environment,
             },
         )
-
-
-def _telemetry_token(keys: Path) -> str:
-    """A token of an agent Collector; `keys` gets the key that it is checked with."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    public = {**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "faults", "alg": "ES256", "use": "sig"}
-    keys.write_text(json.dumps({"keys": [public]}))
-    claims = {
-        "iss": ISSUER,
-        "sub": "spiffe://headgate.test/collector/agent",
-        "aud": "headgate-telemetry",
-        "exp": dt.datetime.now(dt.UTC) + LIFE,
-    }
-    return jwt.encode(claims, key, algorithm="ES256", headers={"kid": "faults"})
 
 
 def _collector_token(store: Path) -> str:
