@@ -1,14 +1,21 @@
 """Whether the live files are there and whole; what is not is named."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import errno
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headgate_processors.errors import StoreError
-from headgate_processors.store.manifest import LiveFile, Manifest
+from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest
+from headgate_processors.store.parquet import checksum
+
+READ_MAX_BYTES = 256 << 20
+
+_LOG = logging.getLogger(__name__)
+_OF_THE_FILE = frozenset({errno.EIO, errno.ENOENT, errno.EISDIR, errno.ENODATA, errno.EOVERFLOW})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,33 +28,93 @@ class Damage:
 
     def __str__(self) -> str:
         held = f"{self.file.rows} rows of {self.file.dataset}"
-        return f"{self.path} is damaged: {self.reason}; it holds {held}: restore it from a copy"
+        return (
+            f"{self.path} is damaged: {self.reason}; it holds {held}, the rest is served without them: "
+            "restore it from a copy and run `headgate store repair`"
+        )
 
 
-def require_files(root: Path, manifest: Manifest) -> None:
-    """See that every live file is there and as long as it was written; contents are not read.
+def sound_manifest(root: Path, *, read: Callable[[Path], Manifest] = read_manifest) -> Manifest:
+    """The manifest without the files that a glance finds damaged, each of them named in the log.
 
     Raises:
-        StoreError: one is not; the message names it.
+        StoreError: the manifest is lost.
     """
-    for file in manifest.files:
-        path = root / file.path
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            size = -1
-        if size != file.bytes:
-            reason = "it is not there" if size < 0 else f"it has {size} bytes and was written with {file.bytes}"
-            raise StoreError(str(Damage(file=file, path=path, reason=reason)))
+    manifest = read(root)
+    damage = list(glance(root, manifest))
+    for one in damage:
+        _LOG.error("%s", one)
+    if not damage:
+        return manifest
+    bad = {one.file.path for one in damage}
+    return replace(manifest, files=tuple(file for file in manifest.files if file.path not in bad))
 
 
-def damaged_files(root: Path, manifest: Manifest) -> Iterator[Damage]:
-    """Read every live file, and give those that cannot be read."""
+def glance(root: Path, manifest: Manifest) -> Iterator[Damage]:
+    """Files that are gone, shorter or longer than written, or were written to since and have another checksum.
+
+    A file is read only when its time of change is not the one in the manifest, and nothing is read when that
+    is true of more than `READ_MAX_BYTES`: then this is a copy of a store, made without times.
+    """
+    touched: list[LiveFile] = []
     for file in manifest.files:
-        path = root / file.path
         try:
-            with pq.ParquetFile(path) as parquet:
-                for _ in parquet.iter_batches():
-                    pass
-        except (pa.ArrowException, OSError) as error:
-            yield Damage(file=file, path=path, reason=str(error))
+            found = (root / file.path).stat()
+        except OSError as error:
+            yield _damage(root, file, error)
+            continue
+        if found.st_size != file.bytes:
+            reason = f"it has {found.st_size} bytes and was written with {file.bytes}"
+            yield Damage(file=file, path=root / file.path, reason=reason)
+        elif file.modified_unix_nano not in {None, found.st_mtime_ns}:
+            touched.append(file)
+    if sum(file.bytes for file in touched) <= READ_MAX_BYTES:
+        for file in touched:
+            if (damage := examine(root, file)) is not None:
+                yield damage
+
+
+def examine(root: Path, file: LiveFile) -> Damage | None:
+    """Read one live file, all of it: what is wrong with it, or None.
+
+    Raises:
+        OSError: it could not be read for a reason that is not the file's.
+    """
+    path = root / file.path
+    try:
+        if file.crc32 is None:
+            _read_through(path)
+        elif checksum(path) != file.crc32:
+            return Damage(file=file, path=path, reason="its checksum is not the one it was written with")
+        rows = pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError) as error:
+        return _damage(root, file, error)
+    if rows != file.rows:
+        return Damage(file=file, path=path, reason=f"it has {rows} rows and was written with {file.rows}")
+    return None
+
+
+def damaged_files(root: Path, files: Sequence[LiveFile]) -> Iterator[Damage]:
+    """Read every one of these live files, and give those that cannot be used."""
+    for file in files:
+        if (damage := examine(root, file)) is not None:
+            yield damage
+
+
+def modified_ns(root: Path, file: LiveFile) -> int:
+    """When a file was written to last."""
+    return (root / file.path).stat().st_mtime_ns
+
+
+def _read_through(path: Path) -> None:
+    with pq.ParquetFile(path) as parquet:
+        for _ in parquet.iter_batches():
+            pass
+
+
+def _damage(root: Path, file: LiveFile, error: Exception) -> Damage:
+    if isinstance(error, FileNotFoundError):
+        return Damage(file=file, path=root / file.path, reason="it is not there")
+    if isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_THE_FILE:
+        raise error
+    return Damage(file=file, path=root / file.path, reason=str(error))

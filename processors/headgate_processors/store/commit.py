@@ -7,6 +7,7 @@ import time
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -14,14 +15,16 @@ import pyarrow as pa
 from headgate_processors.errors import HeadgateError, OverloadError, TooLargeError, TransientError
 from headgate_processors.store.config import StoreConfig
 from headgate_processors.store.dedupe import Screened, Windows
-from headgate_processors.store.disk import Disk
+from headgate_processors.store.disk import Disk, remove
 from headgate_processors.store.folder import StoreFolder
 from headgate_processors.store.peers import Peers
 from headgate_processors.store.repeats import RECORDS
 from headgate_processors.store.segment import Commit, SegmentWriter
+from headgate_processors.store.watermark import Watermark
 
 _LOG = logging.getLogger(__name__)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_RETRY_FULL_S = 5.0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -73,6 +76,7 @@ class Committer:
         self._folder, self._writer, self._next = folder, writer, first_sequence
         self._windows, self._disk, self._config, self._on_full = windows, disk, config, on_full
         self._clock, self._peers = clock, peers
+        self._watermark = Watermark(root=folder.root, disk=disk, reserve=config.disk_free_min)
         self.counts: Counter[str] = Counter()
         self._segment: Segment | None = None
         self._pending: deque[Segment] = deque()
@@ -98,6 +102,7 @@ class Committer:
             TransientError: the disk failed, the store is closing, or it took too long.
         """
         request = _Request(batches=batches, bytes=sum(batch.get_total_buffer_size() for batch in batches.values()))
+        self._see_room(request)
         with self._wake:
             self._admit(request)
             self._queue.append(request)
@@ -141,6 +146,25 @@ class Committer:
             age_s = time.monotonic() - min(self._opened_s.values()) if self._opened_s else 0.0
             return len(self._queue), self._queued_bytes, self._unsealed_bytes, age_s
 
+    @property
+    def room(self) -> tuple[int, str | None]:
+        """Free bytes on the disk, -1 when it does not answer, and what keeps requests from being taken, if any."""
+        try:
+            free_bytes = self._disk.room(self._folder.root).free_bytes
+            return free_bytes, self._watermark.lacks(self._unsealed_bytes + self._queued_bytes)
+        except OSError as problem:
+            return -1, str(problem)
+
+    def _see_room(self, request: _Request) -> None:
+        """Refuse while the disk is nearly full: the segment, and later its Parquet files, must find room."""
+        try:
+            lack = self._watermark.lacks(self._unsealed_bytes + self._queued_bytes + 2 * request.bytes)
+        except OSError as problem:
+            raise self._failed(problem) from problem
+        if lack is not None:
+            self.counts["disk_refusals"] += 1
+            self._refuse(lack, retry_after_s=_RETRY_FULL_S)
+
     def _admit(self, request: _Request) -> None:
         config = self._config
         if self._closing:
@@ -155,9 +179,9 @@ class Committer:
         if self._unsealed_bytes + self._queued_bytes + request.bytes > config.unsealed_bytes_max:
             self._refuse(f"{self._unsealed_bytes} bytes wait to be sealed, at most {config.unsealed_bytes_max} may")
 
-    def _refuse(self, why: str) -> None:
+    def _refuse(self, why: str, *, retry_after_s: float | None = None) -> None:
         self.counts["overloads"] += 1
-        raise OverloadError(f"{why}: send again later", retry_after_s=self._config.retry_after_s)
+        raise OverloadError(f"{why}: send again later", retry_after_s=retry_after_s or self._config.retry_after_s)
 
     def _run(self) -> None:
         while group := self._take():
@@ -237,10 +261,15 @@ class Committer:
         )
 
     def _roll(self) -> None:
-        if self._segment is not None:
-            self._segment.file.close()
-            self._pending.append(self._segment)
-            self._segment = None
+        segment, self._segment = self._segment, None
+        if segment is None:
+            return
+        segment.file.close()
+        if segment.commits:
+            self._pending.append(segment)
+        else:
+            with suppress(OSError):
+                remove(segment.file.path)
 
     def _failed(self, problem: OSError) -> HeadgateError:
         _LOG.error("a commit failed: %s", problem)
@@ -248,7 +277,7 @@ class Committer:
         if problem.errno in _FULL:
             return OverloadError(
                 f"the disk under {self._folder.root} is full: free space; nothing of this request was kept",
-                retry_after_s=5.0,
+                retry_after_s=_RETRY_FULL_S,
             )
         return TransientError(
             f"the disk under {self._folder.root} failed ({problem}): nothing of this request was kept, send again"

@@ -6,6 +6,7 @@ files of similar size become one. Readers and writers go on; each pass is one re
 old files stay for the grace.
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,8 @@ from headgate_processors.store.disk import Disk, LocalDisk, remove
 from headgate_processors.store.folder import StoreFolder, open_folder
 from headgate_processors.store.lock import Lock, holder_of
 from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest, update_manifest
-from headgate_processors.store.merge import Merger, read_rows
+from headgate_processors.store.merge import DamagedFileError, Merger, read_rows
+from headgate_processors.store.quarantine import scrub, set_aside_damaged
 from headgate_processors.store.rawrows import PRIVATE, RawRows
 from headgate_processors.store.recover import adopt
 from headgate_processors.store.repeats import RECORDS
@@ -33,13 +35,19 @@ from headgate_processors.store.sandbox import open_connection
 from headgate_processors.store.snapshot import Snapshot
 from headgate_processors.store.sweep import remove_orphans, sweep
 from headgate_processors.store.tiers import chunks, runs
+from headgate_processors.store.watermark import Watermark
 
+_LOG = logging.getLogger(__name__)
 _ROUNDS_MAX = 3
 
 
 @dataclass(slots=True, kw_only=True)
 class CompactReport:
-    """What one compaction did. `dropped_rows` are versions and revisions that no view showed."""
+    """What one compaction did. `dropped_rows` are versions and revisions that no view showed.
+
+    `expired_rows` are raw rows of days that are kept no longer, `postponed_files` those for whose merging the disk
+    has no room, `set_aside_files` damaged ones.
+    """
 
     files_before: int = 0
     files_after: int = 0
@@ -49,6 +57,9 @@ class CompactReport:
     dropped_rows: int = 0
     deleted_files: int = 0
     adopted_segments: int = 0
+    set_aside_files: int = 0
+    postponed_files: int = 0
+    expired_rows: int = 0
     duration_s: float = 0.0
 
 
@@ -79,9 +90,18 @@ def compact(
         holder = holder_of(folder / "compact.lock") or "another process"
         raise CompactionHeldError(f"{folder} is being compacted by {holder}: wait until it has ended")
     try:
-        return _Compaction(
+        job = _Compaction(
             folder=place, config=config or CompactConfig(), clock=clock, disk=disk or LocalDisk(), should_end=should_end
-        ).run()
+        )
+        try:
+            return job.run()
+        except (DamagedFileError, duckdb.Error):
+            found = set_aside_damaged(folder, disk=job.disk, clock=clock)
+            if not found:
+                raise
+        report = job.run()
+        report.set_aside_files += len(found)
+        return report
     finally:
         lease.release()
 
@@ -97,10 +117,13 @@ class _Compaction:
 
     def run(self) -> CompactReport:
         started_s = time.monotonic()
-        report = self.report
+        self.report = report = CompactReport()
+        report.set_aside_files += len(scrub(self.folder.root, disk=self.disk, clock=self.clock))
         report.adopted_segments = adopt(self.folder, disk=self.disk, age_s=self.config.grace_s)
         before = read_manifest(self.folder.root).files
         report.files_before, report.bytes_before = len(before), sum(file.bytes for file in before)
+        self._sweep()
+        self._expire()
         self._settle()
         self._restate()
         for _ in range(_ROUNDS_MAX):
@@ -111,11 +134,34 @@ class _Compaction:
                 break
         after = read_manifest(self.folder.root).files
         report.files_after, report.bytes_after = len(after), sum(file.bytes for file in after)
-        report.deleted_files = sweep(
-            self.folder.root, grace_s=self.config.grace_s, now_unix_nano=self.clock(), disk=self.disk
-        ) + remove_orphans(self.folder.root, age_s=self.config.orphan_age_s)
+        self._sweep()
+        report.deleted_files += remove_orphans(self.folder.root, age_s=self.config.orphan_age_s)
         report.duration_s = time.monotonic() - started_s
         return report
+
+    def _sweep(self) -> None:
+        """Delete what died a grace ago: first of all, for it makes room."""
+        self.report.deleted_files += sweep(
+            self.folder.root, grace_s=self.config.grace_s, now_unix_nano=self.clock(), disk=self.disk
+        )
+
+    def _expire(self) -> None:
+        """Let the days die that are kept no longer."""
+        retention, now = self.config.retention, self.clock()
+        over = retention.expired(read_manifest(self.folder.root).files, now_unix_nano=now)
+        self._swap(over, [])
+        self.report.expired_rows = _rows(over)
+        self.report.dropped_rows -= _rows(over)
+        retention.remove_damaged(self.folder.root, now_unix_nano=now)
+
+    def _has_room(self, files: Sequence[LiveFile]) -> bool:
+        """Whether these files can stand twice on the disk for the grace; if not, they stay as they are."""
+        watermark = Watermark(root=self.folder.root, disk=self.disk, reserve=self.config.disk_free_min)
+        lack = watermark.lacks(sum(file.bytes for file in files))
+        if lack is not None:
+            _LOG.warning("%s not merged: %s", f"{len(files)} files", lack)
+            self.report.postponed_files += len(files)
+        return lack is None
 
     def _settle(self) -> None:
         """Rewrite raw files that are not settled or hold a row that lost."""
@@ -126,6 +172,8 @@ class _Compaction:
                 for file in snapshot.manifest.files
                 if not file.derived and (not file.settled or raw.is_touched(file))
             ]
+            if not self._has_room(out):
+                return
             new: list[LiveFile] = []
             for group in self._grouped(out):
                 if self.should_end():
@@ -142,16 +190,19 @@ class _Compaction:
         their stale sessions out.
         """
         with self._connection() as (connection, snapshot):
-            derived = DerivedRows(connection, snapshot, {})
+            over = self.config.retention.derived_before(self.clock())
+            derived = DerivedRows(connection, snapshot, {}, written_before=over)
             fresh = [file for file in snapshot.manifest.files if file.derived and not file.settled]
             settled = [file for file in snapshot.manifest.files if file.derived and file.settled]
-            if not fresh:
+            if not (fresh or derived.has_gone):
                 return
-            whole = self.config.full or 2 * _rows(fresh) >= _rows(settled)
+            whole = self.config.full or derived.has_gone or 2 * _rows(fresh) >= _rows(settled)
             touched = [file for file in settled if whole and derived.is_touched(file)]
             chosen = (
                 [*fresh, *touched] if whole else [file for run in _runs(fresh, self.config, full=False) for file in run]
             )
+            if not self._has_room(chosen):
+                return
             new: list[LiveFile] = []
             for group in self._grouped([file for file in chosen if file.dataset != REMOVED]):
                 if self.should_end():
@@ -167,7 +218,7 @@ class _Compaction:
         doubtful: set[str] = set()
         merged = 0
         for run in self._runs():
-            if self.should_end():
+            if self.should_end() or not self._has_room(run):
                 break
             if self._merge_run(run):
                 merged += 1

@@ -1,6 +1,9 @@
 """Limits and intervals of a store: every queue, window and wait has its bound here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from headgate_processors.store.retention import Retention
+from headgate_processors.store.watermark import Reserve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +17,9 @@ class StoreConfig:
     `resend_skew_s` is how far a sender's clock may be off before a late resend is left to the views.
     `peers_interval_s` is how often a busy writer looks whether it is alone in the folder.
     `compact_interval_s` of 0 turns the compactor of this writer off.
+    `scrub_interval_s` is how often live files are looked at for damage that a glance shows.
+    `disk_free_min` stays free on the disk: past it requests are refused and files are not merged.
+    `retention` says when the compactor of this writer deletes rows.
     """
 
     buckets: int = 16
@@ -33,6 +39,9 @@ class StoreConfig:
     grace_s: float = 60.0
     lock_wait_s: float = 1.0
     compact_interval_s: float = 60.0
+    scrub_interval_s: float = 5.0
+    disk_free_min: Reserve = field(default_factory=Reserve)
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +73,5 @@ class CompactConfig:
     threads: int | None = None
     grace_s: float = 60.0
     orphan_age_s: float = 3600.0
+    disk_free_min: Reserve = field(default_factory=Reserve)
+    retention: Retention = field(default_factory=Retention)

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from headgate_processors.store.config import StoreConfig
 from headgate_processors.store.disk import Disk, LocalDisk
-from headgate_processors.store.folder import derived_path, make_folder
-from headgate_processors.store.layout import DERIVED
+from headgate_processors.store.folder import make_folder
+from headgate_processors.store.layout import DERIVED, derived_path
 from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest, update_manifest
 from headgate_processors.store.parquet import by_bucket, in_order, live_file, write_file
 from headgate_processors.store.revisions import REMOVED, SEQUENCE
@@ -70,12 +70,12 @@ class DerivedWriter:
         files = []
         for bucket, rows in by_bucket(ordered, DERIVED, self._folder, rows_min=self._config.bucket_rows_min):
             path = derived_path(name, bucket, file_name)
-            size = write_file(
+            written = write_file(
                 rows, self._folder.root / path, self._disk, level=1, row_group_rows=self._config.row_group_rows
             )
             files.append(
                 live_file(
-                    rows, dataset=name, path=path, day=None, bucket=bucket, size_bytes=size, settled=False, derived=True
+                    rows, dataset=name, path=path, day=None, bucket=bucket, written=written, settled=False, derived=True
                 )
             )
         return files

@@ -14,13 +14,22 @@ from headgate_processors.store.snapshot import Snapshot
 
 _CURRENT = f"{PRIVATE}.current"
 _STALE = f"{PRIVATE}.stale"
+_GONE = f"{PRIVATE}.gone_sessions"
 
 
 class DerivedRows:
-    """Gives queries over one snapshot on one connection, which has the schema `store` for what is between."""
+    """Gives queries over one snapshot on one connection, which has the schema `store` for what is between.
+
+    `written_before` leaves out sessions whose last revision is older; `has_gone` says whether there are such.
+    """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, declared: Mapping[str, Dataset]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        snapshot: Snapshot,
+        declared: Mapping[str, Dataset],
+        *,
+        written_before: int | None = None,
     ) -> None:
         self._connection, self._snapshot, self._declared = connection, snapshot, declared
         self.tables = self._tables()
@@ -30,6 +39,7 @@ class DerivedRows:
         connection.execute(f"CREATE TABLE {_CURRENT} AS {current}")
         stale = stale_sql(fresh=fresh, settled=settled, removed=removed, current=_CURRENT)
         connection.execute(f"CREATE TABLE {_STALE} AS {stale}")
+        self.has_gone = self._leave_out(written_before)
         self.has_stale = bool(connection.execute(f"SELECT 1 FROM {_STALE} LIMIT 1").fetchall())
 
     def query(self, table: SqlTable) -> str:
@@ -51,6 +61,20 @@ class DerivedRows:
         """Whether a settled file holds rows that no longer count."""
         query = f"SELECT 1 FROM {self._parquet([file])} SEMI JOIN {_STALE} USING (session_id) LIMIT 1"
         return self.has_stale and bool(self._connection.execute(query).fetchall())
+
+    def _leave_out(self, written_before: int | None) -> bool:
+        """Hide sessions that are over; whether any file holds one."""
+        if written_before is None:
+            return False
+        every = self._versions(VERSION)
+        connection = self._connection
+        connection.execute(
+            f"CREATE TABLE {_GONE} AS SELECT session_id FROM ({every}) GROUP BY session_id "
+            f"HAVING max({SEQUENCE}) < {written_before}"
+        )
+        connection.execute(f"INSERT INTO {_STALE} SELECT session_id FROM {_GONE}")
+        connection.execute(f"DELETE FROM {_CURRENT} WHERE session_id IN (FROM {_GONE})")
+        return bool(connection.execute(f"SELECT 1 FROM {_GONE} LIMIT 1").fetchall())
 
     def _versions(self, table: SqlTable, *, settled: bool | None = None) -> str:
         files = self._files(table.name, settled=settled)

@@ -4,12 +4,21 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 Bytes = bytes | memoryview
 
 _WRITEV_MAX = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """How large a file system is, and how much of it is free for this process, in bytes."""
+
+    free_bytes: int
+    total_bytes: int
 
 
 class Disk(Protocol):
@@ -29,6 +38,9 @@ class Disk(Protocol):
 
     def sync_folder(self, folder: Path) -> None:
         """Make the names in a folder durable."""
+
+    def room(self, folder: Path) -> Room:
+        """How much is free where a folder lies."""
 
 
 class LocalDisk:
@@ -69,6 +81,11 @@ class LocalDisk:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    def room(self, folder: Path) -> Room:
+        """`statvfs`."""
+        found = os.statvfs(folder)
+        return Room(free_bytes=found.f_bavail * found.f_frsize, total_bytes=found.f_blocks * found.f_frsize)
 
 
 def remove(path: Path) -> None:

@@ -16,7 +16,6 @@ from headgate_processors.store.manifest import start_manifest
 
 FORMAT = 1
 HASH = "sha256-prefix"
-ANY_BUCKET = "all"
 
 _WRITER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -50,29 +49,6 @@ class StoreFolder:
         """The bucket of a key: the first 8 hexadecimal digits of its SHA-256, modulo the number of buckets."""
         digest = hashlib.sha256((key or "").encode()).digest()
         return int.from_bytes(digest[:4], "big") % self.buckets
-
-
-def bucket_name(bucket: int | None) -> str:
-    """`03`, or `all` for a file that holds rows of every bucket."""
-    return ANY_BUCKET if bucket is None else f"{bucket:02d}"
-
-
-def raw_path(dataset: str, day: str, bucket: int | None, name: str) -> str:
-    """The path of a raw file, relative to the store's folder."""
-    return f"{dataset}/day={day}/bucket={bucket_name(bucket)}/{name}.parquet"
-
-
-def derived_path(table: str, bucket: int | None, name: str) -> str:
-    """The path of a derived file, relative to the store's folder."""
-    return f"derived/{table}/bucket={bucket_name(bucket)}/{name}.parquet"
-
-
-def sequence_of(segment: Path) -> tuple[str, int] | None:
-    """The writer and number in a segment's name; None for a file that is no segment."""
-    writer, _, number = segment.name.removesuffix(".seg").rpartition("-")
-    if segment.suffix != ".seg" or not writer or not number.isdecimal():
-        return None
-    return writer, int(number)
 
 
 def default_writer() -> str:

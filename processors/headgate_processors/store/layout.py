@@ -1,8 +1,11 @@
-"""How each raw dataset lies on disk: what its bucket is taken from, and how its rows are sorted."""
+"""How datasets lie on disk: the paths of their files, what a bucket is taken from, how rows are sorted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
+
+ANY_BUCKET = "all"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,3 +29,26 @@ RAW: Mapping[str, Layout] = MappingProxyType(
     }
 )
 DERIVED = Layout(bucket_by=("session_id",), order_by=("session_id",))
+
+
+def bucket_name(bucket: int | None) -> str:
+    """`03`, or `all` for a file that holds rows of every bucket."""
+    return ANY_BUCKET if bucket is None else f"{bucket:02d}"
+
+
+def raw_path(dataset: str, day: str, bucket: int | None, name: str) -> str:
+    """The path of a raw file, relative to the store's folder."""
+    return f"{dataset}/day={day}/bucket={bucket_name(bucket)}/{name}.parquet"
+
+
+def derived_path(table: str, bucket: int | None, name: str) -> str:
+    """The path of a derived file, relative to the store's folder."""
+    return f"derived/{table}/bucket={bucket_name(bucket)}/{name}.parquet"
+
+
+def sequence_of(segment: Path) -> tuple[str, int] | None:
+    """The writer and number in a segment's name; None for a file that is no segment."""
+    writer, _, number = segment.name.removesuffix(".seg").rpartition("-")
+    if segment.suffix != ".seg" or not writer or not number.isdecimal():
+        return None
+    return writer, int(number)

@@ -1,105 +1,64 @@
-"""The manifest: which files are live. It is replaced as a whole, so that a reader sees one state or the next."""
+"""The manifest: which files are live. It is replaced as a whole, so that a reader sees one state or the next.
+
+It ends with its own checksum, and the state before it stays beside it: a damaged manifest is made again from
+that one and from the files sealed since.
+"""
 
 import fcntl
-import json
+import logging
 import os
+import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
+
+import orjson
 
 from headgate_processors.errors import StoreError
+from headgate_processors.store.damaged import set_aside
 from headgate_processors.store.disk import Disk, remove
+from headgate_processors.store.live import DamagedFile, DeadFile, LiveFile, Manifest
+from headgate_processors.store.rebuild import manifest_since
 
-_NAME = "manifest.json"
+NAME = "manifest.json"
+PREVIOUS = "manifest.previous.json"
 
+_SEAL = b',"crc32":"%08x"}'
+_SEAL_BYTES = len(_SEAL % 0)
+__all__ = [
+    "NAME",
+    "DamagedFile",
+    "DamagedManifestError",
+    "DeadFile",
+    "LiveFile",
+    "Manifest",
+    "load_manifest",
+    "read_manifest",
+    "replace_manifest",
+    "sealed_state",
+    "start_manifest",
+    "update_manifest",
+]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveFile:
-    """One Parquet file: `path` is relative to the store's folder, `bucket` NULL when it holds every bucket.
-
-    `settled` says that no row of it is another version of a row in another settled file.
-    `schema_id` is the same for files whose columns are the same. `live_version` is the version of the manifest
-    at which the newest of its rows became live, however often they were rewritten since: a job that has seen
-    all rows up to a version need not look at files of that version or an older one.
-    """
-
-    dataset: str
-    path: str
-    derived: bool
-    day: str | None
-    bucket: int | None
-    rows: int
-    bytes: int
-    min_received_unix_nano: int | None
-    max_received_unix_nano: int | None
-    settled: bool
-    schema_id: str
-    live_version: int = 0
+_LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadFile:
-    """A file that is no longer live and may still be open in a query."""
-
-    path: str
-    since_unix_nano: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """One state of the store: live files, files to delete, and the last sealed segment of every writer."""
-
-    version: int = 0
-    derived_sequence: int = 0
-    sealed: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    files: tuple[LiveFile, ...] = ()
-    dead: tuple[DeadFile, ...] = ()
-
-    def of(self, dataset: str, *, derived: bool = False) -> tuple[LiveFile, ...]:
-        """The live files of one dataset."""
-        return tuple(file for file in self.files if file.dataset == dataset and file.derived == derived)
-
-    def with_rows(self, files: Sequence[LiveFile]) -> "Manifest":
-        """The next state: files with rows that no file held before are live."""
-        born = tuple(replace(file, live_version=self.version + 1) for file in files)
-        return replace(self, files=self.files + born)
-
-    def with_sealed(self, writer: str, sequence: int) -> "Manifest":
-        """The next state: the segments of a writer are sealed up to this one."""
-        return replace(self, sealed=MappingProxyType({**self.sealed, writer: sequence}))
-
-    def swap(self, *, remove: frozenset[str], add: tuple[LiveFile, ...], now_unix_nano: int) -> "Manifest":
-        """The next state: the files `remove` die, the files `add`, which hold their rows, live."""
-        kept = tuple(file for file in self.files if file.path not in remove)
-        died = tuple(DeadFile(path=path, since_unix_nano=now_unix_nano) for path in sorted(remove))
-        return replace(self, files=kept + add, dead=self.dead + died)
+class DamagedManifestError(StoreError):
+    """The manifest is missing or cannot be read."""
 
 
 def read_manifest(root: Path) -> Manifest:
-    """The manifest as it is; an empty one when nothing was sealed.
+    """The manifest as it is; made from the one before and the files sealed since when it is damaged.
 
     Raises:
-        StoreError: it is damaged.
+        StoreError: neither it nor the one before can be read.
     """
-    path = root / _NAME
-    try:
-        found = json.loads(path.read_bytes())
-        return Manifest(
-            version=found["version"],
-            derived_sequence=found["derived_sequence"],
-            sealed=MappingProxyType(found["sealed"]),
-            files=tuple(LiveFile(**file) for file in found["files"]),
-            dead=tuple(DeadFile(**file) for file in found["dead"]),
-        )
-    except FileNotFoundError:
-        return Manifest()
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path} is damaged ({error!r}): restore it from a copy; the Parquet files beside it are whole"
-        ) from error
+    return _read(root)[0]
 
 
 def update_manifest(root: Path, change: Callable[[Manifest], Manifest], *, disk: Disk) -> Manifest:
@@ -107,44 +66,134 @@ def update_manifest(root: Path, change: Callable[[Manifest], Manifest], *, disk:
 
     Raises:
         OSError: the disk refused; then the old manifest stands.
+        StoreError: as `read_manifest`.
     """
-    with _exclusive(root / f"{_NAME}.lock"):
-        before = read_manifest(root)
+    with _exclusive(root / f"{NAME}.lock"):
+        before, sound = _read(root)
         after = change(before)
-        if after is before:
+        if after is before and sound:
             return before
         after = replace(after, version=before.version + 1)
+        _keep(root, sound=sound)
         _write(root, after, disk)
         return after
 
 
 def start_manifest(root: Path, *, disk: Disk) -> None:
     """Write an empty manifest where there is none, so that any DuckDB can read it from the start."""
-    if not (root / _NAME).exists():
-        update_manifest(root, lambda manifest: manifest if manifest.version else replace(manifest), disk=disk)
+    with _exclusive(root / f"{NAME}.lock"):
+        if not (root / NAME).exists() and not (root / PREVIOUS).exists():
+            _write(root, Manifest(version=1), disk)
+
+
+def replace_manifest(root: Path, manifest: Manifest, *, disk: Disk) -> None:
+    """Write a manifest over one that is lost, whatever stands there.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    with _exclusive(root / f"{NAME}.lock"):
+        _write(root, manifest, disk)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """The manifest in one file.
+
+    Raises:
+        DamagedManifestError: it is not there, or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DamagedManifestError(f"{path} is not there") from error
+    try:
+        return _parse(content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedManifestError(f"{path} is damaged ({error})") from error
+
+
+def sealed_state(root: Path) -> Mapping[str, int]:
+    """The last sealed segment of every writer: as in the manifest, without reading its list of files.
+
+    Raises:
+        StoreError: as `read_manifest`.
+    """
+    content = (root / NAME).read_bytes() if (root / NAME).exists() else b""
+    with suppress(ValueError, KeyError, TypeError):
+        return MappingProxyType(_checked(content)["sealed"])
+    return read_manifest(root).sealed
+
+
+def _read(root: Path) -> tuple[Manifest, bool]:
+    """The manifest, and whether it is the one on disk."""
+    try:
+        return load_manifest(root / NAME), True
+    except DamagedManifestError as damage:
+        try:
+            previous = load_manifest(root / PREVIOUS)
+        except DamagedManifestError as error:
+            raise DamagedManifestError(
+                f"{damage}, and {error}: headgate store repair --data {root} makes it anew from the files"
+            ) from damage
+        _LOG.error("%s: going on with the one before it and the files sealed since", damage)
+        return manifest_since(root, previous), False
+
+
+def _checked(content: bytes) -> dict[str, Any]:
+    seal = content[-_SEAL_BYTES:]
+    if seal[:10] == _SEAL[:10] and seal != _SEAL % zlib.crc32(content[:-_SEAL_BYTES]):
+        raise ValueError("its checksum is wrong")
+    found: dict[str, Any] = orjson.loads(content)
+    return found
+
+
+def _parse(content: bytes) -> Manifest:
+    found = _checked(content)
+    return Manifest(
+        version=found["version"],
+        derived_sequence=found["derived_sequence"],
+        derived_epoch=found.get("derived_epoch", 0),
+        sealed=MappingProxyType(found["sealed"]),
+        files=tuple(LiveFile(**file) for file in found["files"]),
+        dead=tuple(DeadFile(**file) for file in found["dead"]),
+        damaged=tuple(DamagedFile(**{**one, "file": LiveFile(**one["file"])}) for one in found.get("damaged", ())),
+    )
+
+
+def _content(manifest: Manifest) -> bytes:
+    values = {one.name: getattr(manifest, one.name) for one in fields(manifest)}
+    content = orjson.dumps({**values, "sealed": dict(manifest.sealed)})[:-1]
+    return content + _SEAL % zlib.crc32(content)
+
+
+def _keep(root: Path, *, sound: bool) -> None:
+    """Keep the manifest that is about to be replaced, as the one before, or apart when it is damaged."""
+    current, temporary = root / NAME, root / f"{PREVIOUS}.{uuid.uuid4().hex}.tmp"
+    if not sound:
+        if current.exists():
+            set_aside(root, current)
+        return
+    try:
+        os.link(current, temporary)
+    except OSError:
+        shutil.copyfile(current, temporary)
+    temporary.replace(root / PREVIOUS)
+    # Renaming one name of a file to another name of it does nothing.
+    remove(temporary)
 
 
 def _write(root: Path, manifest: Manifest, disk: Disk) -> None:
-    temporary = root / f"{_NAME}.{uuid.uuid4().hex}.tmp"
-    content = json.dumps(
-        {
-            "version": manifest.version,
-            "derived_sequence": manifest.derived_sequence,
-            "sealed": dict(manifest.sealed),
-            "files": [asdict(file) for file in manifest.files],
-            "dead": [asdict(file) for file in manifest.dead],
-        },
-        separators=(",", ":"),
-    ).encode()
+    temporary = root / f"{NAME}.{uuid.uuid4().hex}.tmp"
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            disk.append(fd, [content])
+            disk.append(fd, [_content(manifest)])
         finally:
             os.close(fd)
-        disk.publish(temporary, root / _NAME)
+        disk.publish(temporary, root / NAME)
     except OSError:
-        remove(temporary)
+        with suppress(OSError):
+            remove(temporary)
         raise
 
 

@@ -14,10 +14,14 @@ from headgate_processors.schema import DATASETS
 from headgate_processors.store.check import Damage
 from headgate_processors.store.config import CompactConfig
 from headgate_processors.store.disk import Disk
-from headgate_processors.store.folder import StoreFolder, derived_path, raw_path
-from headgate_processors.store.layout import DERIVED, RAW, Layout
+from headgate_processors.store.folder import StoreFolder
+from headgate_processors.store.layout import DERIVED, RAW, Layout, derived_path, raw_path
 from headgate_processors.store.manifest import LiveFile
-from headgate_processors.store.parquet import by_bucket, in_order, live_file, write_file
+from headgate_processors.store.parquet import Written, by_bucket, in_order, live_file, write_file
+
+
+class DamagedFileError(StoreError):
+    """A live file cannot be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,7 @@ class Merger:
                 path=path,
                 day=like.day,
                 bucket=bucket,
-                size_bytes=self._write(rows, path),
+                written=self._write(rows, path),
                 settled=settled,
                 derived=like.derived,
                 live_version=max(source.live_version for source in sources),
@@ -60,7 +64,7 @@ class Merger:
             return [(bucket, table)]
         return list(by_bucket(table, layout, self.folder, rows_min=self.config.bucket_rows_min))
 
-    def _write(self, rows: pa.Table, path: str) -> int:
+    def _write(self, rows: pa.Table, path: str) -> Written:
         rows_per_group = self.config.row_group_rows
         return write_file(rows, self.folder.root / path, self.disk, level=3, row_group_rows=rows_per_group)
 
@@ -69,14 +73,14 @@ def read_rows(root: Path, file: LiveFile, *, without: Collection[int] = ()) -> p
     """The rows of one raw file, those numbered `without` left out.
 
     Raises:
-        StoreError: the file is damaged; the message names it.
+        DamagedFileError: the file is damaged; the message names it.
     """
     low = [field.name for field in DATASETS[file.dataset].schema if pa.types.is_dictionary(field.type)]
     path = root / file.path
     try:
         table = pq.read_table(path, read_dictionary=low, partitioning=None)
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(str(Damage(file=file, path=path, reason=str(error)))) from error
+        raise DamagedFileError(str(Damage(file=file, path=path, reason=str(error)))) from error
     if not without:
         return table
     lost = pa.array(sorted(without), pa.int64())

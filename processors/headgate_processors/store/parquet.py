@@ -1,18 +1,24 @@
 """Rows to Parquet files: sorted, split by day and bucket, durable before anybody is told of them."""
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headgate_processors.store.disk import Disk, remove
-from headgate_processors.store.folder import StoreFolder
 from headgate_processors.store.layout import Layout
-from headgate_processors.store.manifest import LiveFile
+from headgate_processors.store.live import LiveFile
+
+if TYPE_CHECKING:
+    from headgate_processors.store.folder import StoreFolder
 
 _DAY_NS = 86_400 * 10**9
 _EPOCH_ORDINAL = 719_163
@@ -45,7 +51,7 @@ def by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
 
 
 def by_bucket(
-    table: pa.Table, layout: Layout, folder: StoreFolder, *, rows_min: int
+    table: pa.Table, layout: Layout, folder: "StoreFolder", *, rows_min: int
 ) -> Iterator[tuple[int | None, pa.Table]]:
     """The rows of each bucket, or all of them together when buckets would hold fewer than `rows_min`."""
     if table.num_rows < rows_min * folder.buckets:
@@ -59,8 +65,17 @@ def by_bucket(
         yield number, table.filter(pc.equal(bucket, number))
 
 
-def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group_rows: int) -> int:
-    """Write one file, durable under its name when this returns; its size in bytes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A file as it was written: its size, the CRC-32 of all of it, and when."""
+
+    bytes: int
+    crc32: int
+    modified_unix_nano: int
+
+
+def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group_rows: int) -> Written:
+    """Write one file, durable under its name when this returns.
 
     Raises:
         OSError: the disk refused; nothing is left behind.
@@ -80,11 +95,22 @@ def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group
         )
         mode = temporary.stat()
         temporary.chmod(mode.st_mode & 0o444)
+        written = Written(bytes=mode.st_size, crc32=checksum(temporary), modified_unix_nano=mode.st_mtime_ns)
         disk.publish(temporary, path)
     except OSError:
-        remove(temporary)
+        with suppress(OSError):
+            remove(temporary)
         raise
-    return mode.st_size
+    return written
+
+
+def checksum(path: Path) -> int:
+    """The CRC-32 of a whole file."""
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            crc = zlib.crc32(chunk, crc)
+    return crc
 
 
 def live_file(
@@ -94,7 +120,7 @@ def live_file(
     path: str,
     day: str | None,
     bucket: int | None,
-    size_bytes: int,
+    written: Written,
     settled: bool,
     derived: bool = False,
     live_version: int = 0,
@@ -110,12 +136,14 @@ def live_file(
         day=day,
         bucket=bucket,
         rows=table.num_rows,
-        bytes=size_bytes,
+        bytes=written.bytes,
         min_received_unix_nano=first,
         max_received_unix_nano=last,
         settled=settled,
         schema_id=schema_id(table.schema),
         live_version=live_version,
+        crc32=written.crc32,
+        modified_unix_nano=written.modified_unix_nano,
     )
 
 

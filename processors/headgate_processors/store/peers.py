@@ -2,9 +2,10 @@
 
 import time
 
-from headgate_processors.store.folder import StoreFolder, sequence_of
+from headgate_processors.store.folder import StoreFolder
+from headgate_processors.store.layout import sequence_of
 from headgate_processors.store.lock import is_held
-from headgate_processors.store.manifest import read_manifest
+from headgate_processors.store.manifest import sealed_state
 
 
 class Peers:
@@ -27,7 +28,7 @@ class Peers:
         return self._sealed != before or self._has_segments() or self._is_any_open()
 
     def _sealed_by_others(self) -> dict[str, int]:
-        sealed = read_manifest(self._folder.root).sealed
+        sealed = sealed_state(self._folder.root)
         return {writer: sequence for writer, sequence in sealed.items() if writer != self._writer}
 
     def _has_segments(self) -> bool:

@@ -1,18 +1,19 @@
 """Queries: one DuckDB connection over sealed files and unsealed segments, taken as one snapshot."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import duckdb
 import pyarrow as pa
 
-from headgate_processors.errors import StoreError
 from headgate_processors.schema import DATASETS, Dataset
-from headgate_processors.store.check import damaged_files, require_files
+from headgate_processors.store.check import sound_manifest
 from headgate_processors.store.config import ReaderConfig
 from headgate_processors.store.derivedrows import DerivedRows
-from headgate_processors.store.manifest import read_manifest
+from headgate_processors.store.disk import LocalDisk
+from headgate_processors.store.quarantine import set_aside_damaged
 from headgate_processors.store.rawrows import PRIVATE, RawRows
 from headgate_processors.store.relation import SqlTable, quote
 from headgate_processors.store.sandbox import check_statement, lock_down, open_connection
@@ -29,7 +30,7 @@ _FAULTS_OF_THE_QUERY = (
 
 
 class StoreReader:
-    """Reads a store that any process may be writing; takes no lock and writes nothing.
+    """Reads a store that any process may be writing; takes no lock and writes nothing, unless a file is damaged.
 
     `derived` declares the derived tables, so that those without a row are views too.
     """
@@ -46,14 +47,15 @@ class StoreReader:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """A connection with every view defined, good for the grace after which replaced files are deleted.
 
-        It shows the store as it was at this moment; take another for a later question. Use the connection itself:
+        It shows the store as it was at this moment; take another for a later question. Damaged files that a
+        glance finds are left out, and named in the log. Use the connection itself:
         its cursors do not see unsealed rows. Give SQL of users to `query`, which lets only queries pass.
 
         Raises:
             StoreError: there is no store, or it is newer or damaged.
         """
         snapshot = take_snapshot(self._folder, attempts=self._config.snapshot_attempts)
-        require_files(snapshot.root, snapshot.manifest)
+        snapshot = replace(snapshot, manifest=sound_manifest(self._folder, read=lambda _: snapshot.manifest))
         connection = open_connection(self._config)
         try:
             _define_views(connection, snapshot, self._derived)
@@ -66,23 +68,25 @@ class StoreReader:
     def query(self, sql: str) -> pa.Table:
         """The result of one query by a user.
 
+        A live file that turns out to be damaged is set aside, named in the log, and the rest is asked again.
+
         Raises:
-            StoreError: it is no query, there is no store, or a file of it is damaged; the message names it.
+            StoreError: it is no query, or there is no store.
             duckdb.Error: DuckDB could not answer it.
         """
+        try:
+            return self._answer(sql)
+        except _FAULTS_OF_THE_QUERY:
+            raise
+        except duckdb.Error:
+            if not set_aside_damaged(self._folder, disk=LocalDisk()):
+                raise
+        return self._answer(sql)
+
+    def _answer(self, sql: str) -> pa.Table:
         with self.connect() as connection:
             check_statement(connection, sql)
-            try:
-                return connection.sql(sql).to_arrow_table()
-            except _FAULTS_OF_THE_QUERY:
-                raise
-            except duckdb.Error as error:
-                self._name_damage(error)
-                raise
-
-    def _name_damage(self, error: duckdb.Error) -> None:
-        for damage in damaged_files(self._folder, read_manifest(self._folder)):
-            raise StoreError(str(damage)) from error
+            return connection.sql(sql).to_arrow_table()
 
 
 def _define_views(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, declared: Mapping[str, Dataset]) -> None:

@@ -1,30 +1,37 @@
 """What a start does with what the last end left behind."""
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headgate_processors.store.config import StoreConfig
+from headgate_processors.store.damaged import set_aside
 from headgate_processors.store.dedupe import Windows
 from headgate_processors.store.disk import Disk, changed_s, remove
-from headgate_processors.store.folder import StoreFolder, sequence_of
+from headgate_processors.store.folder import StoreFolder
+from headgate_processors.store.layout import sequence_of
 from headgate_processors.store.lock import Lock
 from headgate_processors.store.manifest import LiveFile, read_manifest
 from headgate_processors.store.seal import Rows, seal_rows
 from headgate_processors.store.segment import SegmentRows, read_segment
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """What was found at a start: rows by dataset that were acknowledged and not sealed, and what was removed."""
+    """What was found at a start: rows that were acknowledged and not sealed, what was removed, what was damaged."""
 
     segments: int = 0
     rows: int = 0
     cut_bytes: int = 0
     leftovers: int = 0
+    damage: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not (self.segments or self.leftovers):
@@ -34,23 +41,34 @@ class Recovered:
             said += f", cut {self.cut_bytes} bytes of a commit that was not finished"
         if self.leftovers:
             said += f", removed {self.leftovers} unfinished file{'s' if self.leftovers != 1 else ''}"
-        return said
+        return "; ".join([said, *self.damage])
 
 
 def recover(writer: str, *, folder: StoreFolder, disk: Disk, config: StoreConfig) -> Recovered:
-    """Seal this writer's segments and remove its unfinished files. The caller holds the writer's lock."""
+    """Seal this writer's segments and remove its unfinished files. The caller holds the writer's lock.
+
+    A segment with damaged frames gives all others, and is set aside.
+    """
     sealed = read_manifest(folder.root).sealed.get(writer, -1)
     segments = rows = cut = 0
+    damage: list[str] = []
     for sequence, path in segments_of(folder, writer):
         if sequence <= sealed:
             remove(path)
             continue
         found = read_segment(path.read_bytes())
+        for gap in found.gaps:
+            _LOG.log(logging.WARNING if gap.torn else logging.ERROR, "%s: %s", path, gap)
+        if found.damage:
+            kept = set_aside(folder.root, path)
+            damage.append(f"{path}: {', '.join(map(str, found.damage))}; kept as {kept}")
         if found.rows:
             seal_rows(_rows(found), writer=writer, sequence=sequence, folder=folder, disk=disk, config=config)
         remove(path)
-        segments, rows, cut = segments + 1, rows + found.rows, cut + found.cut_bytes
-    return Recovered(segments=segments, rows=rows, cut_bytes=cut, leftovers=_clean(writer, folder))
+        segments, rows = segments + 1, rows + found.rows
+        cut += sum(gap.bytes for gap in found.gaps if gap.torn)
+    leftovers = _clean(writer, folder)
+    return Recovered(segments=segments, rows=rows, cut_bytes=cut, leftovers=leftovers, damage=tuple(damage))
 
 
 def adopt(folder: StoreFolder, *, disk: Disk, age_s: float) -> int:
@@ -99,20 +117,27 @@ def refill(windows: Windows, *, folder: StoreFolder, rows_max: int) -> None:
                 max((file.max_received_unix_nano or 0 for file in files[len(chosen) :]), default=0) + 1
             )
         for file in reversed(chosen):
-            columns = ["record_id", "end_time_unix_nano"] if dataset == "spans" else ["record_id"]
-            table = pq.read_table(folder.root / file.path, columns=columns, partitioning=None)
-            ids = table.column("record_id").to_pylist()
-            open_ = set()
-            if dataset == "spans" and (ends := table.column("end_time_unix_nano")).null_count:
-                open_ = {
-                    record_id for record_id, unended in zip(ids, ends.is_null().to_pylist(), strict=True) if unended
-                }
-            ended = (
-                set(ids) - open_
-                if not open_
-                else {record_id for record_id, end in zip(ids, ends.to_pylist(), strict=True) if end is not None}
-            )
+            try:
+                ended, open_ = _ids(folder.root / file.path, dataset)
+            except (pa.ArrowException, OSError) as error:
+                _LOG.error("%s: its records are not known to the window: %s", folder.root / file.path, error)
+                window.forget_before((file.max_received_unix_nano or 0) + 1)
+                continue
             window.add(ended=ended, open_=open_, received_unix_nano=file.max_received_unix_nano or 0)
+
+
+def _ids(path: Path, dataset: str) -> tuple[set[str], set[str]]:
+    """The records in a file, those of which it has an ended version and those of which it has an open one."""
+    columns = ["record_id", "end_time_unix_nano"] if dataset == "spans" else ["record_id"]
+    table = pq.read_table(path, columns=columns, partitioning=None)
+    ids = table.column("record_id").to_pylist()
+    if dataset != "spans" or not (ends := table.column("end_time_unix_nano")).null_count:
+        return set(ids), set()
+    unended = ends.is_null().to_pylist()
+    return (
+        {record_id for record_id, is_open in zip(ids, unended, strict=True) if not is_open},
+        {record_id for record_id, is_open in zip(ids, unended, strict=True) if is_open},
+    )
 
 
 def _newest(files: Sequence[LiveFile], rows_max: int) -> tuple[Sequence[LiveFile], bool]:

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from headgate_processors.store.config import StoreConfig
 from headgate_processors.store.disk import Disk, remove
-from headgate_processors.store.folder import StoreFolder, raw_path
-from headgate_processors.store.layout import RAW
+from headgate_processors.store.folder import StoreFolder
+from headgate_processors.store.layout import RAW, raw_path
 from headgate_processors.store.manifest import LiveFile, Manifest, update_manifest
 from headgate_processors.store.parquet import by_bucket, by_day, in_order, live_file, write_file
 
@@ -56,10 +56,10 @@ def _write_dataset(
     for day, of_day in by_day(in_order([pa.Table.from_batches(rows.batches)], layout)):
         for bucket, table in by_bucket(of_day, layout, folder, rows_min=config.bucket_rows_min):
             path = raw_path(dataset, day, bucket, name)
-            size = write_file(table, folder.root / path, disk, level=1, row_group_rows=config.row_group_rows)
+            written = write_file(table, folder.root / path, disk, level=1, row_group_rows=config.row_group_rows)
             files.append(
                 live_file(
-                    table, dataset=dataset, path=path, day=day, bucket=bucket, size_bytes=size, settled=rows.settled
+                    table, dataset=dataset, path=path, day=day, bucket=bucket, written=written, settled=rows.settled
                 )
             )
     return files

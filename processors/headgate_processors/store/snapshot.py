@@ -1,5 +1,6 @@
 """One consistent look at a store that others write: every acknowledged row once."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,9 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from headgate_processors.errors import StoreError
-from headgate_processors.store.folder import open_folder, sequence_of
+from headgate_processors.store.folder import open_folder
+from headgate_processors.store.layout import sequence_of
 from headgate_processors.store.manifest import Manifest, read_manifest
 from headgate_processors.store.segment import SegmentRows, read_segment
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,27 +42,34 @@ def take_snapshot(root: Path, *, attempts: int, read: Callable[[Path], Manifest]
         opened = _open_segments(folder.segments, manifest)
         try:
             if opened is not None and read(root).sealed == manifest.sealed:
-                return _snapshot(root, manifest, [read_segment(_content(fd)) for fd in opened])
+                return _snapshot(root, manifest, [_read(path, fd) for path, fd in opened])
         finally:
-            for fd in opened or ():
+            for _, fd in opened or ():
                 os.close(fd)
     raise StoreError(
         f"{root} was sealed {attempts} times while it was being read: try again, or raise the seal interval"
     )
 
 
-def _open_segments(folder: Path, manifest: Manifest) -> list[int] | None:
-    opened: list[int] = []
+def _open_segments(folder: Path, manifest: Manifest) -> list[tuple[Path, int]] | None:
+    opened: list[tuple[Path, int]] = []
     try:
         for path in sorted(folder.glob("*.seg")):
             named = sequence_of(path)
             if named is not None and named[1] > manifest.sealed.get(named[0], -1):
-                opened.append(os.open(path, os.O_RDONLY))
+                opened.append((path, os.open(path, os.O_RDONLY)))
     except FileNotFoundError:
-        for fd in opened:
+        for _, fd in opened:
             os.close(fd)
         return None
     return opened
+
+
+def _read(path: Path, fd: int) -> SegmentRows:
+    found = read_segment(_content(fd))
+    for gap in found.damage:
+        _LOG.error("%s: %s; the rest of it is served", path, gap)
+    return found
 
 
 def _content(fd: int) -> bytes:

@@ -1,5 +1,6 @@
 """The store: rows in, durable when `append` returns, Parquet a moment later."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,25 +15,34 @@ from headgate_processors.store.commit import Appended, Committer, Segment
 from headgate_processors.store.compact import CompactionHeldError, compact
 from headgate_processors.store.config import CompactConfig, StoreConfig
 from headgate_processors.store.dedupe import Windows
-from headgate_processors.store.disk import Disk, LocalDisk, remove
+from headgate_processors.store.disk import Disk, LocalDisk
 from headgate_processors.store.folder import StoreFolder, check_writer, default_writer, make_folder
 from headgate_processors.store.lock import Lock
 from headgate_processors.store.loop import Loop
 from headgate_processors.store.peers import Peers
+from headgate_processors.store.quarantine import scrub
 from headgate_processors.store.recover import Recovered, next_sequence, recover, refill
 from headgate_processors.store.seal import Rows, seal_rows
 from headgate_processors.store.sweep import sweep
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreLoad:
-    """What waits in a store at this moment; `seal_error` says why sealing fails, while it does."""
+    """What waits in a store at this moment.
+
+    `seal_error` says why sealing fails, while it does, and `disk_lack` why requests are refused, while the disk
+    is nearly full; `disk_free_bytes` is -1 when the disk does not answer.
+    """
 
     queued_requests: int
     queued_bytes: int
     unsealed_bytes: int
     unsealed_age_s: float
     seal_error: str | None
+    disk_free_bytes: int
+    disk_lack: str | None
 
 
 class Store:
@@ -58,7 +68,7 @@ class Store:
         self._schemas = {name: dataset.schema for name, dataset in DATASETS.items()}
         self._closed = False
         self._seal_error: str | None = None
-        self._swept_s = time.monotonic()
+        self._swept_s = self._scrubbed_s = time.monotonic()
         self._seals = Loop(
             name="headgate-seal", interval_s=config.seal_interval_s, action=self._seal_round, on_error=self._seal_failed
         )
@@ -108,6 +118,7 @@ class Store:
         lock = Lock.take(place.lock(name), wait_s=limits.lock_wait_s)
         try:
             recovered = recover(name, folder=place, disk=port, config=limits)
+            _scrub(place.root, disk=port, clock=clock)
             peers = Peers(place, name, interval_s=limits.peers_interval_s)
             windows = Windows(rows_max=limits.dedupe_rows_max, skew_ns=int(limits.resend_skew_s * 1e9))
             refill(windows, folder=place, rows_max=limits.dedupe_rows_max)
@@ -184,7 +195,8 @@ class Store:
         """Counts since the start, absent while 0.
 
         `appended.DATASET` and `duplicates.DATASET` in rows, `commits`, `commit_failures`, `overloads`,
-        `sealed_segments`, `seal_failures`, `compactions`, `compact_failures`.
+        of these `disk_refusals`, `damaged_files` that were set aside, `sealed_segments`, `seal_failures`,
+        `compactions`, `compact_failures`.
         """
         return dict(self._committer.counts)
 
@@ -192,12 +204,15 @@ class Store:
     def load(self) -> StoreLoad:
         """What waits: for metrics, and for readiness."""
         requests, queued_bytes, unsealed_bytes, age_s = self._committer.load
+        free_bytes, lack = self._committer.room
         return StoreLoad(
             queued_requests=requests,
             queued_bytes=queued_bytes,
             unsealed_bytes=unsealed_bytes,
             unsealed_age_s=age_s,
             seal_error=self._seal_error,
+            disk_free_bytes=free_bytes,
+            disk_lack=lack,
         )
 
     def _start(self) -> None:
@@ -207,22 +222,22 @@ class Store:
             self._compactions.start()
 
     def _seal_segment(self, segment: Segment) -> None:
-        if segment.commits:
-            seal_rows(
-                _rows_of(segment),
-                writer=self.writer,
-                sequence=segment.sequence,
-                folder=self._folder,
-                disk=self._disk,
-                config=self._config,
-            )
-            self._count("sealed_segments")
-        else:
-            remove(segment.file.path)
+        seal_rows(
+            _rows_of(segment),
+            writer=self.writer,
+            sequence=segment.sequence,
+            folder=self._folder,
+            disk=self._disk,
+            config=self._config,
+        )
+        self._count("sealed_segments")
         self._committer.sealed(segment)
 
     def _seal_round(self) -> None:
         self.seal()
+        if time.monotonic() - self._scrubbed_s >= self._config.scrub_interval_s:
+            self._scrubbed_s = time.monotonic()
+            self._committer.counts["damaged_files"] += _scrub(self._folder.root, disk=self._disk, clock=self._clock)
         grace_s = self._config.grace_s
         if time.monotonic() - self._swept_s >= grace_s:
             self._swept_s = time.monotonic()
@@ -241,6 +256,8 @@ class Store:
             threads=1,
             grace_s=self._config.grace_s,
             bucket_rows_min=self._config.bucket_rows_min,
+            disk_free_min=self._config.disk_free_min,
+            retention=self._config.retention,
         )
         try:
             compact(
@@ -256,6 +273,15 @@ class Store:
 
     def _count(self, name: str) -> None:
         self._committer.counts[name] += 1
+
+
+def _scrub(root: Path, *, disk: Disk, clock: Callable[[], int]) -> int:
+    """Set aside damaged files, if the disk lets it; how many."""
+    try:
+        return len(scrub(root, disk=disk, clock=clock))
+    except OSError as error:
+        _LOG.error("damaged files could not be set aside: %s", error)
+        return 0
 
 
 def _rows_of(segment: Segment) -> dict[str, Rows]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from headgate_processors.store.disk import Bytes, LocalDisk
+from headgate_processors.store.disk import Bytes, LocalDisk, Room
 
 OPERATIONS = frozenset({"append", "sync", "truncate", "publish", "sync_folder"})
 
@@ -21,6 +21,7 @@ class FaultyDisk(LocalDisk):
         self.error = error
         self.failing: Collection[str] = ()
         self.calls: list[str] = []
+        self.free_bytes: int | None = None
         self._lives, self._renames = lives, renames
 
     def append(self, fd: int, parts: Sequence[Bytes]) -> None:
@@ -56,6 +57,11 @@ class FaultyDisk(LocalDisk):
         if self._fails("sync_folder"):
             raise self._problem()
         super().sync_folder(folder)
+
+    def room(self, folder: Path) -> Room:
+        """The room there is, or as much as `free_bytes` says."""
+        room = super().room(folder)
+        return room if self.free_bytes is None else Room(free_bytes=self.free_bytes, total_bytes=room.total_bytes)
 
     def _fails(self, operation: str) -> bool:
         self.calls.append(operation)

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from headgate_processors.errors import StoreError
 from headgate_processors.store import CompactConfig, CompactionHeldError, StoreReader, compact
 from headgate_processors.store.disk import LocalDisk
 from headgate_processors.store.lock import Lock
@@ -240,21 +239,6 @@ def test_readers_and_writers_go_on_meanwhile(tmp_path, open_store) -> None:
 
     assert [] == failures
     assert [written] * 3 == counts(tmp_path)
-
-
-def test_damaged_parquet_is_named(tmp_path, open_store) -> None:
-    """Damage in the middle of a file stops the compaction with the name of the file, and the store as it was."""
-    fill(open_store(), 2)
-    file = read_manifest(tmp_path).of("spans")[0]
-    path = tmp_path / file.path
-    path.chmod(0o600)
-    content = bytearray(path.read_bytes())
-    content[:1000] = b"\0" * 1000
-    path.write_bytes(content)
-
-    with pytest.raises(StoreError, match=f"{path} is damaged"):
-        compact(tmp_path)
-    assert 2 == len(read_manifest(tmp_path).of("spans"))
 
 
 def test_a_running_store_compacts_by_itself(tmp_path, open_store, ids) -> None:

@@ -11,7 +11,7 @@ from headgate_processors.errors import StoreError
 from headgate_processors.store import Store, StoreConfig
 from headgate_processors.store.disk import LocalDisk
 from headgate_processors.store.lock import Lock, is_held
-from headgate_processors.store.manifest import read_manifest, update_manifest
+from headgate_processors.store.manifest import read_manifest, start_manifest, update_manifest
 from headgate_processors.testing.rows import batch, span
 
 HOLD = """
@@ -80,7 +80,8 @@ def test_the_default_writer_is_the_same_every_time(tmp_path) -> None:
 def test_a_failed_open_leaves_the_lock_free(tmp_path, open_store) -> None:
     """When recovery fails, the next attempt is not told that the store is held."""
     open_store().close()
-    (tmp_path / "manifest.json").write_text("no")
+    for name in ("manifest.json", "manifest.previous.json"):
+        (tmp_path / name).write_text("no")
     with pytest.raises(StoreError, match="damaged"):
         open_store()
 
@@ -100,6 +101,7 @@ def test_a_lock_is_released_once(tmp_path) -> None:
 
 def test_many_processes_change_the_manifest_one_after_the_other(tmp_path) -> None:
     """No change of the manifest is lost, whoever makes it at the same time."""
+    start_manifest(tmp_path, disk=LocalDisk())
 
     def change_often(writer: str) -> None:
         for sequence in range(20):
@@ -117,4 +119,4 @@ def test_many_processes_change_the_manifest_one_after_the_other(tmp_path) -> Non
 
     found = read_manifest(tmp_path)
     assert {f"w{number}": 19 for number in range(4)} == dict(found.sealed)
-    assert 80 == found.version
+    assert 81 == found.version

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from headgate_processors.store.disk import LocalDisk
-from headgate_processors.store.segment import Commit, SegmentWriter, read_segment
+from headgate_processors.store.segment import HEADER, Commit, Gap, SegmentWriter, read_segment
 from headgate_processors.testing.rows import batch, child, span
 
 
@@ -82,15 +82,64 @@ def test_a_last_frame_cut_at_any_byte_is_left_out_whole(tmp_path: Path) -> None:
     assert 4 == read_segment(content).rows
 
 
-@pytest.mark.parametrize("offset", [0, 4, 12, 16, 40, 400, -1])
-def test_a_damaged_frame_ends_the_reading(tmp_path: Path, offset: int) -> None:
-    """A flipped bit in magic, length, checksum, directory or content hides that frame and what follows."""
-    first, second, _ = write(tmp_path / "s", [commit(1), commit(2), commit(3)])
+@pytest.mark.parametrize("offset", [0, 4, 12, 16, 24, 40, 400, -1])
+def test_a_damaged_frame_hides_itself_alone(tmp_path: Path, offset: int) -> None:
+    """A flipped bit in magic, place, length, checksum, directory or content hides that frame; the next is read."""
+    first, second, third = write(tmp_path / "s", [commit(1), commit(2), commit(3)])
     content = bytearray((tmp_path / "s").read_bytes())
     content[(second if offset < 0 else first) + offset] ^= 1
     (tmp_path / "s").write_bytes(content)
 
-    assert (1, 1) == rows(tmp_path / "s")
+    found = read_segment(bytes(content))
+
+    assert (2, 2) == rows(tmp_path / "s")
+    assert (Gap(offset=first, bytes=second - first, torn=False),) == found.gaps == found.damage
+    assert third == found.good_bytes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cut", "flip", "noise"])
+def test_damage_at_any_byte_costs_no_frame_but_the_one_it_is_in(tmp_path: Path, kind: str) -> None:
+    """Wherever a segment is cut, a bit flipped or bytes overwritten: every other frame is read, and the gap is told."""
+    pieces = [
+        Commit(batches={"content": batch("content", [child(span(number))])}, unsettled=frozenset())
+        for number in range(3)
+    ]
+    ends = write(tmp_path / "s", pieces)
+    content = (tmp_path / "s").read_bytes()
+    starts = [len(HEADER), *ends[:-1]]
+    every = [found["record_id"] for piece in pieces for found in piece.batches["content"].to_pylist()]
+
+    for offset in range(len(content)):
+        first, last = offset, len(content) if kind == "cut" else offset + (16 if kind == "noise" else 1)
+        damaged = bytearray(content)
+        if kind == "cut":
+            del damaged[offset:]
+        else:
+            damaged[first:last] = bytes(byte ^ 0x55 for byte in damaged[first:last])
+        found = read_segment(bytes(damaged))
+
+        whole = [end <= first or start >= last for start, end in zip(starts, ends, strict=True)]
+        shown = found.settled["content"].column("record_id").to_pylist() if found.frames else []
+        assert [record_id for record_id, good in zip(every, whole, strict=True) if good] == shown
+        expected = len(damaged) - sum(end - start for start, end, good in zip(starts, ends, whole, strict=True) if good)
+        header = len(HEADER) if damaged[: len(HEADER)] == HEADER else 0
+        assert expected - header == found.cut_bytes
+        assert (kind == "cut" or bool(found.damage)) is True
+
+
+def test_a_frame_inside_content_is_no_frame(tmp_path: Path) -> None:
+    """Bytes of a frame that somebody sent as content do not become rows when the frame around them is damaged."""
+    write(tmp_path / "inner", [commit(7)])
+    frame = (tmp_path / "inner").read_bytes()[len(HEADER) :]
+    outer = pa.RecordBatch.from_pydict({"blob": pa.array([frame], pa.binary())})
+    write(tmp_path / "s", [Commit(batches={"blob": outer}, unsettled=frozenset())])
+    content = bytearray((tmp_path / "s").read_bytes())
+    content[len(HEADER)] ^= 1
+
+    found = read_segment(bytes(content))
+
+    assert (0, 0) == (found.frames, found.rows)
 
 
 @pytest.mark.parametrize("content", [b"", b"headgate", b"something else that is no segment at all"])

@@ -1,0 +1,31 @@
+"""What is damaged is kept apart in `damaged/`, so that everything else goes on and nothing is thrown away."""
+
+import os
+import shutil
+from pathlib import Path
+
+FOLDER = "damaged"
+
+
+def set_aside(root: Path, path: Path) -> Path:
+    """Keep a damaged file under `damaged/`, where it lay in the store; the original stays for the caller to remove.
+
+    It costs no room: the copy is a second name of the same file where the file system knows such.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    kept = _unused(root / FOLDER / path.relative_to(root))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(path, kept)
+    except OSError:
+        shutil.copyfile(path, kept)
+    return kept
+
+
+def _unused(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number, free = number + 1, path.with_name(f"{path.name}.{number}")
+    return free
