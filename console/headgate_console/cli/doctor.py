@@ -1,5 +1,6 @@
 """`headgate doctor`: what is wrong, and what to do about it."""
 
+import os
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -25,13 +26,14 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Examine the store and what it was sent: agents it cannot read, calls without tokens or price, clocks."""
+    """Examine the store, what it was sent (agents it cannot read, calls without tokens or price) and the Collector."""
+    from headgate_console.doctor.collector import examine_collector
     from headgate_console.doctor.examine import examine
     from headgate_console.doctor.folder import examine_folder
 
     chosen = settings(context, data=data)
     at = moment(now) or datetime.now(UTC)
-    findings = [*examine_folder(chosen.data, now=at), *examine(views(chosen), now=at)]
+    findings = [*examine_folder(chosen.data, now=at), *examine(views(chosen), now=at), *examine_collector(os.environ)]
     to = screen()
     if as_json:
         to.json(_row(finding) for finding in findings)
