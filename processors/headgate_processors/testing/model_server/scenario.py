@@ -146,7 +146,10 @@ class Kill(_Part):
 
 
 class Scenario(_Part):
-    """A whole scenario; usage grows with each tool call that the conversation already holds."""
+    """A whole scenario; usage grows with each tool call that the conversation already holds.
+
+    `agent_may_fail` says that an agent which ends with an error did nothing wrong.
+    """
 
     task: str = "Do what the script says."
     tasks_after: tuple[str, ...] = ()
@@ -156,6 +159,7 @@ class Scenario(_Part):
     growth: Tokened = Tokened()
     faults: tuple[Fault, ...] = ()
     kill: Kill | None = None
+    agent_may_fail: bool = False
     between_events_s: Seconds = 0
     intents: Intents = Field(default_factory=packaged_intents)
 

@@ -18,7 +18,7 @@ from headgate_processors.testing.recorder.install import versions
 from headgate_processors.testing.recorder.run import Ran, run_agent
 from headgate_processors.testing.recorder.sink import OtlpSink, Received
 
-_QUIET_S = 1.5
+QUIET_S = 1.5
 _QUIET_AT_MOST_S = 15.0
 _GZIP_TIME = 0
 
@@ -33,18 +33,20 @@ class Recorded:
     path: Path
 
 
-def record(agent: Agent, scenario: Scenario, *, name: str, prefix: Path, out: Path) -> Recorded:
+def record(
+    agent: Agent, scenario: Scenario, *, name: str, prefix: Path, out: Path, quiet_s: float = QUIET_S
+) -> Recorded:
     """Run an agent and write `NAME.jsonl.gz`, `expected.json` and `versions.txt` into `out`.
 
     `expected.json` says what the model server's journal says; other scenarios in it stay. Paths and names of this
-    machine are replaced by dummies.
+    machine are replaced by dummies. What comes within `quiet_s` of the end, and of each other, is part of it.
     """
     with tempfile.TemporaryDirectory(prefix="headgate-record-") as temporary:
         folder = Path(temporary).resolve()
         variables = {"workspace": str(folder / "workspace")}
         with OtlpSink() as sink, ModelServer(scenario, variables=variables) as model:
             ran = run_agent(agent, scenario, prefix=prefix, folder=folder, model=model, endpoints=sink.endpoints)
-            sink.wait_until_quiet(quiet_s=_QUIET_S, at_most_s=_QUIET_AT_MOST_S)
+            sink.wait_until_quiet(quiet_s=quiet_s, at_most_s=_QUIET_AT_MOST_S)
             requests, totals = sink.received(), model.journal.totals()
         dummies = _dummies(folder, prefix)
     out.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headgate_processors.testing.model_server import ModelServer, Scenario
@@ -32,18 +32,22 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ran:
-    """How a run ended: `exit_code` is negative when a signal ended it; `killed` says that the scenario wanted so."""
+    """How a run ended.
+
+    `exit_code` is negative when a signal ended it; `killed` and `may_fail` say that the scenario wanted it so.
+    """
 
     exit_code: int
     duration_s: float
     output: str
     killed: bool = False
     timed_out: bool = False
+    may_fail: bool = False
 
     @property
     def failed(self) -> bool:
         """Whether it ended otherwise than it should."""
-        return self.timed_out or (self.exit_code != 0 and not self.killed)
+        return self.timed_out or (self.exit_code != 0 and not (self.killed or self.may_fail))
 
 
 def run_agent(
@@ -82,7 +86,7 @@ def run_agent(
         if ran.exit_code != 0:
             break
     assert ran is not None
-    return ran
+    return replace(ran, may_fail=scenario.agent_may_fail)
 
 
 def prepare(scenario: Scenario, folder: Path) -> dict[str, Path]:
