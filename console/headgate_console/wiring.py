@@ -13,14 +13,20 @@ from headgate_analytics import views
 from headgate_analytics.derive import DeriveConfig, Deriver
 from headgate_analytics.schema import DERIVED
 from headgate_console.doctor.folder import DEAD_LETTERS
+from headgate_console.settings.values import NOWHERE
+from headgate_processors.credentials.authenticator import CredentialAuthenticator
+from headgate_processors.credentials.keystore import KeyStore
+from headgate_processors.credentials.web_tokens import WebTokenConfig, WebTokens
 from headgate_processors.enrich.identity import FileRegistry, Registry
 from headgate_processors.enrich.price import PriceBook
+from headgate_processors.errors import ConfigError
 from headgate_processors.otlp.port import Encoding, Rejected, Signal
 from headgate_processors.pipeline import Pipeline
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetterConfig, DeadLetters
 from headgate_processors.receiver.server import Receiver
+from headgate_processors.receiver.tls import TlsConfig
 from headgate_processors.store import Store, StoreConfig
 from headgate_processors.store.lock import Lock
 from headgate_processors.store.views import sql as stored_views_sql
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
 
     from headgate_console.settings import Settings
 
+ISSUER_KEYS = Path("collector") / "jwks.json"
 DERIVE_LOCK = Path("locks") / "derive.lock"
 LOCK_WAIT_S = 1.0
 MANIFEST = "manifest.json"
@@ -204,11 +211,51 @@ def registry(settings: "Settings") -> Registry:
 
 
 def build_receiver(settings: "Settings", intake: Intake) -> Receiver:
-    """The OTLP servers of the settings over an intake."""
+    """The OTLP servers of the settings over an intake, and who may send to them.
+
+    Raises:
+        ConfigError: the files for TLS cannot be used.
+    """
+    platform = settings.receiver.platform
     config = ReceiverConfig(
         grpc=settings.receiver.grpc,
         http=settings.receiver.http,
+        platform=None if platform == NOWHERE else platform,
+        tls=tls_config(settings),
+        insecure=settings.receiver.insecure,
         max_message_bytes=settings.receiver.request_size_max,
         max_buffered_bytes=settings.receiver.buffered_size_max,
     )
-    return Receiver(intake.ingest, config=config, counters=intake.counters, dead_letters=intake.letters)
+    return Receiver(
+        intake.ingest,
+        config=config,
+        counters=intake.counters,
+        dead_letters=intake.letters,
+        authenticator=build_authenticator(settings),
+    )
+
+
+def tls_config(settings: "Settings") -> TlsConfig | None:
+    """The files for TLS; None when the receiver does without.
+
+    Raises:
+        ConfigError: a certificate without a key, a key without a certificate, or authorities without both.
+    """
+    tls = settings.receiver.tls
+    if tls.cert_file is not None and tls.key_file is not None:
+        return TlsConfig(cert_file=tls.cert_file, key_file=tls.key_file, client_ca_file=tls.client_ca_file)
+    if tls.cert_file is None and tls.key_file is None and tls.client_ca_file is None:
+        return None
+    message = "receiver.tls: cert_file and key_file belong together, and client_ca_file needs both: give those, or none"
+    raise ConfigError(message)
+
+
+def build_authenticator(settings: "Settings") -> CredentialAuthenticator:
+    """Judges credentials by the key store of the data folder, and by an issuer's keys."""
+    own = settings.data / ISSUER_KEYS
+    config = WebTokenConfig(
+        keys_file=settings.receiver.jwks_file or own,
+        issuer=settings.receiver.jwt_issuer,
+        may_be_absent=settings.receiver.jwks_file is None,
+    )
+    return CredentialAuthenticator(KeyStore(settings.data), web_tokens=WebTokens(config))

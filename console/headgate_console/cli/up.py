@@ -12,7 +12,7 @@ EXAMPLES = """
     headgate up --data /var/lib/headgate --grpc 127.0.0.1:5317
     headgate up --behind-collector
 """
-BEHIND_COLLECTOR = {"grpc": "127.0.0.1:14317", "http": "127.0.0.1:14318"}
+BEHIND_COLLECTOR = {"grpc": "127.0.0.1:14317", "http": "127.0.0.1:14318", "platform": "none"}
 
 
 def up(
@@ -24,11 +24,15 @@ def up(
     http: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Take OTLP over HTTP here; port 0 picks a free one.")
     ] = None,
+    platform: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Take OTLP of Headgate's own parts here, with a token; or `none`."),
+    ] = None,
     console: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Answer /healthz, /readyz and /metrics here.")
     ] = None,
     behind_collector: Annotated[
-        bool, typer.Option("--behind-collector", help="Listen on 14317 and 14318: a Collector has 4317 and 4318.")
+        bool, typer.Option("--behind-collector", help="Listen on 14317 and 14318: a Collector has 4317, 4318 and 4319.")
     ] = False,
 ) -> None:
     """Receive what agents send and keep sessions, calls and costs current, until SIGTERM or Ctrl-C.
@@ -44,6 +48,7 @@ def up(
         data=data,
         receiver__grpc=grpc or behind.get("grpc"),
         receiver__http=http or behind.get("http"),
+        receiver__platform=platform or behind.get("platform"),
         console__listen=console,
     )
     raise typer.Exit(serve(loaded, out=_out, say=_say))

@@ -1,27 +1,43 @@
 """The receiver's process: the store, the pipeline into it and the OTLP servers."""
 
+import resource
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
+from headgate_console.settings import Settings
+from headgate_console.settings.definition import ReceiverSettings
 from headgate_console.wiring import build_intake, build_receiver, open_preparer, open_store, workers_of
 from headgate_processors.errors import ConfigError, HeadgateError
+from headgate_processors.receiver.server import Receiver
 
 DRAIN_S = 20.0
 METRICS_INTERVAL_S = 1.0
 EXPIRE_INTERVAL_S = 3600.0
+FREE_PORT = "127.0.0.1:0"
+FILES_MAX = 65_536
 
 
 def main() -> None:
     """Serve until the supervisor says stop, then answer what is in flight and seal everything."""
     lifeline = Lifeline()
     log_to_stderr()
+    allow_files()
     try:
         _serve(lifeline)
     except HeadgateError as error:
         lifeline.tell("say", text=f"headgate: {error}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+
+
+def allow_files() -> None:
+    """As many open files as the system lets this process have: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _serve(lifeline: Lifeline) -> None:
@@ -34,7 +50,7 @@ def _serve(lifeline: Lifeline) -> None:
             lifeline.tell("say", text=f"{settings.data}: {store.recovered}.")
         intake = build_intake(settings, store, preparer)
         receiver = build_receiver(settings, intake)
-        for name, address in receiver.start().items():
+        for name, address in started(receiver, settings, lifeline).items():
             lifeline.tell("listening", name=f"otlp-{name}", address=address, setting=f"receiver.{name}")
         lifeline.tell("ready")
         expired_at_s = time.monotonic()
@@ -45,6 +61,17 @@ def _serve(lifeline: Lifeline) -> None:
                 intake.letters.expire()
         if not receiver.drain(DRAIN_S):
             lifeline.tell("say", text="Some requests were cut off unanswered; their senders send them again.")
+
+
+def started(receiver: Receiver, settings: Settings, lifeline: Lifeline) -> Mapping[str, str]:
+    """Where each listener is. The default port of our own parts gives way to a free one when it is taken."""
+    default = ReceiverSettings().platform
+    is_default = settings.receiver.platform == default
+    addresses = receiver.start(otherwise={"platform": FREE_PORT} if is_default else None)
+    if is_default and addresses.get("platform", default) != default:
+        taken = f"{default} is taken: Headgate's own parts send to {addresses['platform']}"
+        lifeline.tell("say", text=f"{taken}; choose with receiver.platform.")
+    return addresses
 
 
 if __name__ == "__main__":

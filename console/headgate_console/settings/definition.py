@@ -6,7 +6,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from headgate_console.settings.values import Address, Duration, Size, parse_duration, parse_size
+from headgate_console.settings.values import (
+    Address,
+    Duration,
+    OptionalAddress,
+    Size,
+    parse_duration,
+    parse_size,
+)
 
 ENVIRONMENT_PREFIX = "HEADGATE_"
 NESTING = "__"
@@ -22,11 +29,33 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TlsSettings(Section):
+    """TLS of the receiver's listeners; the files are read again when they are replaced."""
+
+    cert_file: Path | None = _text("Certificate chain in PEM; with it and its key every listener speaks TLS.", None)
+    key_file: Path | None = _text("Key of the certificate in PEM, without a password.", None)
+    client_ca_file: Path | None = _text(
+        "Authorities in PEM. With it every sender must show a certificate of theirs (mutual TLS).", None
+    )
+
+
 class ReceiverSettings(Section):
     """Where and what the receiver takes."""
 
     grpc: Address = _text("Where agents send OTLP over gRPC.", "127.0.0.1:4317")
     http: Address = _text("Where agents send OTLP over HTTP.", "127.0.0.1:4318")
+    platform: OptionalAddress = _text(
+        "Where Headgate's own parts send OTLP over gRPC, each with a credential; `none` leaves it out.",
+        "127.0.0.1:4319",
+    )
+    tls: TlsSettings = _text("TLS.", TlsSettings())
+    insecure: bool = _text(
+        "Whether listeners that other machines reach may do without TLS; every sender needs a credential there.", False
+    )
+    jwks_file: Path | None = _text(
+        "Public keys (JWKS) of the issuer of ES256 tokens; by default those of `headgate collector keys`.", None
+    )
+    jwt_issuer: str | None = _text("The `iss` that such tokens must name; by default any.", None)
     request_size_max: Size = _text("Largest request taken; a larger one is refused for good.", parse_size("64 MiB"))
     workers: int | None = Field(
         default=None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
+NOWHERE = "none"
 _UNITS_S = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("", "s", "sec", "second", "seconds"), 1),
@@ -97,7 +98,12 @@ def _check_address(address: str) -> str:
     return address
 
 
+def _check_address_or_none(address: str) -> str:
+    return NOWHERE if address.strip().lower() == NOWHERE else _check_address(address)
+
+
 Address = Annotated[str, AfterValidator(_check_address)]
+OptionalAddress = Annotated[str, AfterValidator(_check_address_or_none)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

@@ -1,6 +1,7 @@
 """JSON Web Tokens that control, or another issuer, signed with ES256; its public keys are in a file."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +33,14 @@ Keys = Mapping[str | None, PyJWK]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebTokenConfig:
-    """Where the issuer's keys are (a JWKS file), and the issuer that tokens must name, None for any."""
+    """Where the issuer's keys are (a JWKS file), and the issuer that tokens must name, None for any.
+
+    `may_be_absent`: without the file no token is good; else a missing file is a fault that passes.
+    """
 
     keys_file: Path
     issuer: str | None = None
+    may_be_absent: bool = False
 
 
 class WebTokens:
@@ -46,10 +51,12 @@ class WebTokens:
     are good.
     """
 
-    def __init__(self, config: WebTokenConfig, *, clock: Callable[[], int]) -> None:
+    def __init__(self, config: WebTokenConfig, *, clock: Callable[[], int] = time.time_ns) -> None:
         self._config = config
         self._clock = clock
-        self._keys: WatchedFile[Keys] = WatchedFile(config.keys_file, _parsed_keys)
+        self._keys: WatchedFile[Keys] = WatchedFile(
+            config.keys_file, _parsed_keys, absent={} if config.may_be_absent else None
+        )
 
     def __call__(self, token: str) -> Sender:
         """Who the token's subject is.

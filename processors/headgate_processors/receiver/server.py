@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from headgate_processors.errors import ConfigError
 from headgate_processors.receiver.addresses import is_loopback, parsed_address
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
@@ -57,8 +58,10 @@ class Receiver:
         self._lock = threading.Lock()
         self._drained: bool | None = None
 
-    def start(self) -> Mapping[str, str]:
+    def start(self, otherwise: Mapping[str, str] | None = None) -> Mapping[str, str]:
         """Listen; gives back `grpc`, `http` and `platform`, as far as they are configured, with the address of each.
+
+        `otherwise` has another address for a server, in case its own cannot be had.
 
         Raises:
             ConfigError: an address cannot be listened on; nothing listens then.
@@ -66,12 +69,20 @@ class Receiver:
         addresses: dict[str, str] = {}
         try:
             for name, (server, address) in self._servers.items():
-                addresses[name] = server.start(address)
+                addresses[name] = _started(server, address, (otherwise or {}).get(name))
                 self._started.append(server)
         except BaseException:
             self.drain(0)
             raise
         return addresses
+
+    def set_unready(self, why: str | None) -> None:
+        """Have health and readiness say why requests are refused at this moment; None when they are taken.
+
+        It changes nothing else: a request that comes all the same is tried, and has an answer of its own.
+        """
+        for server in self._started:
+            server.set_unready(why)
 
     def drain(self, timeout_s: float) -> bool:
         """Accept nothing more, answer what is in flight, stop; at most `timeout_s` long, or a little more.
@@ -89,6 +100,15 @@ class Receiver:
             server.refuse_new()
         with ThreadPoolExecutor(max_workers=3) as pool:
             return all(pool.map(lambda server: server.drain(timeout_s), self._started))
+
+
+def _started(server: GrpcServer | HttpServer, address: str, otherwise: str | None) -> str:
+    try:
+        return server.start(address)
+    except ConfigError:
+        if otherwise is None:
+            raise
+        return server.start(otherwise)
 
 
 def _is_reachable(address: str) -> bool:
