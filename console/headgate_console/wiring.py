@@ -13,6 +13,7 @@ from headgate_analytics import views
 from headgate_analytics.derive import DeriveConfig, Deriver
 from headgate_analytics.schema import DERIVED
 from headgate_console.doctor.folder import DEAD_LETTERS
+from headgate_console.serve.timed import TimedSink
 from headgate_console.settings.values import NOWHERE
 from headgate_processors.credentials.authenticator import CredentialAuthenticator
 from headgate_processors.credentials.keystore import KeyStore
@@ -30,6 +31,7 @@ from headgate_processors.receiver.tls import TlsConfig
 from headgate_processors.store import Store, StoreConfig
 from headgate_processors.store.lock import Lock
 from headgate_processors.store.views import sql as stored_views_sql
+from headgate_processors.telemetry import Meter
 from headgate_processors.workers import (
     GroupConfig,
     PoolConfig,
@@ -142,13 +144,17 @@ def workers_of(settings: "Settings") -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def build_intake(settings: "Settings", store: Store, preparer: Preparer | None = None) -> Intake:
+def build_intake(
+    settings: "Settings", store: Store, preparer: Preparer | None = None, *, meter: Meter | None = None
+) -> Intake:
     """The pipeline of the settings into a store; without a preparer, it prepares in this process.
+
+    A meter is told what is counted and how long commits take.
 
     Raises:
         ConfigError: the registry, a rule table or a dialect is wrong.
     """
-    counters = Counters()
+    counters = Counters(meter=meter)
     letters = DeadLetters(
         settings.data / DEAD_LETTERS,
         counters=counters,
@@ -166,7 +172,8 @@ def build_intake(settings: "Settings", store: Store, preparer: Preparer | None =
     prepare = preparer or build_preparer(preparer_config(settings))
     lanes = prepare.state.workers if isinstance(prepare, WorkerPool) else 1
     groups = GroupConfig(lanes=lanes, queue_bytes=settings.receiver.buffered_size_max)
-    return Intake(ingest=Pipeline(prepare, store, refused, groups=groups), counters=counters, letters=letters)
+    sink = store if meter is None else TimedSink(store, meter)
+    return Intake(ingest=Pipeline(prepare, sink, refused, groups=groups), counters=counters, letters=letters)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from headgate_console.errors import CommandError
 from headgate_console.serve.children import Part
 from headgate_console.serve.console import address_of, console_app, listen
 from headgate_console.serve.supervisor import PartState, Supervisor
-from headgate_console.serve.up import metrics
+from headgate_console.serve.up import metrics, supervisor_meter
 
 BRIEF = Part(name="brief", module="this")
 
@@ -65,7 +65,7 @@ def test_health_tells_each_part(supervisor: Supervisor) -> None:
 def test_metrics_hold_those_of_the_parts(supervisor: Supervisor) -> None:
     """The supervisor's own, and the text that each part last told."""
     supervisor.states["brief"] = PartState(ready=True, facts={"metrics": "headgate_x 1\n"})
-    text = metrics(supervisor)
+    text = metrics(supervisor, supervisor_meter(supervisor))
     assert 'headgate_part_ready{part="brief"} 1' in text
     assert text.endswith("headgate_x 1\n")
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from headgate_console.reference.commands import commands_page
+from headgate_console.reference.metrics import metrics_page
 from headgate_console.reference.settings import schema_page, settings_page
 from headgate_console.reference.tables import tables_page
 
@@ -12,6 +13,7 @@ PAGES = {
     "settings.schema.json": schema_page,
     "tables.md": tables_page,
     "commands.md": commands_page,
+    "metrics.md": metrics_page,
 }
 
 

@@ -35,7 +35,12 @@ def console_app(supervisor: Supervisor, metrics: Callable[[], str]) -> Starlette
 
 def _answer(supervisor: Supervisor, *, ok: bool) -> Response:
     parts = {
-        name: {"ready": state.ready, "restarts": len(state.restarts), "listeners": state.listeners}
+        name: {
+            "ready": state.ready,
+            "restarts": len(state.restarts),
+            "listeners": state.listeners,
+            **({"why": state.unready} if state.unready else {}),
+        }
         for name, state in supervisor.states.items()
     }
     return JSONResponse({"status": "ok" if ok else "unavailable", "parts": parts}, status_code=200 if ok else 503)

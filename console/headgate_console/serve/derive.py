@@ -1,15 +1,20 @@
 """The deriver's process: keeps sessions, calls and timelines current with what is sealed."""
 
 import logging
+import os
 import sys
+import time
+from pathlib import Path
 
 from headgate_analytics.derive import Deriver
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
-from headgate_console.wiring import manifest_state, open_deriver
+from headgate_console.serve.measures import open_meter
+from headgate_console.wiring import MANIFEST, manifest_state, open_deriver
 from headgate_processors.errors import ConfigError, HeadgateError
 
 INTERVAL_S = 1.0
 INTERVAL_AFTER_FAILURE_S = 10.0
+NICE = 10
 
 _LOG = logging.getLogger("deriver")
 
@@ -18,37 +23,76 @@ def main() -> None:
     """Derive until the supervisor says stop, then once more: the receiver has sealed everything by then."""
     lifeline = Lifeline()
     log_to_stderr()
+    give_way()
     try:
         with open_deriver(lifeline.settings) as deriver:
+            run = Run(deriver, lifeline)
             lifeline.tell("ready")
-            _follow(deriver, lifeline)
-            _derived(deriver, lifeline)
+            run.follow()
+            run.once()
+            run.meter.close()
     except HeadgateError as error:
         lifeline.tell("say", text=f"headgate: {error}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
-def _follow(deriver: Deriver, lifeline: Lifeline) -> None:
-    """Derive whenever the manifest was replaced, until it is time to stop."""
-    seen, wait_s = "", 0.0
-    while not lifeline.stopping.wait(wait_s):
-        state = manifest_state(lifeline.settings.data)
-        if state == seen:
-            continue
-        derived = _derived(deriver, lifeline)
-        seen, wait_s = (state, INTERVAL_S) if derived else ("", INTERVAL_AFTER_FAILURE_S)
+def give_way() -> None:
+    """Let the receiver go first: what is not acknowledged may be lost, what is derived a moment later is not."""
+    os.nice(NICE)
 
 
-def _derived(deriver: Deriver, lifeline: Lifeline) -> bool:
-    """Whether one run went through; one that did not is tried again, for what it read is still there."""
+class Run:
+    """Derives whenever the manifest was replaced, and tells how that goes."""
+
+    def __init__(self, deriver: Deriver, lifeline: Lifeline) -> None:
+        self._deriver, self._lifeline = deriver, lifeline
+        self._runs = self._failures = self._revision = 0
+        self._lag_s = 0.0
+        self.meter = open_meter("headgate-deriver", lifeline.settings)
+        self.meter.watch("headgate_deriver_runs_total", lambda: {(): self._runs})
+        self.meter.watch("headgate_deriver_failures_total", lambda: {(): self._failures})
+        self.meter.watch("headgate_deriver_revision", lambda: {(): self._revision})
+        self.meter.watch("headgate_deriver_lag_seconds", lambda: {(): self._lag_s})
+
+    def follow(self) -> None:
+        """Derive whenever there is something, until it is time to stop."""
+        seen, wait_s = "", 0.0
+        while not self._lifeline.stopping.wait(wait_s):
+            state = manifest_state(self._lifeline.settings.data)
+            if state == seen:
+                wait_s = INTERVAL_S
+                continue
+            derived = self.once()
+            seen, wait_s = (state, INTERVAL_S) if derived else ("", INTERVAL_AFTER_FAILURE_S)
+
+    def once(self) -> bool:
+        """Whether one run went through; one that did not is tried again, for what it read is still there."""
+        began_s, sealed_s = time.monotonic(), changed_s(self._lifeline.settings.data)
+        try:
+            done = self._deriver.run()
+        except Exception:  # noqa: BLE001 - the edge of a worker loop: it logs, counts and tries again
+            _LOG.exception("sessions could not be derived; trying again in %d s", INTERVAL_AFTER_FAILURE_S)
+            self._failures += 1
+            self._tell()
+            return False
+        self._runs += 1
+        self._revision = done.revision
+        self._lag_s = max(0.0, time.time() - sealed_s) if sealed_s else 0.0
+        self.meter.record("headgate_deriver_run_seconds", time.monotonic() - began_s)
+        self._tell()
+        return True
+
+    def _tell(self) -> None:
+        facts = {"revision": self._revision, "derive_failures": self._failures, "metrics": self.meter.prometheus()}
+        self._lifeline.tell("facts", facts=facts)
+
+
+def changed_s(data: Path) -> float:
+    """When the manifest of a store was replaced last, in seconds since the epoch; 0 while there is none."""
     try:
-        done = deriver.run()
-    except Exception:  # noqa: BLE001 - the edge of a worker loop: it logs, counts and tries again
-        _LOG.exception("sessions could not be derived; trying again in %d s", INTERVAL_AFTER_FAILURE_S)
-        lifeline.tell("facts", facts={"derive_failures": 1})
-        return False
-    lifeline.tell("facts", facts={"revision": done.revision})
-    return True
+        return (data / MANIFEST).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ The parent writes the settings to the child's stdin as one line of JSON and keep
 means that the parent is gone. The child tells what happens on its stdout, one JSON object a line.
 """
 
-import ctypes
 import json
 import logging
 import os
@@ -14,8 +13,8 @@ import threading
 from types import FrameType
 
 from headgate_console.settings import Settings
+from headgate_processors.workers.lifeline import die_with_parent
 
-PR_SET_PDEATHSIG = 1
 ORPHANED = 70
 
 
@@ -28,7 +27,7 @@ class Lifeline:
         self._telling = threading.Lock()
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _die_with_parent()
+        die_with_parent()
         self.settings = Settings(**json.loads(sys.stdin.readline()))
         threading.Thread(target=_watch_parent, name="headgate-lifeline", daemon=True).start()
 
@@ -45,11 +44,6 @@ class Lifeline:
 def log_to_stderr() -> None:
     """Send warnings and errors of this process to stderr, for people."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="headgate %(name)s: %(message)s")
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _watch_parent() -> None:

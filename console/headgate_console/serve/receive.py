@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
+from headgate_console.serve.measures import open_meter, unready, watch_receiver
 from headgate_console.settings import Settings
 from headgate_console.settings.definition import ReceiverSettings
 from headgate_console.wiring import build_intake, build_receiver, open_preparer, open_store, workers_of
@@ -48,19 +49,28 @@ def _serve(lifeline: Lifeline) -> None:
     ):
         if store.recovered.segments or store.recovered.leftovers:
             lifeline.tell("say", text=f"{settings.data}: {store.recovered}.")
-        intake = build_intake(settings, store, preparer)
+        meter = open_meter("headgate-receiver", settings)
+        intake = build_intake(settings, store, preparer, meter=meter)
+        watch_receiver(meter, store=store, preparer=preparer, pipeline=intake.ingest, folder=settings.data)
         receiver = build_receiver(settings, intake)
         for name, address in started(receiver, settings, lifeline).items():
             lifeline.tell("listening", name=f"otlp-{name}", address=address, setting=f"receiver.{name}")
         lifeline.tell("ready")
         expired_at_s = time.monotonic()
+        told: str | None = None
         while not lifeline.stopping.wait(METRICS_INTERVAL_S):
-            lifeline.tell("facts", facts={"metrics": intake.counters.prometheus()})
+            why = unready(store, preparer)
+            if why != told:
+                receiver.set_unready(why)
+                lifeline.tell("ready" if why is None else "unready", why=why)
+                told = why
+            lifeline.tell("facts", facts={"metrics": meter.prometheus()})
             if time.monotonic() - expired_at_s > EXPIRE_INTERVAL_S:
                 expired_at_s = time.monotonic()
                 intake.letters.expire()
         if not receiver.drain(DRAIN_S):
             lifeline.tell("say", text="Some requests were cut off unanswered; their senders send them again.")
+        meter.close()
 
 
 def started(receiver: Receiver, settings: Settings, lifeline: Lifeline) -> Mapping[str, str]:

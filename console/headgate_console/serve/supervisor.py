@@ -30,6 +30,8 @@ class PartState:
     child: Child | None = None
     ready: bool = False
     failed: bool = False
+    unready: str | None = None
+    starts: int = 0
     listeners: dict[str, str] = field(default_factory=dict)
     restarts: list[float] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -89,6 +91,7 @@ class Supervisor:
         self._events.put((None, {"event": "signal", "number": number}))
 
     def _start(self, name: str) -> None:
+        self.states[name].starts += 1
         self.states[name].child = Child(
             self._parts[name], self._settings, lambda child, event: self._events.put((child, event))
         )
@@ -111,7 +114,9 @@ class Supervisor:
                     self._out(f"ready {event['name']} {event['address']}")
                 self._keep_port(event)
             case "ready":
-                state.ready = True
+                state.ready, state.unready = True, None
+            case "unready":
+                state.ready, state.unready = False, event["why"]
             case "say":
                 self._say(event["text"])
             case "facts":
@@ -129,7 +134,8 @@ class Supervisor:
     def _restart(self, name: str, code: int) -> bool:
         """Start a part that ended by itself again; False when it has ended too often."""
         state = self.states[name]
-        began, state.ready = state.ready or bool(state.restarts), False
+        began = state.ready or state.unready is not None or bool(state.restarts)
+        state.ready, state.unready = False, None
         now = time.monotonic()
         state.restarts = [at for at in state.restarts if now - at < self._config.restarts_window_s]
         if not began or len(state.restarts) >= self._config.restarts_max:
@@ -145,7 +151,7 @@ class Supervisor:
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._config.drain_s
-        if any(state.ready for state in self.states.values()):
+        if any(state.ready or state.unready for state in self.states.values()):
             self._say("Finishing what was begun; a second signal ends it at once.")
         for state in self.states.values():
             state.ready = False

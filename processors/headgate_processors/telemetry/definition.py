@@ -105,6 +105,7 @@ STORE: Mapping[str, Metric] = {
     "headgate_store_seal_failures_total": _counter("Attempts to seal that failed; the rows stay in their segment."),
     "headgate_store_compactions_total": _counter("Runs of the compactor."),
     "headgate_store_compact_failures_total": _counter("Runs of the compactor that failed."),
+    "headgate_store_damaged_files_total": _counter("Parquet files that were found damaged and set aside."),
     "headgate_store_files": _gauge("Parquet files that are live."),
     "headgate_store_bytes": _gauge("Bytes of the Parquet files that are live.", unit="By"),
     "headgate_store_disk_free_bytes": _gauge("Bytes free on the disk of the store.", unit="By"),
