@@ -6,10 +6,11 @@ COPY pyproject.toml README.md LICENSE ./
 COPY processors processors
 COPY analytics analytics
 COPY console console
+COPY collector-config collector-config
 RUN python -m venv /headgate && /headgate/bin/pip install --no-cache-dir ".[fast]"
 
 FROM python:3.13-slim
-RUN useradd --system --uid 10001 headgate && install -d -o headgate /data
+RUN useradd --system --uid 10001 headgate && install -d -o headgate /data /queue
 COPY --from=build /headgate /headgate
 ENV PATH=/headgate/bin:$PATH PYTHONUNBUFFERED=1 HEADGATE_DATA=/data
 USER headgate

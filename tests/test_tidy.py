@@ -221,6 +221,6 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
         for room in ROOMS
         if (ROOT / room).is_dir()
         for path in _walk(ROOT / room / f"headgate_{room}")
-    }
+    } | {f"headgate_console/collector/configurations/{path.name}" for path in _walk(ROOT / "collector-config")}
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert inside == held

@@ -23,12 +23,6 @@ def compose() -> Any:
     return _yaml("docker-compose.yml")
 
 
-@pytest.fixture
-def collector() -> Any:
-    """The Collector's configuration."""
-    return _yaml("collector-config/local.yaml")
-
-
 def test_the_compose_file_follows_the_compose_specification(compose: Any) -> None:
     """It is valid against the schema of the specification, as the package check-jsonschema ships it."""
     schema = resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
@@ -55,37 +49,36 @@ def test_ports_are_published_on_loopback_only(compose: Any) -> None:
     assert [] == [port for port in ports if not port.startswith("127.0.0.1:")]
 
 
-def test_the_collector_sends_where_headgate_listens(compose: Any, collector: Any) -> None:
-    """The exporter's endpoint is where `--behind-collector` listens, and under Compose both share a network."""
+def test_the_collector_and_headgate_share_a_network(compose: Any) -> None:
+    """So the Collector's defaults lead to where `--behind-collector` listens, and nothing of it leaves loopback."""
     assert ["up", "--behind-collector"] == compose["services"]["headgate"]["command"]
     assert "service:headgate" == compose["services"]["collector"]["network_mode"]
-    assert "HEADGATE_COLLECTOR_RECEIVER" not in compose["services"]["collector"]["environment"]
-    assert "${env:HEADGATE_COLLECTOR_RECEIVER:-127.0.0.1:14317}" == collector["exporters"]["otlp_grpc"]["endpoint"]
+    assert {"HEADGATE_COLLECTOR_LISTEN", "HEADGATE_COLLECTOR_DATA"} == set(
+        compose["services"]["collector"]["environment"]
+    )
 
 
-def test_the_collector_keeps_what_it_acknowledged(collector: Any) -> None:
-    """No batch processor, a queue on disk with fsync, retry without end, all three signals."""
-    exporter = collector["exporters"]["otlp_grpc"]
-    assert "batch" not in collector["processors"]
-    assert "file_storage" == exporter["sending_queue"]["storage"]
-    assert True is collector["extensions"]["file_storage"]["fsync"]
-    assert 0 == exporter["retry_on_failure"]["max_elapsed_time"]
-    assert exporter["sending_queue"]["batch"]["max_size"] < 64 << 20
-    pipelines = collector["service"]["pipelines"]
-    assert {"traces", "logs", "metrics"} == set(pipelines)
-    assert all("memory_limiter" == pipeline["processors"][0] for pipeline in pipelines.values())
+def test_the_image_is_of_the_version_that_we_build(compose: Any) -> None:
+    """The files are tested with one version of the Collector: that of the builder's manifest."""
+    version = _yaml("collector-config/builder.yaml")["dist"]["version"]
+    assert compose["services"]["collector"]["image"].endswith(f":{version}")
 
 
-def test_variables_of_the_collector_are_reserved_ones(collector: Any) -> None:
-    """The Collector's variables begin with the prefix that Headgate's own settings leave alone."""
-    names = set(re.findall(r"\$\{env:(\w+)", yaml.safe_dump(collector)))
-    assert [] == [name for name in names if not name.startswith("HEADGATE_COLLECTOR_")]
+def test_no_container_runs_as_root(compose: Any) -> None:
+    """The Collector has the user of the Headgate image, to whom the folder of its queue belongs."""
+    image = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    user = compose["services"]["collector"]["user"]
+    assert f"--uid {user} headgate" in image
+    assert "USER headgate" in image
+    for service in compose["services"].values():
+        assert "queue:/queue" in service["volumes"]
+    assert re.search(r"install -d -o headgate .*/queue", image)
 
 
 def test_the_image_holds_what_the_wheel_is_built_from() -> None:
     """Every room is copied into the image, and not ignored by Docker."""
-    rooms = sorted(path.parent.name for path in ROOT.glob("[a-z]*/headgate_*"))
-    copied = re.findall(r"^COPY (\w+) \1$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    kept = re.findall(r"^!(\w+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    rooms = sorted([*(path.parent.name for path in ROOT.glob("[a-z]*/headgate_*")), "collector-config"])
+    copied = re.findall(r"^COPY ([\w-]+) \1$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    kept = re.findall(r"^!([\w-]+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
     assert rooms == sorted(copied)
     assert set(rooms) <= set(kept)

@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECORDINGS = resources.files("headgate_console.demo") / "recordings"
 BIN = Path(sys.executable).parent
-PAGES = ("README.md", "docs/guides/connect-an-agent.md", "docs/guides/identify-agents.md")
-ELSEWHERE = ("make", "pip install .", "headgate up", "headgate replay recordings --endpoint")
+PAGES = ("README.md", "docs/guides/connect-an-agent.md", "docs/guides/identify-agents.md", "docs/guides/collector.md")
+ELSEWHERE = ("make", "pip install .", "headgate up", "headgate collector run", "headgate replay recordings --endpoint")
 
 
 def _console_lines(page: str) -> Iterator[str]:

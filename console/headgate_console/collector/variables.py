@@ -30,7 +30,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "HEADGATE_COLLECTOR_ISSUER": "The `iss` of tokens that it takes.",
     "HEADGATE_COLLECTOR_JWKS_FILE": "Public keys of that issuer, a JWK set; read again when it changes.",
     "HEADGATE_COLLECTOR_KAFKA_BROKER": "A broker of the cluster, HOST:PORT.",
-    "HEADGATE_COLLECTOR_DATA": "Folder of the queue on disk. `headgate collector run` takes `collector` in the store.",
+    "HEADGATE_COLLECTOR_DATA": "Folder of the queue on disk. `headgate collector run` takes one in the store.",
     "HEADGATE_COLLECTOR_QUEUE_BYTES": "Most bytes that wait in the queue of each signal; past it senders wait.",
     "HEADGATE_COLLECTOR_MEMORY_MIB": "Memory past which it answers UNAVAILABLE, which senders repeat.",
 }

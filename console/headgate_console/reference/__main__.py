@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from headgate_console.reference.collector import collector_page
 from headgate_console.reference.commands import commands_page
 from headgate_console.reference.metrics import metrics_page
 from headgate_console.reference.settings import schema_page, settings_page
@@ -13,6 +14,7 @@ PAGES = {
     "settings.schema.json": schema_page,
     "tables.md": tables_page,
     "commands.md": commands_page,
+    "collector.md": collector_page,
     "metrics.md": metrics_page,
 }
 
