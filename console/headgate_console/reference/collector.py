@@ -8,7 +8,7 @@ HEAD = f"""\
 # Collector
 
 Configurations that `headgate collector run NAME` starts and `headgate collector config NAME` writes; one after a plus
-is an overlay: `headgate collector run gateway --with kafka`. [The guide](../guides/collector.md) says which is for what.
+is an overlay: `headgate collector run gateway --with kafka`. What each is for: [the guide](../guides/collector.md).
 `{BINARY}` names the program, when it is neither the one that `make collector` builds nor on the `PATH`.
 
 | configuration | what it is |
