@@ -14,7 +14,7 @@ from headgate_analytics.derive import DeriveConfig, Deriver
 from headgate_analytics.schema import DERIVED
 from headgate_console.doctor.folder import DEAD_LETTERS
 from headgate_console.serve.timed import TimedSink
-from headgate_console.settings.values import NOWHERE
+from headgate_console.settings.values import NOWHERE, parse_free_room
 from headgate_processors.credentials.authenticator import CredentialAuthenticator
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.credentials.web_tokens import WebTokenConfig, WebTokens
@@ -30,7 +30,9 @@ from headgate_processors.receiver.server import Receiver
 from headgate_processors.receiver.tls import TlsConfig
 from headgate_processors.store import Store, StoreConfig
 from headgate_processors.store.lock import Lock
+from headgate_processors.store.retention import Retention
 from headgate_processors.store.views import sql as stored_views_sql
+from headgate_processors.store.watermark import Reserve
 from headgate_processors.telemetry import Meter
 from headgate_processors.workers import (
     GroupConfig,
@@ -103,8 +105,28 @@ def open_store(settings: "Settings") -> Store:
         seal_interval_s=settings.store.seal_interval.total_seconds(),
         unsealed_bytes_max=settings.store.unsealed_size_max,
         compact_interval_s=settings.store.compact_interval.total_seconds(),
+        disk_free_min=reserve(settings),
+        retention=retention(settings),
     )
     return Store.open(settings.data, config=config)
+
+
+def reserve(settings: "Settings") -> Reserve:
+    """What of the disk stays free."""
+    size, share = parse_free_room(settings.store.disk_free_min)
+    return Reserve(bytes=size, share=share)
+
+
+def retention(settings: "Settings") -> Retention:
+    """For how long rows are kept."""
+    kept = settings.retention
+    return Retention(
+        spans_days=kept.spans.days,
+        content_days=kept.content.days,
+        logs_days=kept.logs.days,
+        metrics_days=kept.metrics.days,
+        derived_days=kept.derived.days,
+    )
 
 
 def preparer_config(settings: "Settings") -> PreparerConfig:

@@ -15,15 +15,19 @@ EXAMPLES = """
 
 
 def compact(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
-    """Merge small files, remove repeats, old revisions and files that are no longer live.
+    """Merge small files, remove repeats, old revisions, what retention keeps no longer, and what was forgotten.
 
     `headgate up` does this by itself; both may run at once.
     """
     from dataclasses import asdict
 
+    from headgate_console.wiring import reserve, retention
+    from headgate_processors.store import CompactConfig
     from headgate_processors.store import compact as compact_store
 
-    report = asdict(compact_store(settings(context, data=data).data))
+    chosen = settings(context, data=data)
+    config = CompactConfig(disk_free_min=reserve(chosen), retention=retention(chosen))
+    report = asdict(compact_store(chosen.data, config=config))
     if as_json:
         screen().json([report])
     else:
@@ -41,6 +45,12 @@ def _lines(report: dict[str, Any]) -> list[str]:
     ]
     if report["adopted_segments"]:
         lines.append(f"{plural(report['adopted_segments'], 'segment')} of writers that are gone sealed.")
+    if report["expired_rows"]:
+        lines.append(f"{plural(report['expired_rows'], 'row')} older than retention keeps, removed.")
+    if report["set_aside_files"]:
+        lines.append(f"{plural(report['set_aside_files'], 'damaged file')} set aside: headgate store check.")
+    if report["postponed_files"]:
+        lines.append(f"{plural(report['postponed_files'], 'file')} left as they are: the disk is nearly full.")
     return lines
 
 

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from headgate_console.settings.values import (
     Address,
     Duration,
+    FreeRoom,
     OptionalAddress,
     Size,
     parse_duration,
@@ -109,6 +110,19 @@ class StoreSettings(Section):
     compact_interval: Duration = _text(
         "How often small files are merged; 0 leaves that to others.", parse_duration("1 min")
     )
+    disk_free_min: FreeRoom = _text(
+        "What stays free on the disk; past it requests wait. Bytes, a share, or the smaller of both.", "1 GiB or 5%"
+    )
+
+
+class RetentionSettings(Section):
+    """For how long rows are kept, counted in whole days from the day they were received; 0 is for ever."""
+
+    spans: Duration = _text("Spans, their events and links.", parse_duration("180 d"))
+    content: Duration = _text("Prompts, answers, tool arguments and results.", parse_duration("30 d"))
+    logs: Duration = _text("Log events.", parse_duration("180 d"))
+    metrics: Duration = _text("Metric points.", parse_duration("90 d"))
+    derived: Duration = _text("Sessions, calls and timelines, from the last activity on.", parse_duration("400 d"))
 
 
 class DeadLetterSettings(Section):
@@ -143,5 +157,6 @@ class Settings(BaseSettings):
     actions: ActionSettings = _text("Actions.", ActionSettings())
     prices: PriceSettings = _text("Prices.", PriceSettings())
     store: StoreSettings = _text("The store.", StoreSettings())
+    retention: RetentionSettings = _text("Retention.", RetentionSettings())
     dead_letters: DeadLetterSettings = _text("Dead letters.", DeadLetterSettings())
     sessions: SessionSettings = _text("Sessions.", SessionSettings())

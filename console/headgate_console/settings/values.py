@@ -20,6 +20,7 @@ _UNITS_BYTES = {
     **{unit: 1000 ** (rank + 1) for rank, unit in enumerate(("kb", "mb", "gb", "tb"))},
     **{unit: 1024 ** (rank + 1) for rank, unit in enumerate(("kib", "mib", "gib", "tib"))},
 }
+_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 
@@ -66,6 +67,32 @@ def write_size(value: int) -> str:
         if value and value % length == 0:
             return f"{value // length} {unit}"
     return f"{value} B"
+
+
+def parse_free_room(text: str) -> tuple[int | None, float | None]:
+    """Bytes and share of a disk from `2 GiB`, `5%`, or `1 GiB or 5%`, which means the smaller of the two.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    size: int | None = None
+    share: float | None = None
+    for part in re.split(r"\s+or\s+", text.strip()):
+        found = _SHARE.fullmatch(part)
+        if found is not None and share is None and float(found[1]) <= 100:
+            share = float(found[1]) / 100
+        elif found is None and size is None:
+            size = parse_size(part)
+        else:
+            message = f"expected free room such as `2 GiB`, `5%` or `1 GiB or 5%`, got {text!r}"
+            raise ValueError(message)
+    return size, share
+
+
+def _check_free_room(value: object) -> str:
+    text = str(value)
+    parse_free_room(text)
+    return text
 
 
 def _parts(value: object, units: dict[str, float]) -> list[float] | None:
@@ -115,4 +142,11 @@ Size = Annotated[
     BeforeValidator(parse_size),
     PlainSerializer(write_size),
     WithJsonSchema({"type": ["string", "integer"], "description": "such as `64 MiB`; a bare number is bytes"}),
+]
+FreeRoom = Annotated[
+    str,
+    BeforeValidator(_check_free_room),
+    WithJsonSchema(
+        {"type": ["string", "integer"], "description": "such as `2 GiB`, `5%`, or the smaller: `1 GiB or 5%`"}
+    ),
 ]

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from headgate_processors.errors import HeadgateError, OverloadError, TooLargeError, TransientError
+from headgate_processors.errors import HeadgateError, OverloadError, StoreError, TooLargeError, TransientError
 from headgate_processors.store.config import StoreConfig
 from headgate_processors.store.dedupe import Screened, Windows
 from headgate_processors.store.disk import Disk, remove
 from headgate_processors.store.folder import StoreFolder
+from headgate_processors.store.forgotten import Forgetting
 from headgate_processors.store.peers import Peers
 from headgate_processors.store.repeats import RECORDS
 from headgate_processors.store.segment import Commit, SegmentWriter
@@ -41,7 +42,8 @@ class Segment:
 class Appended:
     """What became of the records of one request (spans, log events, points; not their children).
 
-    `duplicates` were known already, or stood twice in what was committed together.
+    `duplicates` were known already, or stood twice in what was committed together. Records that are to be
+    forgotten are in neither.
     """
 
     stored: int = 0
@@ -76,6 +78,7 @@ class Committer:
         self._folder, self._writer, self._next = folder, writer, first_sequence
         self._windows, self._disk, self._config, self._on_full = windows, disk, config, on_full
         self._clock, self._peers = clock, peers
+        self._forgetting = Forgetting(folder.root)
         self._watermark = Watermark(root=folder.root, disk=disk, reserve=config.disk_free_min)
         self.counts: Counter[str] = Counter()
         self._segment: Segment | None = None
@@ -101,6 +104,7 @@ class Committer:
             TooLargeError: the rows would not fit into an empty queue.
             TransientError: the disk failed, the store is closing, or it took too long.
         """
+        batches = self._without_forgotten(batches)
         request = _Request(batches=batches, bytes=sum(batch.get_total_buffer_size() for batch in batches.values()))
         self._see_room(request)
         with self._wake:
@@ -145,6 +149,15 @@ class Committer:
         with self._wake:
             age_s = time.monotonic() - min(self._opened_s.values()) if self._opened_s else 0.0
             return len(self._queue), self._queued_bytes, self._unsealed_bytes, age_s
+
+    def _without_forgotten(self, batches: Mapping[str, pa.RecordBatch]) -> Mapping[str, pa.RecordBatch]:
+        try:
+            kept, forgotten = self._forgetting.current.screen(batches)
+        except StoreError as problem:
+            raise TransientError(str(problem)) from problem
+        for dataset, rows in forgotten.items():
+            self.counts[f"forgotten.{dataset}"] += rows
+        return kept
 
     @property
     def room(self) -> tuple[int, str | None]:

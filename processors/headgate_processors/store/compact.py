@@ -23,6 +23,7 @@ from headgate_processors.store.config import CompactConfig, ReaderConfig
 from headgate_processors.store.derivedrows import DerivedRows
 from headgate_processors.store.disk import Disk, LocalDisk, remove
 from headgate_processors.store.folder import StoreFolder, open_folder
+from headgate_processors.store.forgotten import mark_applied, read_forgotten
 from headgate_processors.store.lock import Lock, holder_of
 from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest, update_manifest
 from headgate_processors.store.merge import DamagedFileError, Merger, read_rows
@@ -124,7 +125,9 @@ class _Compaction:
         report.files_before, report.bytes_before = len(before), sum(file.bytes for file in before)
         self._sweep()
         self._expire()
-        self._settle()
+        version, forgotten = read_manifest(self.folder.root).version, read_forgotten(self.folder.root)
+        if self._settle() and forgotten:
+            mark_applied(self.folder.root, forgotten, version, disk=self.disk)
         self._restate()
         for _ in range(_ROUNDS_MAX):
             merged, doubtful = self._merge()
@@ -163,8 +166,8 @@ class _Compaction:
             self.report.postponed_files += len(files)
         return lack is None
 
-    def _settle(self) -> None:
-        """Rewrite raw files that are not settled or hold a row that lost."""
+    def _settle(self) -> bool:
+        """Rewrite raw files that are not settled, or hold a row that lost or was forgotten; whether all were."""
         with self._connection() as (connection, snapshot):
             raw = RawRows(connection, snapshot)
             out = [
@@ -173,15 +176,16 @@ class _Compaction:
                 if not file.derived and (not file.settled or raw.is_touched(file))
             ]
             if not self._has_room(out):
-                return
+                return False
             new: list[LiveFile] = []
             for group in self._grouped(out):
                 if self.should_end():
                     _discard(self.folder.root, new)
-                    return
+                    return False
                 tables = [read_rows(snapshot.root, file, without=raw.lost_rows_of(file)) for file in group]
                 new += self._merger.write(tables, group, settled=True)
             self._swap(out, new)
+            return True
 
     def _restate(self) -> None:
         """Rewrite derived files without superseded rows: all of them together, or only those not settled.
@@ -280,7 +284,16 @@ class _Compaction:
             manifest = read_manifest(self.folder.root)
             with open_connection(settings) as connection:
                 connection.execute(f"CREATE SCHEMA {PRIVATE}")
-                yield connection, Snapshot(root=self.folder.root, manifest=manifest, hot={}, hot_unsettled={})
+                yield (
+                    connection,
+                    Snapshot(
+                        root=self.folder.root,
+                        manifest=manifest,
+                        hot={},
+                        hot_unsettled={},
+                        forgotten=read_forgotten(self.folder.root),
+                    ),
+                )
 
 
 def _by_place(files: Sequence[LiveFile]) -> Mapping[tuple[object, ...], list[LiveFile]]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from headgate_processors.schema import Dataset
 from headgate_processors.store.manifest import LiveFile
 from headgate_processors.store.rawrows import PRIVATE
-from headgate_processors.store.relation import SqlTable, parquet, union
+from headgate_processors.store.relation import SqlTable, parquet, text, union
 from headgate_processors.store.revisions import KEY, REMOVED, SEQUENCE, TOMBSTONE, VERSION, current_sql, stale_sql
 from headgate_processors.store.snapshot import Snapshot
 
@@ -63,14 +63,16 @@ class DerivedRows:
         return self.has_stale and bool(self._connection.execute(query).fetchall())
 
     def _leave_out(self, written_before: int | None) -> bool:
-        """Hide sessions that are over; whether any file holds one."""
-        if written_before is None:
+        """Hide sessions that are over, and those that were forgotten; whether any file holds one."""
+        forgotten = sorted({name for one in self._snapshot.forgotten for name in one.session_ids})
+        if written_before is None and not forgotten:
             return False
-        every = self._versions(VERSION)
+        over = "false" if written_before is None else f"max({SEQUENCE}) < {written_before}"
+        listed = f"[{', '.join(map(text, forgotten))}]::VARCHAR[]"
         connection = self._connection
         connection.execute(
-            f"CREATE TABLE {_GONE} AS SELECT session_id FROM ({every}) GROUP BY session_id "
-            f"HAVING max({SEQUENCE}) < {written_before}"
+            f"CREATE TABLE {_GONE} AS SELECT session_id FROM ({self._versions(VERSION)}) GROUP BY session_id "
+            f"HAVING {over} OR session_id IN (SELECT unnest({listed}))"
         )
         connection.execute(f"INSERT INTO {_STALE} SELECT session_id FROM {_GONE}")
         connection.execute(f"DELETE FROM {_CURRENT} WHERE session_id IN (FROM {_GONE})")

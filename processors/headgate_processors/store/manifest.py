@@ -37,6 +37,7 @@ __all__ = [
     "DeadFile",
     "LiveFile",
     "Manifest",
+    "exclusive",
     "load_manifest",
     "read_manifest",
     "replace_manifest",
@@ -68,7 +69,7 @@ def update_manifest(root: Path, change: Callable[[Manifest], Manifest], *, disk:
         OSError: the disk refused; then the old manifest stands.
         StoreError: as `read_manifest`.
     """
-    with _exclusive(root / f"{NAME}.lock"):
+    with exclusive(root):
         before, sound = _read(root)
         after = change(before)
         if after is before and sound:
@@ -81,7 +82,7 @@ def update_manifest(root: Path, change: Callable[[Manifest], Manifest], *, disk:
 
 def start_manifest(root: Path, *, disk: Disk) -> None:
     """Write an empty manifest where there is none, so that any DuckDB can read it from the start."""
-    with _exclusive(root / f"{NAME}.lock"):
+    with exclusive(root):
         if not (root / NAME).exists() and not (root / PREVIOUS).exists():
             _write(root, Manifest(version=1), disk)
 
@@ -92,7 +93,7 @@ def replace_manifest(root: Path, manifest: Manifest, *, disk: Disk) -> None:
     Raises:
         OSError: the disk refused.
     """
-    with _exclusive(root / f"{NAME}.lock"):
+    with exclusive(root):
         _write(root, manifest, disk)
 
 
@@ -198,8 +199,9 @@ def _write(root: Path, manifest: Manifest, disk: Disk) -> None:
 
 
 @contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def exclusive(root: Path) -> Iterator[None]:
+    """Hold what guards the state of a store against every other process that would change it."""
+    fd = os.open(root / f"{NAME}.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

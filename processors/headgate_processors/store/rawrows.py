@@ -6,6 +6,13 @@ import duckdb
 import pyarrow as pa
 
 from headgate_processors.schema import DATASETS
+from headgate_processors.store.forgotten import (
+    FORGET_COLUMNS,
+    Tombstone,
+    hidden_children_sql,
+    hidden_sql,
+    tombstone_tables,
+)
 from headgate_processors.store.manifest import LiveFile
 from headgate_processors.store.relation import SqlTable, parquet, quote, sql_type, text, union
 from headgate_processors.store.repeats import (
@@ -22,13 +29,17 @@ PRIVATE = "store"
 LOST = f"{PRIVATE}.lost"
 
 _CONTESTED = f"{PRIVATE}.contested"
+_FORGOTTEN = f"{PRIVATE}.forgotten"
+_HIDDEN = f"{PRIVATE}.hidden_records"
+_FOUND = "forgotten_rows"
 _PART_ROWS = 2_000_000
 
 
 class RawRows:
     """Gives queries over one snapshot on one connection, whose schema `store` holds what is between.
 
-    The table `store.lost` lists, by dataset and file, the numbers of the rows that another version replaced.
+    The table `store.lost` lists, by dataset and file, the numbers of the rows that another version replaced, and of
+    those that were forgotten.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
@@ -42,6 +53,8 @@ class RawRows:
                 connection.register(hot_name(dataset, settled=settled), numbered)
         connection.execute(f"CREATE TABLE {LOST} (dataset VARCHAR, filename VARCHAR, file_row_number BIGINT)")
         self._find_lost()
+        if snapshot.forgotten:
+            self._find_forgotten(snapshot.forgotten)
         self.touched: Mapping[str, frozenset[str]] = self._touched()
 
     def query(self, table: SqlTable) -> str:
@@ -97,6 +110,37 @@ class RawRows:
                 lost = lost_children_sql(child, self._source(child).every, _CONTESTED)
                 self._connection.execute(f"INSERT INTO {LOST} SELECT {text(child)}, * FROM ({lost})")
         self._connection.execute(f"DROP TABLE {_CONTESTED}")
+
+    def _find_forgotten(self, tombstones: Sequence[Tombstone]) -> None:
+        """Add what was forgotten, in the files that may still hold it."""
+        since = min(one.applied_version for one in tombstones)
+        for statement in tombstone_tables(_FORGOTTEN, tombstones):
+            self._connection.execute(statement)
+        self._connection.execute(f"CREATE TABLE {_HIDDEN} (record_id VARCHAR)")
+        found = f"CREATE OR REPLACE TEMP TABLE {_FOUND} AS"
+        for dataset in (*RECORDS, *CHILD_KEYS):
+            source = self._columns(dataset, FORGET_COLUMNS[dataset], newer_than=since)
+            if source is None:
+                continue
+            if dataset in RECORDS:
+                self._connection.execute(f"{found} {hidden_sql(dataset, source, _FORGOTTEN)}")
+                self._connection.execute(f"INSERT INTO {_HIDDEN} SELECT record_id FROM {_FOUND}")
+            else:
+                self._connection.execute(f"{found} {hidden_children_sql(source, _FORGOTTEN, _HIDDEN)}")
+            self._connection.execute(
+                f"INSERT INTO {LOST} SELECT {text(dataset)}, filename, file_row_number FROM {_FOUND} "
+                f"ANTI JOIN (FROM {LOST} WHERE dataset = {text(dataset)}) USING (filename, file_row_number)"
+            )
+
+    def _columns(self, dataset: str, names: Sequence[str], *, newer_than: int) -> str | None:
+        """A query of columns, filename and row number, over files that became live later and over unsealed rows."""
+        columns = ", ".join(names)
+        files = [file for file in self._snapshot.manifest.of(dataset) if file.live_version > newer_than]
+        queries = [f"SELECT {columns}, filename, file_row_number FROM {self._parquet(files)}"] if files else []
+        for settled in self._hot.get(dataset, {}):
+            name = hot_name(dataset, settled=settled)
+            queries.append(f"SELECT {columns}, {text(name)} AS filename, file_row_number FROM {quote(name)}")
+        return "\nUNION ALL\n".join(queries) or None
 
     def _touched(self) -> dict[str, frozenset[str]]:
         query = f"SELECT dataset, list(DISTINCT filename) FROM {LOST} GROUP BY dataset"

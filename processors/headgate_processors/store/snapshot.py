@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from headgate_processors.errors import StoreError
 from headgate_processors.store.folder import open_folder
+from headgate_processors.store.forgotten import Tombstone, read_forgotten
 from headgate_processors.store.layout import sequence_of
 from headgate_processors.store.manifest import Manifest, read_manifest
 from headgate_processors.store.segment import SegmentRows, read_segment
@@ -25,6 +26,7 @@ class Snapshot:
     manifest: Manifest
     hot: Mapping[str, pa.Table]
     hot_unsettled: Mapping[str, pa.Table]
+    forgotten: tuple[Tombstone, ...] = ()
 
 
 def take_snapshot(root: Path, *, attempts: int, read: Callable[[Path], Manifest] = read_manifest) -> Snapshot:
@@ -87,6 +89,7 @@ def _snapshot(root: Path, manifest: Manifest, segments: list[SegmentRows]) -> Sn
         manifest=manifest,
         hot=_joined([segment.settled for segment in segments]),
         hot_unsettled=_joined([segment.unsettled for segment in segments]),
+        forgotten=read_forgotten(root),
     )
 
 

@@ -194,9 +194,9 @@ class Store:
     def counters(self) -> Mapping[str, int]:
         """Counts since the start, absent while 0.
 
-        `appended.DATASET` and `duplicates.DATASET` in rows, `commits`, `commit_failures`, `overloads`,
-        of these `disk_refusals`, `damaged_files` that were set aside, `sealed_segments`, `seal_failures`,
-        `compactions`, `compact_failures`.
+        `appended.DATASET`, `duplicates.DATASET` and `forgotten.DATASET` in rows, `commits`, `commit_failures`,
+        `overloads`, of these `disk_refusals`, `damaged_files` that were set aside, `sealed_segments`,
+        `seal_failures`, `compactions`, `compact_failures`.
         """
         return dict(self._committer.counts)
 

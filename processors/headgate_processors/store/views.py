@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from headgate_processors.schema import DATASETS, Dataset
 from headgate_processors.store.folder import FORMAT, open_folder
+from headgate_processors.store.forgotten import hidden_children_sql, hidden_sql
 from headgate_processors.store.relation import SqlTable, quote, text
 from headgate_processors.store.repeats import (
     CHILD_KEYS,
@@ -22,6 +23,9 @@ _LOST = "headgate_lost"
 _CONTESTED = "headgate_contested"
 _CURRENT = "headgate_current"
 _STALE = "headgate_stale"
+_FORGOTTEN = "headgate_forgotten"
+_HIDDEN = "headgate_hidden_records"
+_FOUND = "headgate_forgotten_rows"
 _NO_PLACE = "NULL::VARCHAR AS filename, NULL::BIGINT AS file_row_number"
 
 
@@ -43,6 +47,7 @@ def sql(
         _files(),
         *(_empty(SqlTable.of(dataset)) for dataset in (*DATASETS.values(), *derived.values())),
         *_lost(),
+        *_forgotten(),
         *(statement for dataset in DATASETS.values() for statement in _raw_view(SqlTable.of(dataset))),
         *_current(),
         *(statement for dataset in derived.values() for statement in _derived_view(SqlTable.of(dataset))),
@@ -63,10 +68,10 @@ def _preamble(place: str, grace_s: float) -> str:
 
 
 def _files() -> str:
-    columns = "dataset VARCHAR, path VARCHAR, derived BOOLEAN, settled BOOLEAN"
+    columns = "dataset VARCHAR, path VARCHAR, derived BOOLEAN, settled BOOLEAN, live_version BIGINT"
     return f"""\
 CREATE OR REPLACE TEMP TABLE {_FILES} AS
-SELECT dataset, derived, settled, getvariable('headgate_root') || '/' || path AS filename FROM (
+SELECT dataset, derived, settled, live_version, getvariable('headgate_root') || '/' || path AS filename FROM (
   SELECT unnest(files, recursive := true)
   FROM read_json(
     getvariable('headgate_root') || '/manifest.json', format = 'unstructured', maximum_object_size = 2000000000,
@@ -97,6 +102,55 @@ def _lost() -> list[str]:
         *children,
         f"DROP TABLE {_CONTESTED}",
     ]
+
+
+def _forgotten() -> list[str]:
+    """Which rows were forgotten and may still be in files."""
+    listed = ", ".join(f"{name} VARCHAR[]" for name in ("session_ids", "trace_ids", "record_ids"))
+    columns = f"STRUCT({listed}, user_hash VARCHAR, since_unix_nano BIGINT, applied_version BIGINT)[]"
+    path = "getvariable('headgate_root') || '/forgotten.json'"
+    some = (
+        f"SELECT unnest(forgotten, recursive := true) FROM read_json({path}, format = 'unstructured', "
+        f"maximum_object_size = 2000000000, columns = {{forgotten: '{columns}'}})"
+    )
+    names = "session_ids, trace_ids, record_ids, user_hash, since_unix_nano, applied_version"
+    nothing = (
+        "SELECT []::VARCHAR[] AS session_ids, []::VARCHAR[] AS trace_ids, []::VARCHAR[] AS record_ids, "
+        "NULL::VARCHAR AS user_hash, 0::BIGINT AS since_unix_nano, 0::BIGINT AS applied_version WHERE false"
+    )
+    there = "getvariable('headgate_has_forgotten') > 0"
+    found = f"query(CASE WHEN {there} THEN {text(some)} ELSE {text(nothing)} END)"
+    users = (
+        f"SELECT user_hash AS name, max(since_unix_nano) AS since FROM {_FORGOTTEN} "
+        "WHERE user_hash IS NOT NULL GROUP BY ALL"
+    )
+    statements = [
+        f"SET VARIABLE headgate_has_forgotten = (SELECT count(*) FROM glob({path}))",
+        f"CREATE OR REPLACE TEMP TABLE {_FORGOTTEN} AS SELECT {names} FROM {found}",
+        *(
+            f"CREATE OR REPLACE TEMP TABLE {_FORGOTTEN}_{name}s AS SELECT DISTINCT unnest({name}_ids) AS name "
+            f"FROM {_FORGOTTEN}"
+            for name in ("trace", "session", "record")
+        ),
+        f"CREATE OR REPLACE TEMP TABLE {_FORGOTTEN}_users AS {users}",
+        f"CREATE OR REPLACE TEMP TABLE {_HIDDEN} (record_id VARCHAR)",
+    ]
+    doubtful = f"live_version > (SELECT min(applied_version) FROM {_FORGOTTEN})"
+    for dataset in (*RECORDS, *CHILD_KEYS):
+        variable = _name(dataset, "doubtful")
+        source = _listed(variable, dataset, placed=True)
+        query = (
+            hidden_sql(dataset, source, _FORGOTTEN)
+            if dataset in RECORDS
+            else hidden_children_sql(source, _FORGOTTEN, _HIDDEN)
+        )
+        statements += [
+            _variable(variable, f"dataset = {text(dataset)} AND NOT derived AND {doubtful}"),
+            f"CREATE OR REPLACE TEMP TABLE {_FOUND} AS {query}",
+            f"INSERT INTO {_LOST} SELECT {text(dataset)}, filename, file_row_number FROM {_FOUND}",
+            *([f"INSERT INTO {_HIDDEN} SELECT record_id FROM {_FOUND}"] if dataset in RECORDS else []),
+        ]
+    return statements
 
 
 def _empty(table: SqlTable) -> str:
@@ -147,6 +201,8 @@ def _current() -> list[str]:
         _variable("headgate_removed", f"dataset = '{TOMBSTONE.name}' AND derived"),
         f"CREATE OR REPLACE TEMP TABLE {_CURRENT} AS {current}",
         f"CREATE OR REPLACE TEMP TABLE {_STALE} AS {stale}",
+        f"INSERT INTO {_STALE} SELECT name FROM {_FORGOTTEN}_sessions",
+        f"DELETE FROM {_CURRENT} WHERE session_id IN (FROM {_FORGOTTEN}_sessions)",
     ]
 
 
