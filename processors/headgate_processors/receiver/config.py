@@ -19,7 +19,10 @@ class ReceiverConfig:
     `running`: requests worked on at once; `waiting`: further ones that may wait, `wait_s` at most.
     `receive_timeout_s`: for a whole request; `stall_timeout_s`: between two pieces of an HTTP body;
     `header_timeout_s`: for the head of an HTTP request; `idle_timeout_s`: between two of a connection.
-    `max_connections`: open connections of each server; past it, HTTP ends the one that is idle for longest.
+    `max_connections`: open connections of a listener; past it, HTTP ends the one that is idle for longest.
+    `max_grpc_connections`: the same of the gRPC listener of agents, which cannot tell an idle connection from one
+    that is left: so many that those who leave theirs do not shut others out. It is lowered to what the open files
+    of the process allow.
     `max_header_bytes`: of the head of a request.
     """
 
@@ -38,6 +41,7 @@ class ReceiverConfig:
     header_timeout_s: float = 10.0
     idle_timeout_s: float = 90.0
     max_connections: int = 512
+    max_grpc_connections: int = 12_288
     max_header_bytes: int = 32 * 1024
 
     @property

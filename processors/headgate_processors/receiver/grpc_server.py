@@ -8,10 +8,12 @@ gRPC decompresses gzip and deflate itself and bounds what comes out. It knows no
 it is answered `INTERNAL` before any handler runs, and should use OTLP/HTTP.
 """
 
+import resource
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -21,9 +23,10 @@ from grpc_health.v1.health import OVERALL_HEALTH, HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from grpc_status import rpc_status
 
-from headgate_processors.errors import ConfigError, PermanentError
+from headgate_processors.errors import ConfigError, OverloadError, PermanentError
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.addresses import guarded_address, shown_address
+from headgate_processors.receiver.admission import Place
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.gate import Gate
 from headgate_processors.receiver.intake import Intake
@@ -48,6 +51,7 @@ _STREAMS = 1000
 _OVER = 4
 # How long calls that are cut off may take to end.
 _CUT_OFF_S = 5.0
+_SHARE_OF_FILES = 0.6
 _LOOK_EVERY_S = 0.05
 _QUIET_S = 0.5
 
@@ -66,7 +70,14 @@ class GrpcServer:
     """Serves OTLP/gRPC from a bounded pool of threads; `setting` names its address in errors."""
 
     def __init__(
-        self, intake: Intake, config: ReceiverConfig, *, gate: Gate, tls: TlsFiles | None, setting: str
+        self,
+        intake: Intake,
+        config: ReceiverConfig,
+        *,
+        gate: Gate,
+        tls: TlsFiles | None,
+        setting: str,
+        max_connections: int,
     ) -> None:
         self._intake = intake
         self._config = config
@@ -76,7 +87,7 @@ class GrpcServer:
         self._stalls = StallWatch(config.receive_timeout_s)
         self._pool = ThreadPoolExecutor(config.places + _SPARE_THREADS, thread_name_prefix="headgate-grpc")
         self._health = HealthServicer()
-        self._server = grpc.server(self._pool, options=_options(config))
+        self._server = grpc.server(self._pool, options=_options(config, _allowed_connections(max_connections)))
         self._server.add_generic_rpc_handlers((_ExportHandlers(self._handlers()),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -163,7 +174,7 @@ class GrpcServer:
 
     def _exported(self, signal: Signal, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         sender = self._gate(_peer(context))
-        with self._intake.place(PROTOCOL) as place:
+        with self._place() as place:
             with self._stalls.watching(partial(self._end_stalled, context)):
                 body = next(messages, None)
             if body is None:
@@ -178,6 +189,21 @@ class GrpcServer:
             accepted = self._intake.accept(body, signal=signal, encoding="protobuf", sender=sender, protocol=PROTOCOL)
         return export_response(accepted, signal=signal)
 
+    @contextmanager
+    def _place(self) -> Iterator[Place]:
+        """A place; when there is none, whoever has been sending for longest without an end loses theirs.
+
+        Raises:
+            OverloadError: there is none, and the sender should come again.
+        """
+        with ExitStack() as stack:
+            try:
+                place = stack.enter_context(self._intake.place(PROTOCOL))
+            except OverloadError:
+                self._stalls.end_oldest(older_than_s=self._config.header_timeout_s)
+                raise
+            yield place
+
     def _end_stalled(self, context: grpc.ServicerContext) -> None:
         self._intake.counters.add("headgate_receiver_stalled_total", protocol=PROTOCOL)
         context.cancel()
@@ -190,18 +216,25 @@ class GrpcServer:
         return b""
 
 
-def _options(config: ReceiverConfig) -> list[tuple[str, Any]]:
+def _allowed_connections(wanted: int) -> int:
+    """As many connections as the open files of this process allow, leaving a part of them to everything else."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return wanted if files == resource.RLIM_INFINITY else max(1, min(wanted, int(files * _SHARE_OF_FILES)))
+
+
+def _options(config: ReceiverConfig, max_connections: int) -> list[tuple[str, Any]]:
     """Channel arguments; without `so_reuseport` a second receiver on the same port is an error, as it should be."""
     return [
         ("grpc.max_receive_message_length", config.max_message_bytes + config.max_message_bytes // _OVER),
         ("grpc.max_metadata_size", config.max_header_bytes),
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", _STREAMS),
-        ("grpc.max_allowed_incoming_connections", config.max_connections),
+        ("grpc.max_allowed_incoming_connections", max_connections),
         ("grpc.server_handshake_timeout_ms", int(config.header_timeout_s * 1000)),
         ("grpc.max_connection_idle_ms", int(config.idle_timeout_s * 1000)),
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        # A connection whose other end is gone, or reads nothing, is closed when it has not answered for so long.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]

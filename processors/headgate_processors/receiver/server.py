@@ -45,14 +45,18 @@ class Receiver:
         self._servers: dict[str, tuple[GrpcServer | HttpServer, str]] = {}
         if config.grpc is not None:
             gate = Gate(authenticate=authenticate, needs_credential=_is_reachable(config.grpc))
-            server = GrpcServer(intake, config, gate=gate, tls=tls, setting="receiver.grpc")
+            server = GrpcServer(
+                intake, config, gate=gate, tls=tls, setting="receiver.grpc", max_connections=config.max_grpc_connections
+            )
             self._servers["grpc"] = server, config.grpc
         if config.http is not None:
             gate = Gate(authenticate=authenticate, needs_credential=_is_reachable(config.http))
             self._servers["http"] = HttpServer(intake, config, gate=gate, tls=tls), config.http
         if config.platform is not None:
             gate = Gate(authenticate=authenticate, needs_credential=True, roles=OWN_PARTS)
-            server = GrpcServer(intake, config, gate=gate, tls=tls, setting="receiver.platform")
+            server = GrpcServer(
+                intake, config, gate=gate, tls=tls, setting="receiver.platform", max_connections=config.max_connections
+            )
             self._servers["platform"] = server, config.platform
         self._started: list[GrpcServer | HttpServer] = []
         self._lock = threading.Lock()

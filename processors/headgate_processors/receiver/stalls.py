@@ -42,6 +42,17 @@ class StallWatch:
             with self._lock:
                 self._watched.pop(key, None)
 
+    def end_oldest(self, *, older_than_s: float) -> bool:
+        """Call `end` of what has been watched for longest, if that is longer than a time; says whether it did."""
+        now = time.monotonic()
+        with self._lock:
+            oldest = next(iter(self._watched.items()), None)
+            if oldest is None or oldest[1][0] - self._timeout_s + older_than_s > now:
+                return False
+            del self._watched[oldest[0]]
+        oldest[1][1]()
+        return True
+
     def _run(self) -> None:
         while not self._closing.wait(min(_LOOK_EVERY_S, self._timeout_s)):
             for end in self._overdue():

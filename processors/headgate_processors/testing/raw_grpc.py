@@ -17,9 +17,9 @@ _PATHS = {
     Signal.LOGS: b"/opentelemetry.proto.collector.logs.v1.LogsService/Export",
     Signal.METRICS: b"/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
 }
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS = 0, 1, 4
-_END_STREAM, _END_HEADERS = 1, 4
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, CONTINUATION = 0, 1, 3, 4, 6, 9
+END_STREAM, END_HEADERS = 1, 4
 _STREAM = 1
 
 
@@ -29,17 +29,8 @@ class RawCall:
     def __init__(self, address: str, signal: Signal, *, encoding: str = "identity") -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), timeout=5)
-        head = {
-            b":method": b"POST",
-            b":scheme": b"http",
-            b":path": _PATHS[signal],
-            b":authority": address.encode(),
-            b"te": b"trailers",
-            b"content-type": b"application/grpc",
-            b"grpc-encoding": encoding.encode(),
-        }
-        block = b"".join(b"\0" + _literal(name) + _literal(value) for name, value in head.items())
-        self._socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0) + _frame(_HEADERS, _END_HEADERS, _STREAM, block))
+        block = head(signal, authority=address, encoding=encoding)
+        self._socket.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, _STREAM, block))
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +43,7 @@ class RawCall:
     def send_message(self, body: bytes, *, is_compressed: bool = False) -> None:
         """Send the call's message; small enough for one frame."""
         message = struct.pack(">BI", is_compressed, len(body)) + body
-        self._socket.sendall(_frame(_DATA, _END_STREAM, _STREAM, message))
+        self._socket.sendall(frame(DATA, END_STREAM, _STREAM, message))
 
     def received(self, *, until: bytes, timeout_s: float) -> bytes:
         """What the server sent, up to where `until` was seen, the connection ended, or time was up."""
@@ -69,9 +60,24 @@ class RawCall:
         return answer
 
 
+def head(signal: Signal, *, authority: str = "x", encoding: str = "identity") -> bytes:
+    """The head of an export call as HTTP/2 sends it, without compression of any kind."""
+    fields = {
+        b":method": b"POST",
+        b":scheme": b"http",
+        b":path": _PATHS[signal],
+        b":authority": authority.encode(),
+        b"te": b"trailers",
+        b"content-type": b"application/grpc",
+        b"grpc-encoding": encoding.encode(),
+    }
+    return b"".join(b"\0" + _literal(name) + _literal(value) for name, value in fields.items())
+
+
 def _literal(text: bytes) -> bytes:
     return bytes((len(text),)) + text
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """One HTTP/2 frame."""
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload

@@ -1,5 +1,6 @@
 """Receivers on free ports, drained at the end of each test."""
 
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ class Running:
         return self.receiver.counters
 
 
+WANTED_FILES = 20_600
+SPARE_FILES = 600
 Start = Callable[..., Running]
 
 
@@ -60,3 +63,14 @@ def start() -> Iterator[Start]:
     yield start_one
     for receiver in started:
         receiver.drain(5)
+
+
+@pytest.fixture
+def open_files() -> Iterator[int]:
+    """How many files a test may open, once that of the process is raised: 20,000 where the system lets it."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = before[1] if before[1] != resource.RLIM_INFINITY else WANTED_FILES
+    allowed = min(WANTED_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, before[1]))
+    yield allowed - SPARE_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
