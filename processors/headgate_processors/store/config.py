@@ -46,12 +46,16 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderConfig:
-    """What a query may use; `temp_dir` NULL means that nothing is spilled to disk."""
+    """What a query may use; `temp_dir` NULL means that nothing is spilled to disk.
+
+    `sets_aside` lets it take files that turn out to be damaged out of the live ones.
+    """
 
     memory_limit: str = "4GB"
     threads: int | None = None
     temp_dir: str | None = None
     snapshot_attempts: int = 50
+    sets_aside: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

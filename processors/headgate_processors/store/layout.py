@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 ANY_BUCKET = "all"
+SEQUENCE_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,6 +54,14 @@ class StoreReader:
         Raises:
             StoreError: there is no store, or it is newer or damaged.
         """
+        try:
+            return self._connected()
+        except duckdb.Error:
+            if not self._set_aside():
+                raise
+        return self._connected()
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
         snapshot = take_snapshot(self._folder, attempts=self._config.snapshot_attempts)
         snapshot = replace(snapshot, manifest=sound_manifest(self._folder, read=lambda _: snapshot.manifest))
         connection = open_connection(self._config)
@@ -79,9 +87,13 @@ class StoreReader:
         except _FAULTS_OF_THE_QUERY:
             raise
         except duckdb.Error:
-            if not set_aside_damaged(self._folder, disk=LocalDisk()):
+            if not self._set_aside():
                 raise
         return self._answer(sql)
+
+    def _set_aside(self) -> bool:
+        """Whether a damaged file was found, which the next look does without."""
+        return self._config.sets_aside and bool(set_aside_damaged(self._folder, disk=LocalDisk()))
 
     def _answer(self, sql: str) -> pa.Table:
         with self.connect() as connection:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headgate_processors.schema import DATASETS
-from headgate_processors.store.layout import ANY_BUCKET, sequence_of
+from headgate_processors.store.layout import ANY_BUCKET, SEQUENCE_DIGITS, sequence_of
 from headgate_processors.store.live import LiveFile, Manifest
 from headgate_processors.store.parquet import checksum, schema_id
 
@@ -19,20 +19,34 @@ def manifest_since(root: Path, previous: Manifest) -> Manifest:
 
     A compaction since is undone, for its sources still stand; derived tables are to be derived again.
     """
-    known = {file.path for file in previous.files} | {file.path for file in previous.dead}
-    sealed = dict(previous.sealed)
-    files = []
+    return replace(with_unlisted(root, previous), derived_epoch=previous.derived_epoch + 1)
+
+
+def with_unlisted(root: Path, manifest: Manifest) -> Manifest:
+    """The next state: files of sealed segments that the manifest does not know are live; itself when there are none.
+
+    So it is with a copy whose manifest was copied before its files, and with a manifest that was restored.
+    """
+    files = [file for path in unlisted(root, manifest) if (file := described(root, path)) is not None]
+    if not files:
+        return manifest
+    sealed = dict(manifest.sealed)
+    for file in files:
+        writer, sequence = _sealed_as(root / file.path) or ("", 0)
+        sealed[writer] = max(sealed.get(writer, -1), sequence)
+    return replace(manifest.with_rows(files), sealed=MappingProxyType(sealed))
+
+
+def unlisted(root: Path, manifest: Manifest) -> Iterator[Path]:
+    """Files that a seal finished, for their segment is gone, and that the manifest neither lists nor ever listed."""
+    known = {file.path for file in manifest.files} | {file.path for file in manifest.dead}
+    known |= {one.file.path for one in manifest.damaged}
     for path in data_files(root):
-        named = sequence_of(path.with_suffix(".seg"))
-        relative = path.relative_to(root).as_posix()
-        if relative in known or named is None or named[1] <= previous.sealed.get(named[0], -1):
+        named = _sealed_as(path)
+        if named is None or named[1] <= manifest.sealed.get(named[0], -1) or _is_being_sealed(root, path):
             continue
-        if (root / "segments" / path.with_suffix(".seg").name).exists():
-            continue
-        if (file := described(root, path)) is not None:
-            files.append(file)
-            sealed[named[0]] = max(sealed.get(named[0], -1), named[1])
-    return replace(previous.with_rows(files), sealed=MappingProxyType(sealed), derived_epoch=previous.derived_epoch + 1)
+        if path.relative_to(root).as_posix() not in known:
+            yield path
 
 
 def manifest_of_files(root: Path) -> Manifest:
@@ -43,11 +57,21 @@ def manifest_of_files(root: Path) -> Manifest:
     files: list[LiveFile] = []
     sealed: dict[str, int] = {}
     for path in data_files(root):
-        if (file := described(root, path)) is not None:
+        if not _is_being_sealed(root, path) and (file := described(root, path)) is not None:
             files.append(replace(file, live_version=1))
-            if (named := sequence_of(path.with_suffix(".seg"))) is not None:
+            if (named := _sealed_as(path)) is not None:
                 sealed[named[0]] = max(sealed.get(named[0], -1), named[1])
     return Manifest(version=1, derived_epoch=1, files=tuple(files), sealed=MappingProxyType(sealed))
+
+
+def _sealed_as(path: Path) -> tuple[str, int] | None:
+    """The writer and segment that a file comes from; None for a compacted one."""
+    number = path.stem.rpartition("-")[2]
+    return sequence_of(path.with_suffix(".seg")) if len(number) == SEQUENCE_DIGITS else None
+
+
+def _is_being_sealed(root: Path, path: Path) -> bool:
+    return (root / "segments" / path.with_suffix(".seg").name).exists()
 
 
 def data_files(root: Path) -> Iterator[Path]:

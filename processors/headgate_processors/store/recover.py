@@ -16,7 +16,8 @@ from headgate_processors.store.disk import Disk, changed_s, remove
 from headgate_processors.store.folder import StoreFolder
 from headgate_processors.store.layout import sequence_of
 from headgate_processors.store.lock import Lock
-from headgate_processors.store.manifest import LiveFile, read_manifest
+from headgate_processors.store.manifest import LiveFile, read_manifest, update_manifest
+from headgate_processors.store.rebuild import with_unlisted
 from headgate_processors.store.seal import Rows, seal_rows
 from headgate_processors.store.segment import SegmentRows, read_segment
 
@@ -49,7 +50,8 @@ def recover(writer: str, *, folder: StoreFolder, disk: Disk, config: StoreConfig
 
     A segment with damaged frames gives all others, and is set aside.
     """
-    sealed = read_manifest(folder.root).sealed.get(writer, -1)
+    listed = update_manifest(folder.root, lambda manifest: with_unlisted(folder.root, manifest), disk=disk)
+    sealed = listed.sealed.get(writer, -1)
     segments = rows = cut = 0
     damage: list[str] = []
     for sequence, path in segments_of(folder, writer):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from headgate_processors.store.disk import Disk, changed_s, remove
 from headgate_processors.store.manifest import DeadFile, Manifest, read_manifest, update_manifest
+from headgate_processors.store.rebuild import unlisted
 
 _PATTERNS = ("*/day=*/bucket=*/*.parquet*", "derived/*/bucket=*/*.parquet*", "*.tmp")
 
@@ -31,11 +32,16 @@ def sweep(root: Path, *, grace_s: float, now_unix_nano: int, disk: Disk) -> int:
 
 def remove_orphans(root: Path, *, age_s: float) -> int:
     """Delete data files that no manifest names and nobody touched for `age_s`; how many."""
+    found = orphans(root, read_manifest(root), age_s=age_s)
+    for path in found:
+        remove(path)
+    return len(found)
+
+
+def orphans(root: Path, manifest: Manifest, *, age_s: float) -> list[Path]:
+    """Data files that a manifest does not name and nobody touched for `age_s`; those that a seal finished are not."""
     before = time.time() - age_s
     old = [path for pattern in _PATTERNS for path in root.glob(pattern) if changed_s(path) < before]
-    manifest = read_manifest(root)
     known = {file.path for file in manifest.files} | {file.path for file in manifest.dead}
-    orphans = [path for path in old if path.relative_to(root).as_posix() not in known]
-    for path in orphans:
-        remove(path)
-    return len(orphans)
+    sealed = set(unlisted(root, manifest))
+    return [path for path in old if path.relative_to(root).as_posix() not in known and path not in sealed]
