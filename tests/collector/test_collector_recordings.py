@@ -1,0 +1,130 @@
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from headgate_analytics import open_views
+
+pytestmark = [pytest.mark.slow, pytest.mark.recordings, pytest.mark.e2e]
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+HEADGATE = [sys.executable, "-m", "headgate_console"]
+LISTENERS = 3
+WAIT_S = 60.0
+VIEWS = {
+    "sessions": "session_id, source_key, session_source, task, model_call_count, tool_call_count, tool_error_count,"
+    " retry_count, handoff_count, input_tokens, output_tokens, cache_read_tokens, reasoning_tokens, cost_usd,"
+    " agent_names, models, tools, team, workflow, user_id, repo",
+    "model_calls": "model_call_id, session_id, provider, model, status, error_type, attempts, failed_attempts,"
+    " input_tokens, output_tokens, cache_read_tokens, cost_usd, duration_ns, dialect",
+    "tool_calls": "tool_call_id, session_id, model_call_id, tool, tool_type, state, result_class, error_type, attempts,"
+    " mcp_server, action, arguments, duration_ns",
+}
+
+
+class Stores(NamedTuple):
+    """The same recordings in two stores: replayed into the one, sent through a Collector into the other."""
+
+    direct: Path
+    through: Path
+
+
+def _files() -> list[Path]:
+    """The main scenario of every set-up, and everything that was recorded of Codex."""
+    main = [path.parent / f"{next(iter(_scenarios(path)))}.jsonl.gz" for path in RECORDINGS.glob("*/expected.json")]
+    codex = [*RECORDINGS.glob("codex/*.jsonl.gz"), *RECORDINGS.glob("extra/codex*/*.jsonl.gz")]
+    return sorted({path for path in (*main, *codex) if path.parent.name != "captures"})
+
+
+def _scenarios(path: Path) -> Sequence[str]:
+    named = sorted(json.loads(path.read_text(encoding="utf-8")))
+    return ["multi_step"] if "multi_step" in named else named
+
+
+def _headgate(*arguments: object) -> None:
+    done = subprocess.run([*HEADGATE, *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert 0 == done.returncode, done.stderr
+
+
+def _rows(store: Path, query: str) -> list[dict[str, Any]]:
+    with open_views(store) as connection:
+        rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def stores(start_collector: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stores]:
+    """Filled once; the one behind the Collector is still served by `headgate up --behind-collector`."""
+    folder, files = tmp_path_factory.mktemp("stores"), _files()
+    both = Stores(folder / "direct", folder / "through")
+    _headgate("replay", *files, "--data", both.direct)
+    ports = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--console", "127.0.0.1:0"]
+    command = [*HEADGATE, "up", "--behind-collector", "--data", str(both.through), *ports]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
+        try:
+            assert up.stdout is not None
+            ready = dict(line.split()[1:] for line in islice(up.stdout, LISTENERS))
+            collector = start_collector("local", HEADGATE_COLLECTOR_RECEIVER=ready["otlp-grpc"])
+            _headgate("replay", *files, "--endpoint", f"grpc://{collector.address('GRPC')}")
+            _wait_for_all(both)
+            yield both
+        finally:
+            up.terminate()
+
+
+def _told(store: Path) -> list[list[dict[str, Any]]]:
+    counts = "SELECT (SELECT count(*) FROM log_events) AS logs, (SELECT count(*) FROM metric_points) AS points"
+    return [_rows(store, counts), *(_rows(store, _query(view)) for view in VIEWS)]
+
+
+def _query(view: str) -> str:
+    return f"SELECT {VIEWS[view]} FROM {view} ORDER BY ALL"
+
+
+def _wait_for_all(stores: Stores) -> None:
+    """Until the one tells what the other tells; what is missing in the end is the tests' to say."""
+    expected = _told(stores.direct)
+    deadline = time.monotonic() + WAIT_S
+    while _told(stores.through) != expected and time.monotonic() < deadline:
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_figures_are_those_of_a_direct_replay(stores: Stores, view: str) -> None:
+    """Sessions, model calls and tool calls of every set-up are the same, row by row, through the real Collector."""
+    direct, through = _rows(stores.direct, _query(view)), _rows(stores.through, _query(view))
+    assert direct == through
+    assert len(direct) > 20
+
+
+def test_the_filter_loses_no_parent_and_most_of_the_noise(stores: Stores) -> None:
+    """Of every span of Codex that is kept, the parent that Codex sent is kept too; nine of ten spans are not."""
+    query = "SELECT trace_id, span_id, parent_span_id FROM spans WHERE service_name LIKE 'codex%'"
+    sent = {(row["trace_id"], row["span_id"]) for row in _rows(stores.direct, query)}
+    kept = _rows(stores.through, query)
+    there = {(row["trace_id"], row["span_id"]) for row in kept}
+    parents = {(row["trace_id"], row["parent_span_id"]) for row in kept if row["parent_span_id"]}
+    assert set() == (parents & sent) - there
+    assert 0 < len(there) < len(sent) / 8
+
+
+def test_of_every_other_agent_every_span_arrives(stores: Stores) -> None:
+    """The filter is about Codex alone."""
+    query = (
+        "SELECT trace_id, span_id, name FROM spans WHERE service_name IS NULL OR service_name NOT LIKE 'codex%'"
+        " ORDER BY ALL"
+    )
+    assert _rows(stores.direct, query) == _rows(stores.through, query)
+
+
+@pytest.mark.parametrize("dataset", ["log_events", "metric_points"])
+def test_every_log_record_and_data_point_arrives(stores: Stores, dataset: str) -> None:
+    """Nothing but spans is filtered: record by record the same."""
+    query = f"SELECT count(*) AS n, count(DISTINCT record_id) AS distinct_ids FROM {dataset}"
+    assert _rows(stores.direct, query) == _rows(stores.through, query)
