@@ -28,7 +28,7 @@ class AgentFile(BaseModel):
     command_after: tuple[str, ...] = ()
     environment: Mapping[str, str] = {}
     files: Mapping[str, str] = {}
-    time_limit_s: Annotated[float, Field(gt=0, le=300)] = 60
+    time_limit_s: Annotated[float, Field(gt=0, le=300)] = 90
 
 
 class Agent(AgentFile):
