@@ -59,7 +59,9 @@ class PoolConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolState:
-    """What a pool does, and what it did since its start; `restarts` by cause: `died`, `killed`, `hung`, `recycled`."""
+    """What a pool does, and what it did since its start; `restarts` by cause: `died`, `killed`, `hung`,
+    `recycled`, and `unstarted` for one that ended before it was ready.
+    """
 
     workers: int
     busy: int
@@ -86,6 +88,8 @@ class WorkerPool:
         self._deadlines = StallWatch(config.group_s)
         self._starts = StallWatch(config.start_s)
         self._failure: HeadgateError | None = None
+        self._starting = 0
+        self._backoff_s = self._not_before_s = 0.0
         self._started = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="headgate-workers", daemon=True)
 
@@ -235,60 +239,59 @@ class WorkerPool:
 
     def _keep(self) -> None:
         """Keep as many workers as there should be. Every worker is started by this thread, which outlives them."""
-        backoff_s = 0.0
-        while not self._is_closing(backoff_s):
-            missing = self._config.workers - len(self._workers)
-            if missing <= 0:
-                self._started.set()
-                self._look()
-                continue
-            failure = self._add(missing)
-            if failure is None:
-                backoff_s = 0.0
-                continue
-            if not self._started.is_set():
-                self._failure = failure
-                self._started.set()
-                return
-            _LOG.error("a decode worker cannot be started: %s", failure)
-            backoff_s = min(max(2 * backoff_s, self._config.backoff_s), self._config.backoff_max_s)
+        while not self._closing:
+            for _ in range(self._missing()):
+                worker = Worker(self._preparer, memory_max_bytes=self._config.memory_max_bytes, nice=self._config.nice)
+                threading.Thread(target=self._admit, args=(worker,), name="headgate-worker-start", daemon=True).start()
+            self._look()
 
-    def _is_closing(self, wait_s: float) -> bool:
+    def _missing(self) -> int:
+        """How many workers are to be started now; they count as starting from here on."""
         with self._changed:
-            if wait_s:
-                self._changed.wait_for(lambda: self._closing, wait_s)
-            return self._closing
+            if self._closing or time.monotonic() < self._not_before_s:
+                return 0
+            missing = self._config.workers - len(self._workers) - self._starting
+            self._starting += missing
+            return missing
 
     def _look(self) -> None:
-        """Wait until a worker is missing; one that ended while it had nothing to do is noticed here."""
+        """Wait until a worker may be missing; one that ended while it had nothing to do is noticed here."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._closing or len(self._workers) < self._config.workers, timeout=_LOOK_EVERY_S
-            )
+            self._changed.wait(_LOOK_EVERY_S)
             for worker in [worker for worker in self._idle if not worker.is_running]:
                 self._idle.remove(worker)
                 self._lost(worker, "killed")
 
-    def _add(self, count: int) -> HeadgateError | None:
-        """Start so many workers at once; why one of them could not be."""
-        config = self._config
-        begun = [
-            Worker(self._preparer, memory_max_bytes=config.memory_max_bytes, nice=config.nice) for _ in range(count)
-        ]
+    def _admit(self, worker: Worker) -> None:
+        """Have a worker join the others when it is ready."""
         failure: HeadgateError | None = None
-        for worker in begun:
-            try:
-                with self._starts.watching(worker.kill):
-                    worker.wait_ready()
-            except ConfigError as error:
-                failure = error
-                worker.close()
-            except WorkerDied as death:
-                failure = TransientError(f"it {death} before it was ready")
-                worker.close()
+        try:
+            with self._starts.watching(worker.kill):
+                worker.wait_ready()
+        except ConfigError as error:
+            failure = error
+        except WorkerDied as death:
+            failure = TransientError(f"it {death} before it was ready")
+        with self._changed:
+            self._starting -= 1
+            if failure is None and not self._closing:
+                self._workers.add(worker)
+                self._idle.append(worker)
+                self._backoff_s = 0.0
             else:
-                with self._changed:
-                    self._workers.add(worker)
-                    self._idle.append(worker)
-                    self._changed.notify_all()
-        return failure
+                self._unstarted(failure)
+                threading.Thread(target=worker.close, name="headgate-worker-end", daemon=True).start()
+            if failure is not None or len(self._workers) == self._config.workers:
+                self._failure = self._failure if self._started.is_set() else failure
+                self._started.set()
+            self._changed.notify_all()
+
+    def _unstarted(self, failure: HeadgateError | None) -> None:
+        """Wait longer before the next start, the more of them failed. The lock is held."""
+        if failure is None:
+            return
+        self._restarts["unstarted"] += 1
+        if self._started.is_set():
+            _LOG.error("a decode worker cannot be started: %s", failure)
+        self._backoff_s = min(max(2 * self._backoff_s, self._config.backoff_s), self._config.backoff_max_s)
+        self._not_before_s = time.monotonic() + self._backoff_s
