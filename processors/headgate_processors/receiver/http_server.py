@@ -136,7 +136,7 @@ class _Service:
     async def _answered(self, connection: HttpConnection, head: Head) -> Response:
         route = self._routes.route(head)
         if isinstance(route, Response):
-            await connection.discard()
+            await self._discard(connection)
             return route
         try:
             with self._intake.place(PROTOCOL) as place:
@@ -152,8 +152,18 @@ class _Service:
 
     async def _refused(self, connection: HttpConnection, export: Export, error: HeadgateError) -> Response:
         response = self._routes.refuse(error, signal=export.signal, encoding=export.encoding)
-        await connection.discard()
+        await self._discard(connection)
         return response
+
+    async def _discard(self, connection: HttpConnection) -> None:
+        """Read what nobody wants, so that the answer can be heard; such a connection gives way like an idle one."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._acceptor.mark(task, is_idle=True)
+        try:
+            await connection.discard()
+        finally:
+            self._acceptor.mark(task, is_idle=False)
 
     async def _answer_nonsense(self, connection: HttpConnection, error: h11.RemoteProtocolError) -> None:
         if connection.can_respond:
