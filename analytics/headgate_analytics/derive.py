@@ -5,42 +5,51 @@ in one step. It can be killed at any time: what was not recorded as done is done
 """
 
 import json
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import duckdb
 import orjson
-import pyarrow as pa
 
+from headgate_analytics.bulk import WorkshopPlan, clear_spills, rebuild_many, spilled
 from headgate_analytics.costs import pricing
-from headgate_analytics.raw import RawFiles, SessionRecords, facts, session_records
-from headgate_analytics.reconstruct import Reconstruction, Rules, reconstruct
-from headgate_analytics.schema import DERIVED
+from headgate_analytics.few import rebuild_few
+from headgate_analytics.raw import RawFiles, facts
+from headgate_analytics.reconstruct import Rules
+from headgate_analytics.runner import ProcessPool, Runner
 from headgate_analytics.stitch import Stitched, Stitcher
+from headgate_analytics.tables import tables_of
 from headgate_analytics.titles import titles
-from headgate_processors.dialects.columns import batch_of
 from headgate_processors.enrich.actions import ActionRules
 from headgate_processors.enrich.identity import Registry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.store import DerivedWriter
+from headgate_processors.store.derivedstage import DerivedStage
 from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest
 
 RAW = ("spans", "log_events", "span_links", "content")
 PROGRESS = "derived-progress.json"
-MEMORY_LIMIT = "4GB"
+MEMORY_LIMIT = "1GB"
+RESOURCES_MAX = 1024
+_ATTEMPTS = 5
 
-_LOG = logging.getLogger(__name__)
+Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeriveConfig:
-    """Limits of the job: sessions with together at most `anchors_max` traces are held in memory at once."""
+    """Limits of the job.
+
+    Sessions with together at most `anchors_max` traces are held in memory at once. From `bulk_anchors_min` traces on
+    they are gathered to disk first and rebuilt by the runner.
+    """
 
     idle_gap_ns: int = 30 * 60 * 1_000_000_000
     anchors_max: int = 5_000
+    bulk_anchors_min: int = 20_000
     threads: int = 2
 
 
@@ -60,22 +69,34 @@ class _Progress:
 
     version: int = 0
     revision: int = 0
+    epoch: int = 0
 
     @classmethod
     def load(cls, path: Path) -> "_Progress":
         try:
             found = json.loads(path.read_bytes())
-            return cls(version=int(found["version"]), revision=int(found["revision"]))
+            return cls(int(found["version"]), int(found["revision"]), int(found.get("epoch", 0)))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return cls()
 
     def save(self, path: Path) -> None:
         temporary = path.with_suffix(".tmp")
         with temporary.open("wb") as file:
-            file.write(orjson.dumps({"version": self.version, "revision": self.revision}))
+            file.write(orjson.dumps({"version": self.version, "revision": self.revision, "epoch": self.epoch}))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def rules_of(registry: Registry, prices: PriceBook, actions: ActionRules | None) -> Rules:
+    """The rules of a site, as the reconstruction asks for them."""
+    # The same object for the same text: the registry knows it again without looking at it.
+    parsed = lru_cache(maxsize=RESOURCES_MAX)(orjson.loads)
+    return Rules(
+        identify=lambda resource, agent: registry.resolve(parsed(resource), agent_name=agent),
+        price=pricing(prices),
+        title=titles(actions or ActionRules.load()),
+    )
 
 
 class Deriver:
@@ -89,27 +110,29 @@ class Deriver:
         prices: PriceBook,
         actions: ActionRules | None = None,
         config: DeriveConfig | None = None,
+        runner: Runner | None = None,
     ) -> None:
         self._folder, self._config = folder, config or DeriveConfig()
-        self._rules = Rules(
-            identify=lambda resource, agent: registry.resolve(orjson.loads(resource), agent_name=agent),
-            price=pricing(prices),
-            title=titles(actions or ActionRules.load()),
-        )
+        self._make_rules = partial(rules_of, registry, prices, actions)
+        self._rules = self._make_rules()
+        self._runner = runner or ProcessPool(workers=os.cpu_count() or 1)
         self._stitcher = Stitcher(idle_gap_ns=self._config.idle_gap_ns)
         self._remembers = False
         self._progress = _Progress.load(folder / PROGRESS)
 
-    def run(self, *, full: bool = False, report: Callable[[int, int], None] | None = None) -> Derived:
+    def run(self, *, full: bool = False, report: Report | None = None) -> Derived:
         """Bring the derived tables up to what is sealed; `full` rebuilds every session.
 
         `report(done, total)` is called as sessions are written.
 
         Raises:
             StoreError: the store is damaged.
+            WorkerDiedError: processes of the runner die again and again.
         """
+        clear_spills(self._folder)
         manifest = read_manifest(self._folder)
         live = _raw(manifest)
+        full = full or manifest.derived_epoch > self._progress.epoch
         since = 0 if full else self._progress.version
         fresh = [file for file in live if file.live_version > since]
         sessions: list[Stitched] = []
@@ -122,13 +145,9 @@ class Deriver:
                 sessions, removed = self._stitcher.sessions_of(touched)
             if full:
                 removed |= self._written(connection, manifest) - {stitched.key.session_id for stitched in sessions}
-            for done in self._write(connection, sessions, revision=revision):
-                if report is not None:
-                    report(done, len(sessions))
-        if removed:
-            DerivedWriter(self._folder).write({}, removed_session_ids=removed)
-        if manifest.version != self._progress.version:
-            self._progress = _Progress(manifest.version, revision)
+            self._write(connection, sessions, removed, full=full, revision=revision, report=report)
+        if (manifest.version, manifest.derived_epoch) != (self._progress.version, self._progress.epoch):
+            self._progress = _Progress(manifest.version, revision, manifest.derived_epoch)
             self._progress.save(self._folder / PROGRESS)
         return Derived(files=len(fresh), sessions=len(sessions), removed=len(removed), revision=revision)
 
@@ -160,16 +179,34 @@ class Deriver:
         rows = connection.execute("SELECT DISTINCT session_id FROM read_parquet(?)", [paths]).fetchall()
         return {session_id for (session_id,) in rows}
 
-    def _rebuilt(self, found: SessionRecords, revision: int) -> Reconstruction | None:
-        """One session; what our own code cannot rebuild is logged and must not keep the others from being current."""
-        try:
-            return reconstruct(found.stitched, found.nodes, found.content, self._rules, revision=revision)
-        except Exception:  # noqa: BLE001 — the edge of the job: one session fails alone
-            _LOG.exception("session %s could not be rebuilt", found.stitched.key.session_id)
-            return None
-
     def _write(
-        self, connection: duckdb.DuckDBPyConnection, sessions: Sequence[Stitched], *, revision: int
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        sessions: Sequence[Stitched],
+        removed: set[str],
+        *,
+        full: bool,
+        revision: int,
+        report: Report | None,
+    ) -> None:
+        """Rebuild the sessions, make their rows live, hide those that were removed."""
+        many = sum(len(one.anchors) for one in sessions) >= self._config.bulk_anchors_min
+        steps = (
+            self._write_many(sessions, removed, full=full, revision=revision)
+            if sessions and many
+            else self._write_few(connection, sessions, removed, revision=revision)
+        )
+        for done in steps:
+            if report is not None:
+                report(done, len(sessions))
+
+    def _write_few(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        sessions: Sequence[Stitched],
+        removed: set[str],
+        *,
+        revision: int,
     ) -> Iterator[int]:
         """Rebuild and write the sessions chunk by chunk; yields how many are done.
 
@@ -178,17 +215,63 @@ class Deriver:
         writer = DerivedWriter(self._folder)
         done = 0
         for chunk in _chunks(sessions, self._config.anchors_max):
-            files = self._files(_raw(read_manifest(self._folder)))
-            records = session_records(connection, files, chunk)
-            rebuilt = [one for found in records if (one := self._rebuilt(found, revision)) is not None]
+            files = _received_in(_raw(read_manifest(self._folder)), self._stitcher.received(chunk))
+            rebuilt = list(rebuild_few(connection, self._folder, files, chunk, self._rules, revision=revision))
             if rebuilt:
-                writer.write(_tables(rebuilt))
+                writer.write(tables_of(rebuilt))
             done += len(chunk)
             yield done
+        if removed:
+            writer.write({}, removed_session_ids=removed)
+
+    def _write_many(
+        self, sessions: Sequence[Stitched], removed: set[str], *, full: bool, revision: int
+    ) -> Iterator[int]:
+        """Rebuild the sessions by the runner; yields how many are done.
+
+        A full run, and the first one, replaces all derived files at its end: until then the views show the ones before.
+        """
+        instead = full or not any(file.derived for file in read_manifest(self._folder).files)
+        window = self._stitcher.received(sessions)
+        for attempt in range(_ATTEMPTS):
+            files = _received_in(_raw(read_manifest(self._folder)), window)
+            try:
+                with spilled(self._folder, files, sessions) as spill:
+                    stage = DerivedStage(self._folder, spill.folder)
+                    sequence = stage.next_sequence()
+                    plan = WorkshopPlan(
+                        folder=self._folder,
+                        spill=spill,
+                        make_rules=self._make_rules,
+                        revision=revision,
+                        sequence=sequence,
+                        apart=isinstance(self._runner, ProcessPool),
+                    )
+                    written: list[LiveFile] = []
+                    for progress in rebuild_many(spill, files, self._runner, plan):
+                        written += progress.files
+                        yield int(progress.sessions)
+                    stage.publish(written, sequence=sequence, instead=instead, removed_session_ids=removed)
+                return
+            except FileNotFoundError:
+                if attempt + 1 == _ATTEMPTS:
+                    raise
 
 
 def _raw(manifest: Manifest) -> list[LiveFile]:
     return [file for file in manifest.files if not file.derived and file.dataset in RAW]
+
+
+def _received_in(files: Sequence[LiveFile], window: tuple[int, int]) -> list[LiveFile]:
+    """The files that can hold a row received within a window."""
+    first, last = window
+    return [
+        file
+        for file in files
+        if file.min_received_unix_nano is None
+        or file.max_received_unix_nano is None
+        or (file.min_received_unix_nano <= last and file.max_received_unix_nano >= first)
+    ]
 
 
 def _chunks(sessions: Sequence[Stitched], anchors_max: int) -> Iterator[list[Stitched]]:
@@ -202,14 +285,3 @@ def _chunks(sessions: Sequence[Stitched], anchors_max: int) -> Iterator[list[Sti
         size += len(stitched.anchors)
     if chunk:
         yield chunk
-
-
-def _tables(rebuilt: Sequence[Reconstruction]) -> Mapping[str, pa.Table]:
-    rows = {
-        "sessions": [one.session for one in rebuilt],
-        "model_calls": [row for one in rebuilt for row in one.model_calls],
-        "tool_calls": [row for one in rebuilt for row in one.tool_calls],
-        "timeline": [row for one in rebuilt for row in one.timeline],
-        "usage_records": [row for one in rebuilt for row in one.usage_records],
-    }
-    return {name: pa.Table.from_batches([batch_of(DERIVED[name], {}, listed)]) for name, listed in rows.items()}

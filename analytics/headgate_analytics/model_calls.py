@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from headgate_analytics.node import BOUNDARY_KINDS, CALL_KINDS, CONTAINER_KINDS, Node
+from headgate_analytics.node import BOUNDARY_KINDS, CALL_KINDS, CONTAINER_KINDS, Facts, Node
 
 MATCH_WINDOW_NS = 120 * 1_000_000_000
 NEAR_NS = 1_000_000_000
@@ -23,11 +23,24 @@ class Call:
     primary: Node
     others: list[Node] = field(default_factory=list)
     attempts: list[Node] = field(default_factory=list)
+    _nodes: list[Node] = field(default_factory=list, init=False, repr=False)
+    _told: dict[str, object] = field(default_factory=dict, init=False, repr=False)
 
     @property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> Sequence[Node]:
         """Every record of the call, the primary first."""
-        return [self.primary, *self.others]
+        known = self._nodes
+        if len(known) != 1 + len(self.others) or known[0] is not self.primary:
+            self._nodes = known = [self.primary, *self.others]
+            self._told = {}
+            for node in reversed(known):
+                self._told.update(node.facts)
+        return known
+
+    @property
+    def told(self) -> Facts:
+        """Every fact, each from the first record that has it."""
+        return self._told if self.nodes else {}
 
     @property
     def start(self) -> int:
@@ -42,22 +55,23 @@ class Call:
 
     def first(self, name: str) -> object:
         """A fact from the first record that has it."""
-        return next((node.facts[name] for node in self.nodes if name in node.facts), None)
+        return self.told.get(name)
 
     def text(self, name: str) -> str | None:
         """A fact as text."""
-        value = self.first(name)
+        value = self.told.get(name)
         return value if isinstance(value, str) else None
 
     def number(self, name: str) -> int | None:
         """A fact as a whole number."""
-        value = self.first(name)
+        value = self.told.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     @property
     def has_usage(self) -> bool:
         """Whether any record of it reports tokens."""
-        return any(_has_usage(node) for node in self.nodes)
+        told = self.told
+        return _INPUT in told or _OUTPUT in told
 
     @property
     def failed(self) -> bool:
@@ -67,13 +81,10 @@ class Call:
     @property
     def error(self) -> str | None:
         """The error type; NULL for a call that went well."""
-        if self.primary.text("error_type") is None:
-            return (
-                None
-                if self.has_usage
-                else next((text for node in self.others if (text := node.text("error_type"))), None)
-            )
-        return self.primary.text("error_type")
+        own = self.primary.text("error_type")
+        if own is not None or self.has_usage:
+            return own
+        return next((text for node in self.others if (text := node.text("error_type"))), None)
 
     def absorb(self, other: "Call") -> None:
         """Take another telling of the same call in; the one with more to say stays primary."""

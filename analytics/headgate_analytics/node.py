@@ -95,7 +95,10 @@ _REMOTE_PARENT = 0x300
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Node:
-    """A span or log event; `facts` holds the known `FACT_COLUMNS`, `side` is the span kind of OpenTelemetry."""
+    """A span or log event; `facts` holds the known `FACT_COLUMNS`, `side` is the span kind of OpenTelemetry.
+
+    `kind` is what the record is, `other` when no dialect knows it; `dialect` is the dialect's name.
+    """
 
     record_id: str
     is_log: bool
@@ -114,18 +117,15 @@ class Node:
     resource_text: str
     facts: Facts
     side: str = "UNSPECIFIED"
+    kind: str = field(init=False)
+    dialect: str | None = field(init=False)
     parent: "Node | None" = field(default=None, repr=False)
     children: "list[Node]" = field(default_factory=list, repr=False)
 
-    @property
-    def kind(self) -> str:
-        """What the record is, `other` when no dialect knows it."""
-        return str(self.facts.get("operation_kind") or "other")
-
-    @property
-    def dialect(self) -> str | None:
-        """The dialect's name."""
-        return self.text("dialect")
+    def __post_init__(self) -> None:
+        kind, dialect = self.facts.get("operation_kind"), self.facts.get("dialect")
+        self.kind = str(kind or "other")
+        self.dialect = dialect if isinstance(dialect, str) else None
 
     @property
     def is_true_root(self) -> bool:
@@ -156,52 +156,11 @@ class Node:
         return parsed
 
     def ancestors(self) -> Iterator["Node"]:
-        """The chain of parents, nearest first; ends at a cycle."""
-        seen = {self}
+        """The chain of parents, nearest first; it ends, for `link` closes no cycle."""
         node = self.parent
-        while node is not None and node not in seen:
+        while node is not None:
             yield node
-            seen.add(node)
             node = node.parent
-
-
-def node_of(row: Sequence[object], *, is_log: bool) -> Node:
-    """A node from the values of `PLACE_COLUMNS` and `FACT_COLUMNS`, in that order."""
-    place = dict(zip(PLACE_COLUMNS, row, strict=False))
-    values = row[len(PLACE_COLUMNS) :]
-    facts = {name: value for name, value in zip(FACT_COLUMNS, values, strict=True) if value is not None}
-    start, end = _int(place["start_time_unix_nano"]), place["end_time_unix_nano"]
-    if is_log:
-        took = facts.get("event_duration_ns")
-        end = start
-        start = max(0, start - took) if isinstance(took, int) else start
-    return Node(
-        record_id=str(place["record_id"]),
-        is_log=is_log,
-        trace_id=_text(place["trace_id"]),
-        span_id=_text(place["span_id"]),
-        parent_span_id=_text(place["parent_span_id"]),
-        name=str(place["name"] or ""),
-        start=start,
-        end=end if isinstance(end, int) else None,
-        flags=_int(place["flags"]),
-        status=str(place["status_code"] or "UNSET"),
-        event=str(place["event_name"] or ""),
-        suspect=bool(place["time_suspect"]),
-        witness=str(place["witness"] or "client"),
-        service=_text(place["service_name"]),
-        resource_text=str(place["resource_attributes"] or "{}"),
-        facts=facts,
-        side=str(place["kind"] or "UNSPECIFIED"),
-    )
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def deduplicated(nodes: Sequence[Node]) -> list[Node]:
@@ -229,7 +188,7 @@ def link(nodes: Sequence[Node]) -> dict[tuple[str, str], Node]:
     for node in nodes:
         wanted = node.span_id if node.is_log else node.parent_span_id
         parent = spans.get((node.trace_id, wanted)) if wanted and node.trace_id else None
-        if parent is None or parent is node or node in parent.ancestors():
+        if parent is None or parent is node or (node.children and node in parent.ancestors()):
             continue
         node.parent = parent
         parent.children.append(node)

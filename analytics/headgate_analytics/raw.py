@@ -1,4 +1,4 @@
-"""Reading raw rows for the reconstruction: facts to stitch by, records to rebuild from.
+"""Reading raw rows for the stitching: what they say of traces and keys, aggregated where they lie.
 
 Files are read as the manifest lists them; repeats among them are harmless, because every step is idempotent.
 """
@@ -10,11 +10,10 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from headgate_analytics.node import CALL_KINDS, FACT_COLUMNS, PLACE_COLUMNS, Node, node_of
-from headgate_analytics.reconstruct import SessionContent, requested_arguments
+from headgate_analytics.node import CALL_KINDS
 from headgate_analytics.served import ToolSpan
-from headgate_analytics.stitch import Fact, Stitched
-from headgate_processors.schema import CONTENT, LOG_EVENTS, SPAN_LINKS, SPANS, Dataset
+from headgate_analytics.stitch import Fact
+from headgate_processors.schema import LOG_EVENTS, SPAN_LINKS, SPANS, Dataset
 
 SUBSTANTIVE_KINDS = (
     "llm",
@@ -35,8 +34,7 @@ _MCP_TOOL = "operation_kind = 'tool' AND gen_ai_tool_type = 'mcp' AND gen_ai_too
 _INSTANCE = """coalesce(min(service_instance_id), min(md5(resource_attributes)) FILTER (
       parent_span_id IS NULL AND regexp_matches(resource_attributes, '"process\\.pid":"?(?:[2-9]|1\\d)')
     ))"""
-_SHOWN_CONTENT = ("task", "tool_arguments", "requested_tools")
-_DATASETS = {dataset.name: dataset for dataset in (SPANS, LOG_EVENTS, SPAN_LINKS, CONTENT)}
+_DATASETS = {dataset.name: dataset for dataset in (SPANS, LOG_EVENTS, SPAN_LINKS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +82,36 @@ WITH span_facts AS (
     count(*) FILTER (
       parent_span_id IS NULL AND (operation_kind IS NULL OR operation_kind NOT IN ({_listed(_ROOT_CALL_KINDS)}))
     ) AS root_others,
-    NULL AS linked_trace_id, NULL AS tool, false AS served
+    NULL AS linked_trace_id, NULL AS tool, false AS served,
+    min(received_unix_nano) AS first_received, max(received_unix_nano) AS last_received
   FROM {files.relation("spans")} GROUP BY tenant, trace_id, service_name, session_key
 ), log_facts AS (
   SELECT tenant, trace_id, service_name, session_key, NULL AS instance,
     coalesce(min(time_unix_nano) FILTER (NOT time_suspect), min(time_unix_nano)) AS first_unix_nano,
     max(time_unix_nano) AS last_unix_nano,
     coalesce(bool_or(operation_kind IN ({_listed(SUBSTANTIVE_KINDS)})), false) AS substantive,
-    0 AS root_calls, 0 AS root_others, NULL AS linked_trace_id, NULL AS tool, false AS served
+    0 AS root_calls, 0 AS root_others, NULL AS linked_trace_id, NULL AS tool, false AS served,
+    min(received_unix_nano) AS first_received, max(received_unix_nano) AS last_received
   FROM {files.relation("log_events")}
   WHERE operation_kind IS NOT NULL AND (trace_id IS NOT NULL OR session_key IS NOT NULL)
   GROUP BY tenant, trace_id, service_name, session_key
 ), link_facts AS (
   SELECT DISTINCT tenant, trace_id, service_name, NULL AS session_key, NULL AS instance,
     {2**63 - 1} AS first_unix_nano, 0 AS last_unix_nano, false AS substantive, 0 AS root_calls, 0 AS root_others,
-    linked_trace_id, NULL AS tool, false AS served
+    linked_trace_id, NULL AS tool, false AS served, NULL AS first_received, NULL AS last_received
   FROM {files.relation("span_links")} WHERE linked_trace_id <> trace_id AND linked_trace_id <> ''
 ), tool_facts AS (
   SELECT tenant, trace_id, service_name, session_key, NULL AS instance, start_time_unix_nano AS first_unix_nano,
     coalesce(end_time_unix_nano, start_time_unix_nano) AS last_unix_nano, false AS substantive,
     0 AS root_calls, 0 AS root_others, NULL AS linked_trace_id, gen_ai_tool_name AS tool,
-    kind = 'SERVER' AND parent_span_id IS NULL AND dialect = 'mcp' AS served
+    kind = 'SERVER' AND parent_span_id IS NULL AND dialect = 'mcp' AS served,
+    received_unix_nano AS first_received, received_unix_nano AS last_received
   FROM {files.relation("spans")} WHERE {_MCP_TOOL}
 ), tool_log_facts AS (
   SELECT tenant, trace_id, service_name, session_key, NULL AS instance,
     time_unix_nano - coalesce(event_duration_ns, 0) AS first_unix_nano, time_unix_nano AS last_unix_nano,
     false AS substantive, 0 AS root_calls, 0 AS root_others, NULL AS linked_trace_id, gen_ai_tool_name AS tool,
-    false AS served
+    false AS served, received_unix_nano AS first_received, received_unix_nano AS last_received
   FROM {files.relation("log_events")}
   WHERE {_MCP_TOOL} AND event_duration_ns IS NOT NULL AND (trace_id IS NOT NULL OR session_key IS NOT NULL)
 )
@@ -124,7 +125,9 @@ UNION ALL FROM tool_log_facts
 
 
 def _fact(row: Sequence[object]) -> Fact:
-    tenant, trace_id, service, key, instance, first, last, substantive, root_calls, root_others, linked, *tool = row
+    tenant, trace_id, service, key, instance, first, last, substantive, root_calls, root_others, *more = row
+    linked, tool, served, first_received, last_received = more
+    name = _text(tool)
     return Fact(
         tenant=str(tenant),
         trace_id=_text(trace_id),
@@ -137,7 +140,8 @@ def _fact(row: Sequence[object]) -> Fact:
         root_calls=_int(root_calls),
         root_others=_int(root_others),
         linked_trace_id=_text(linked),
-        tool=ToolSpan(tool=name, served=bool(tool[1])) if (name := _text(tool[0])) is not None else None,
+        tool=ToolSpan(tool=name, served=bool(served)) if name is not None else None,
+        received=None if first_received is None else (_int(first_received), _int(last_received)),
     )
 
 
@@ -147,117 +151,3 @@ def _int(value: object) -> int:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionRecords:
-    """All records of one session."""
-
-    stitched: Stitched
-    nodes: Sequence[Node]
-    content: SessionContent
-
-
-def session_records(
-    connection: duckdb.DuckDBPyConnection, files: RawFiles, sessions: Sequence[Stitched]
-) -> Iterator[SessionRecords]:
-    """The records of each session, read in one pass over the files."""
-    _want(connection, sessions)
-    nodes = _nodes_by_session(connection, files)
-    content = _content_by_session(connection, files, nodes)
-    for number, stitched in enumerate(sessions):
-        if nodes.get(number):
-            yield SessionRecords(stitched=stitched, nodes=nodes[number], content=content.get(number, SessionContent()))
-
-
-def _want(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Stitched]) -> None:
-    rows: list[tuple[int, str, str | None, str | None, str | None]] = []
-    for number, stitched in enumerate(sessions):
-        for anchor in sorted(stitched.anchors):
-            kind, tenant, *rest = anchor.split("\0", 3)
-            if kind == "trace":
-                rows.append((number, tenant, rest[0], None, None))
-            else:
-                rows.append((number, tenant, None, rest[0], rest[1]))
-    wanted = pa.table(
-        {
-            "session": pa.array([row[0] for row in rows], pa.int64()),
-            "tenant": pa.array([row[1] for row in rows], pa.string()),
-            "trace_id": pa.array([row[2] for row in rows], pa.string()),
-            "scope": pa.array([row[3] for row in rows], pa.string()),
-            "key": pa.array([row[4] for row in rows], pa.string()),
-        }
-    )
-    connection.register("wanted_rows", wanted)
-    connection.execute("CREATE OR REPLACE TEMP TABLE wanted AS SELECT * FROM wanted_rows")
-    connection.unregister("wanted_rows")
-
-
-_LOG_PLACES = {
-    "name": "NULL",
-    "kind": "NULL",
-    "start_time_unix_nano": "time_unix_nano",
-    "end_time_unix_nano": "NULL",
-    "parent_span_id": "NULL",
-    "status_code": "NULL",
-}
-
-
-def _nodes_by_session(connection: duckdb.DuckDBPyConnection, files: RawFiles) -> dict[int, list[Node]]:
-    span_columns = ", ".join(
-        "NULL AS event_name" if name == "event_name" else f"r.{name}" for name in (*PLACE_COLUMNS, *FACT_COLUMNS)
-    )
-    log_columns = ", ".join(
-        f"{_LOG_PLACES[name]} AS {name}" if name in _LOG_PLACES else f"r.{name}"
-        for name in (*PLACE_COLUMNS, *FACT_COLUMNS)
-    )
-    query = f"""
-SELECT w.session, false AS is_log, {span_columns} FROM {files.relation("spans")} r
-  JOIN wanted w ON r.trace_id = w.trace_id AND r.tenant = w.tenant
-UNION ALL
-SELECT w.session, true AS is_log, {log_columns} FROM {files.relation("log_events")} r
-  JOIN wanted w ON r.trace_id = w.trace_id AND r.tenant = w.tenant
-UNION ALL
-SELECT w.session, true AS is_log, {log_columns} FROM {files.relation("log_events")} r
-  JOIN wanted w ON r.session_key = w.key AND r.tenant = w.tenant AND (w.scope = '' OR w.scope = r.service_name)
-  WHERE r.trace_id IS NULL AND r.operation_kind IS NOT NULL
-"""
-    found: dict[int, list[Node]] = {}
-    for batch in connection.sql(query).to_arrow_reader(65_536):
-        columns = [batch.column(index).to_pylist() for index in range(batch.num_columns)]
-        for session, is_log, *row in zip(*columns, strict=True):
-            found.setdefault(session, []).append(node_of(row, is_log=is_log))
-    return found
-
-
-def _content_by_session(
-    connection: duckdb.DuckDBPyConnection, files: RawFiles, nodes: Mapping[int, Sequence[Node]]
-) -> dict[int, SessionContent]:
-    session_of = {node.record_id: session for session, listed in nodes.items() for node in listed}
-    connection.register("record_rows", pa.table({"record_id": pa.array(list(session_of), pa.string())}))
-    query = f"""
-SELECT DISTINCT record_id, field, attribute, text FROM {files.relation("content")}
-  SEMI JOIN record_rows USING (record_id)
-  WHERE field IN ({_listed(_SHOWN_CONTENT)}) AND (field <> 'tool_arguments' OR attribute = 'canonical')
-  ORDER BY record_id, field, attribute, text
-"""
-    tasks: dict[int, dict[str, str]] = {}
-    arguments: dict[int, dict[str, str]] = {}
-    requested: dict[int, list[str]] = {}
-    for record_id, name, attribute, text in connection.execute(query).fetchall():
-        session = session_of[record_id]
-        if name == "task" and attribute == "task":
-            tasks.setdefault(session, {}).setdefault(record_id, text)
-        elif name == "tool_arguments":
-            arguments.setdefault(session, {}).setdefault(record_id, text)
-        elif name == "requested_tools":
-            requested.setdefault(session, []).append(text)
-    connection.unregister("record_rows")
-    return {
-        session: SessionContent(
-            tasks=tasks.get(session, {}),
-            arguments=arguments.get(session, {}),
-            requested=requested_arguments(requested.get(session, [])),
-        )
-        for session in tasks.keys() | arguments.keys() | requested.keys()
-    }

@@ -53,13 +53,24 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
-    """The rows of one session."""
+    """The rows of one session; each has the `shared` columns too, unless it has its own of that name."""
 
+    shared: Row
     session: Row
     model_calls: list[Row]
     tool_calls: list[Row]
     timeline: list[Row]
     usage_records: list[Row]
+
+    def rows(self, table: str) -> Sequence[Row]:
+        """The rows of one derived table, by its name."""
+        return {
+            "sessions": [self.session],
+            "model_calls": self.model_calls,
+            "tool_calls": self.tool_calls,
+            "timeline": self.timeline,
+            "usage_records": self.usage_records,
+        }[table]
 
 
 def reconstruct(
@@ -84,6 +95,7 @@ def reconstruct(
     moments += _errors(nodes, calls, tools, who)
     session = _session_row(stitched, nodes, who, calls=call_rows, tools=tool_rows) | {"task": _task(nodes, content)}
     return Reconstruction(
+        shared=who.shared,
         session=session,
         model_calls=call_rows,
         tool_calls=tool_rows,

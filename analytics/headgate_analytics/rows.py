@@ -45,15 +45,18 @@ class Who:
     agents: "Agents"
     revision: int
 
-    def row(self, nodes: Sequence[Node], agent_name: str | None) -> Row:
-        """The who columns of a row that `nodes` tell of."""
+    @property
+    def shared(self) -> Row:
+        """The who columns that all rows of the session have alike."""
         values: Row = {name: getattr(self.identity, name) for name in _WHO}
-        return values | {
-            "session_id": self.session_id,
+        return values | {"session_id": self.session_id, "revision": self.revision}
+
+    def row(self, nodes: Sequence[Node], agent_name: str | None) -> Row:
+        """The who columns of a row that `nodes` tell of, without the shared ones."""
+        return {
             "service_name": next((node.service for node in nodes if node.service), self.service_name),
             "agent_name": agent_name,
-            "witnesses": sorted({node.witness for node in nodes}),
-            "revision": self.revision,
+            "witnesses": [nodes[0].witness] if len(nodes) == 1 else sorted({node.witness for node in nodes}),
         }
 
 
@@ -64,23 +67,40 @@ class Agents:
     main: str | None = None
     by_agent_id: Mapping[str, str] = field(default_factory=dict)
     only: Mapping[str, str] = field(default_factory=dict)
+    _found: dict[Node, str | None] = field(default_factory=dict, init=False, repr=False)
 
     def of(self, nodes: Sequence[Node]) -> str | None:
         """The agent that did what `nodes` tell of."""
         for node in nodes:
-            for up in (node, *node.ancestors()):
-                name = up.text("gen_ai_agent_name") or self.by_agent_id.get(up.text("gen_ai_agent_id") or "")
-                if name is not None:
-                    return name
+            name = self._found[node] if node in self._found else self._above(node)
+            if name is not None:
+                return name
         for node in nodes:
             if node.trace_id is not None and node.trace_id in self.only:
                 return self.only[node.trace_id]
         return self.main
 
+    def _above(self, node: Node) -> str | None:
+        """The name that a record or the nearest one above it has; kept for every record on the way."""
+        way: list[Node] = []
+        name: str | None = None
+        up: Node | None = node
+        while up is not None and name is None:
+            if up in self._found:
+                name = self._found[up]
+                break
+            way.append(up)
+            name = up.text("gen_ai_agent_name") or self.by_agent_id.get(up.text("gen_ai_agent_id") or "")
+            up = up.parent
+        self._found.update(dict.fromkeys(way, name))
+        return name
+
     def depth(self, nodes: Sequence[Node]) -> int:
         """How deep in sub-agents it happened, 0 at the top: tool calls around it, or another agent's log."""
         first = next((node for node in nodes if not node.is_log), nodes[0])
         tools = [up for up in first.ancestors() if up.kind == "tool"]
+        if not tools and not first.is_log:
+            return 0
         own = {first.text("gen_ai_tool_call_id"), first.text("gen_ai_tool_name")} if first.kind == "tool" else set()
         around = {
             up.text("gen_ai_tool_call_id") or up.record_id for up in tools if up.text("gen_ai_tool_name") not in own
@@ -207,7 +227,7 @@ def model_call_id(call: Call, who: Who) -> str:
 
 def model_call_row(call: Call, who: Who) -> Row:
     """The `model_calls` row, without its price."""
-    nodes = call.nodes
+    nodes, told = call.nodes, call.told
     status, error = call_status(call)
     attempts, failed = _attempts(call, error is not None)
     primary = next((node for node in nodes if not node.is_log), call.primary)
@@ -217,7 +237,7 @@ def model_call_row(call: Call, who: Who) -> Row:
     return {
         **who.row(nodes, who.agents.of(nodes)),
         **_place(primary, call.start, call.end),
-        **{column: call.first(fact) for column, fact in _CALL_FACTS.items()},
+        **{column: told.get(fact) for column, fact in _CALL_FACTS.items()},
         **tokens_row(call),
         "model_call_id": model_call_id(call, who),
         "operation": call.text("gen_ai_operation_name") or "chat",

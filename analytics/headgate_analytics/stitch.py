@@ -47,7 +47,8 @@ class Fact:
     """What some records of one anchor say: `trace_id` or `key` names the anchor.
 
     `root_calls` and `root_others` count true roots that are a model or tool call, and that are not.
-    `tool` says that the fact is about one run of an MCP tool, from its start to its end.
+    `tool` says that the fact is about one run of an MCP tool, from its start to its end. `received` is when the
+    first and the last of these records were received, in nanoseconds.
     """
 
     tenant: str
@@ -62,6 +63,7 @@ class Fact:
     root_others: int
     linked_trace_id: str | None = None
     tool: ToolSpan | None = None
+    received: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +79,8 @@ class Anchor:
     substantive: bool = False
     root_calls: bool = False
     root_others: bool = False
+    first_received: int = 2**63 - 1
+    last_received: int = 0
 
     def absorb(self, fact: Fact) -> None:
         """Add what `fact` says; absorbing it twice changes nothing."""
@@ -85,6 +89,9 @@ class Anchor:
         self.substantive |= fact.substantive
         self.root_calls |= fact.root_calls > 0
         self.root_others |= fact.root_others > 0
+        if fact.received is not None:
+            self.first_received = min(self.first_received, fact.received[0])
+            self.last_received = max(self.last_received, fact.received[1])
         if fact.instance is not None and fact.instance not in self.instances:
             self.instances = tuple(sorted((*self.instances, fact.instance)))
         if fact.key is not None:
@@ -197,6 +204,14 @@ class Stitcher:
         """The anchors that share a key, directly or through each other."""
         return frozenset(self._members.get(self._find(anchor_id), {anchor_id}))
 
+    def received(self, sessions: Iterable[Stitched]) -> tuple[int, int]:
+        """When the first and the last record of these sessions was received, in nanoseconds."""
+        anchors = [self._anchors[member] for one in sessions for member in one.anchors]
+        return (
+            min((anchor.first_received for anchor in anchors), default=0),
+            max((anchor.last_received for anchor in anchors), default=0),
+        )
+
     def sessions_of(self, touched: Iterable[AnchorId]) -> tuple[list[Stitched], set[str]]:
         """The sessions of the touched anchors as they stand, and ids of sessions that no longer exist.
 
@@ -293,7 +308,10 @@ def anchor_id_of(fact: Fact) -> AnchorId | None:
     """The anchor of a fact; a log without trace and key has none."""
     if fact.trace_id is not None:
         return f"trace\0{fact.tenant}\0{fact.trace_id}"
-    if fact.key is not None:
-        key = session_key(fact.tenant, fact.service_name, fact.key)
-        return f"log\0{key.tenant}\0{key.scope}\0{key.key}"
-    return None
+    return None if fact.key is None else log_anchor_id(fact.tenant, fact.service_name, fact.key)
+
+
+def log_anchor_id(tenant: str, service_name: str | None, key: str) -> AnchorId:
+    """The anchor of the logs without a trace that share a key."""
+    named = session_key(tenant, service_name, key)
+    return f"log\0{named.tenant}\0{named.scope}\0{named.key}"

@@ -14,7 +14,7 @@ TITLE_CHARACTERS_MAX = 160
 _ACTION_KINDS = frozenset({"file_read", "file_write", "command", "external_action"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Moment:
     """One thing that happened, before it has its place in the order."""
 

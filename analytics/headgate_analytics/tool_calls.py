@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from headgate_analytics.model_calls import Call
 from headgate_analytics.node import TOOL_KINDS, Node
@@ -40,16 +41,25 @@ class ToolCall:
     approvals: list[Node] = field(default_factory=list)
     request: Request | None = None
     returned: dict[str, object] | None = None
+    _nodes: list[Node] = field(default_factory=list, init=False, repr=False)
+    _told: dict[str, object] = field(default_factory=dict, init=False, repr=False)
 
     @property
-    def nodes(self) -> list[Node]:
-        """Every record of the call; those that ran it first, spans before logs."""
-        runs = sorted(self.runs, key=lambda node: (node.is_log, node.start, node.record_id))
-        return [*runs, *self.parts, *self.approvals]
+    def nodes(self) -> Sequence[Node]:
+        """Every record of the call; those that ran it first, spans before logs. They only grow in number."""
+        if len(self._nodes) != len(self.runs) + len(self.parts) + len(self.approvals):
+            runs = self.runs
+            if len(runs) > 1:
+                runs = sorted(runs, key=lambda node: (node.is_log, node.start, node.record_id))
+            self._nodes = [*runs, *self.parts, *self.approvals]
+            self._told = {}
+            for node in reversed(self._nodes):
+                self._told.update(node.facts)
+        return self._nodes
 
     def first(self, name: str) -> object:
         """A fact from the first record that has it."""
-        return next((node.facts[name] for node in self.nodes if name in node.facts), None)
+        return self._told.get(name) if self.nodes else None
 
     def text(self, name: str) -> str | None:
         """A fact as text."""
@@ -59,6 +69,8 @@ class ToolCall:
     @property
     def name(self) -> str | None:
         """The tool's name, from what ran, else from the request; of two, the one that the other only prefixes."""
+        if len(self.nodes) == 1 and (only := self.nodes[0].text("gen_ai_tool_name")) and only != "handoff":
+            return only
         names = list(dict.fromkeys(name for node in self.nodes if (name := node.text("gen_ai_tool_name"))))
         if self.request is not None and (not names or names == ["handoff"]):
             return self.request.name
@@ -82,7 +94,7 @@ class ToolCall:
         """The records that tell who called, the surest first: an agent's own span tells who was called."""
         asked = self.request.call.nodes if self.request else []
         own = [node for node in self.nodes if node.kind != "agent"]
-        return [*own, *asked] or self.nodes
+        return [*own, *asked] or list(self.nodes)
 
     @property
     def call_id(self) -> str | None:
@@ -147,6 +159,7 @@ def _starts_agent(node: Node, depth: int = 0) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def plain(name: str | None) -> str:
     """A tool's name without case, punctuation and server prefix, for comparing dialects."""
     text = (name or "").rsplit("__", 1)[-1].lower()
@@ -156,8 +169,10 @@ def plain(name: str | None) -> str:
 def tool_calls(nodes: Sequence[Node], calls: Sequence[Call]) -> list[ToolCall]:
     """The tool calls of one session, in order of their start."""
     found = _from_runs([node for node in nodes if node.kind in TOOL_KINDS])
-    found = _with_parts(found, [node for node in nodes if node.kind == "tool_attempt"])
-    found = _with_approvals(found, [node for node in nodes if node.kind == "approval"])
+    if parts := [node for node in nodes if node.kind == "tool_attempt"]:
+        found = _with_parts(found, parts)
+    if approvals := [node for node in nodes if node.kind == "approval"]:
+        found = _with_approvals(found, approvals)
     found = _with_served(_without_copies(found))
     requests = _requests(calls)
     _answer(found, requests)
@@ -166,8 +181,8 @@ def tool_calls(nodes: Sequence[Node], calls: Sequence[Call]) -> list[ToolCall]:
     _with_agents(asked, nodes)
     found += asked
     _report(found, calls)
-    named = [tool for tool in found if tool.name is not None]
-    return sorted(named, key=lambda tool: (tool.start, tool.name or "", tool.call_id or ""))
+    named = [(tool.start, name, tool.call_id or "", tool) for tool in found if (name := tool.name) is not None]
+    return [tool for *_, tool in sorted(named, key=lambda item: item[:3])]
 
 
 def _outer_tool(node: Node) -> Node | None:
@@ -190,7 +205,7 @@ def _from_runs(runs: Sequence[Node]) -> list[ToolCall]:
     by_node: dict[Node, ToolCall] = {}
     by_id: dict[str, list[ToolCall]] = {}
     found: list[ToolCall] = []
-    for node in sorted(runs, key=lambda node: (len(list(node.ancestors())), node.is_log, node.start, node.record_id)):
+    for node in sorted(runs, key=lambda node: (_depth(node), node.is_log, node.start, node.record_id)):
         outer = _outer_tool(node) if not node.is_log else None
         tool = by_node.get(outer) if outer is not None else None
         known = by_id.setdefault(_call_id(node), []) if _call_id(node) else []
@@ -206,6 +221,10 @@ def _from_runs(runs: Sequence[Node]) -> list[ToolCall]:
         if tool not in known:
             known.append(tool)
     return found
+
+
+def _depth(node: Node) -> int:
+    return sum(1 for _ in node.ancestors())
 
 
 def _call_id(node: Node) -> str:
@@ -264,6 +283,8 @@ def _with_approvals(found: list[ToolCall], approvals: Sequence[Node]) -> list[To
 def _without_copies(found: list[ToolCall]) -> list[ToolCall]:
     """Logs that carry no id join the span of the same dialect and tool that is nearest in time."""
     logs = [tool for tool in found if tool.runs and all(node.is_log for node in tool.runs) and tool.call_id is None]
+    if not logs:
+        return found
     spans = [tool for tool in found if any(not node.is_log for node in tool.runs)]
     gone: set[int] = set()
     for log in sorted(logs, key=lambda tool: tool.start):
@@ -286,7 +307,10 @@ def _without_copies(found: list[ToolCall]) -> list[ToolCall]:
 def _with_served(found: list[ToolCall]) -> list[ToolCall]:
     """What an MCP server did outside the span of its caller is part of the call of its tool around it in time."""
     served = [tool for tool in found if tool.runs and all(node.is_served for node in tool.runs)]
-    callers = [tool for tool in found if tool not in served and tool.type == "mcp"]
+    if not served:
+        return found
+    apart = {id(tool) for tool in served}
+    callers = [tool for tool in found if id(tool) not in apart and tool.type == "mcp"]
     taken: set[int] = set()
     for tool in sorted(served, key=lambda tool: (tool.start, tool.runs[0].record_id)):
         around = [caller for caller in callers if _encloses(caller, tool)]
@@ -294,7 +318,7 @@ def _with_served(found: list[ToolCall]) -> list[ToolCall]:
             best = min(around, key=lambda caller: (id(caller) in taken, (caller.end or _NEVER) - caller.start))
             best.parts.extend(tool.nodes)
             taken |= {id(best), id(tool)}
-    return [tool for tool in found if tool not in served or id(tool) not in taken]
+    return [tool for tool in found if id(tool) not in apart or id(tool) not in taken]
 
 
 def _encloses(caller: ToolCall, served: ToolCall) -> bool:
@@ -312,6 +336,8 @@ def _requests(calls: Sequence[Call]) -> list[Request]:
     requests: list[Request] = []
     seen: set[tuple[str, str]] = set()
     for call in calls:
+        if "requested_tools" not in call.told:
+            continue
         for node in call.nodes:
             listed = node.listed("requested_tools")
             fresh = [
@@ -347,13 +373,16 @@ def _answer(found: Sequence[ToolCall], requests: Sequence[Request]) -> None:
     waiting = sorted(found, key=lambda tool: (tool.start, tool.name or ""))
     taken: set[int] = set()
     for tool_key, request_key, needs_order in _PAIRINGS:
+        waiting = [tool for tool in waiting if tool.request is None]
+        if not waiting or len(taken) == len(requests):
+            return
         open_requests: dict[object, list[Request]] = {}
         for request in requests:
             key = request_key(request)
             if key is not None and id(request) not in taken:
                 open_requests.setdefault(key, []).append(request)
         for tool in waiting:
-            listed = open_requests.get(tool_key(tool)) if tool.request is None else None
+            listed = open_requests.get(tool_key(tool))
             paired = next((request for request in listed or () if not needs_order or _may_pair(tool, request)), None)
             if listed and paired is not None:
                 tool.request = paired
@@ -416,7 +445,7 @@ def _report(found: Sequence[ToolCall], calls: Sequence[Call]) -> None:
     """What the next input told the model of a call's result, for calls of which nothing else tells."""
     told: dict[str, dict[str, object]] = {}
     for call in calls:
-        for node in call.nodes:
+        for node in call.nodes if "returned_tools" in call.told else ():
             for entry in node.listed("returned_tools"):
                 if isinstance(entry.get("id"), str):
                     told.setdefault(str(entry["id"]), entry)

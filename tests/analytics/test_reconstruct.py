@@ -4,11 +4,13 @@ import random
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate_analytics.node import Node, deduplicated, node_of
+from headgate_analytics.columns import NodeColumns
+from headgate_analytics.node import Node, deduplicated
 from headgate_analytics.reconstruct import Reconstruction, Rules, SessionContent, reconstruct, requested_arguments
 from headgate_analytics.schema import DERIVED
 from headgate_analytics.testing.nodes import linked, log, plain_rules, span, stitched_of
@@ -130,15 +132,10 @@ def test_absurd_figures_leave_the_sum_unknown_and_the_tables_whole() -> None:
 
 def test_a_log_that_claims_to_have_lasted_for_centuries_starts_with_the_epoch() -> None:
     """Durations stay within 64 bits."""
-    place = {"record_id": "r", "start_time_unix_nano": 10, "witness": "client"}
-    row = _raw(place, {"event_duration_ns": 2**63 - 1, "operation_kind": "llm"})
-    assert (0, 10) == ((node := node_of(row, is_log=True)).start, node.end)
-
-
-def _raw(place: Row, facts: Row) -> list[object]:
-    from headgate_analytics.node import FACT_COLUMNS, PLACE_COLUMNS  # noqa: PLC0415
-
-    return [*(place.get(name) for name in PLACE_COLUMNS), *(facts.get(name) for name in FACT_COLUMNS)]
+    row = {"record_id": "r", "start_time_unix_nano": 10, "witness": "client", "is_log": True}
+    table = pa.Table.from_pylist([row | {"event_duration_ns": 2**63 - 1, "operation_kind": "llm"}])
+    [node] = NodeColumns(table).nodes(0, 1)
+    assert (0, 10) == (node.start, node.end)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +223,8 @@ def test_the_best_known_identity_is_the_sessions() -> None:
     known = span("known", kind="llm", begin=5)
     known.resource_text = '{"headgate.instance.id":"fixer-1"}'
     rebuilt = _rebuilt(span("agent", kind="agent"), known, rules=chosen)
-    assert [("fixer-1", "claimed", "payments")] * 2 == [
-        (row["instance_id"], row["identity_source"], row["team"]) for row in (rebuilt.session, rebuilt.model_calls[0])
-    ]
+    shared = rebuilt.shared
+    assert ("fixer-1", "claimed", "payments") == (shared["instance_id"], shared["identity_source"], shared["team"])
 
 
 def test_of_two_versions_of_a_record_the_ended_one_wins() -> None:

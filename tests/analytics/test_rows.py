@@ -23,13 +23,15 @@ def _who(nodes: list[Node]) -> Who:
 def _call_row(*nodes: Node) -> Row:
     ordered = linked(*nodes)
     [call] = model_calls(ordered)
-    return model_call_row(call, _who(ordered))
+    who = _who(ordered)
+    return who.shared | model_call_row(call, who)
 
 
 def _tool_row(*nodes: Node, arguments: dict[str, str] | None = None, requested: dict[str, Any] | None = None) -> Row:
     ordered = linked(*nodes)
     [tool] = tool_calls(ordered, model_calls(ordered))
-    return tool_call_row(tool, _who(ordered), arguments or {}, requested or {})
+    who = _who(ordered)
+    return who.shared | tool_call_row(tool, who, arguments or {}, requested or {})
 
 
 def _tokens(row: Row) -> tuple[Any, ...]:

@@ -1,0 +1,163 @@
+"""Raw rows of wanted sessions out of Parquet files: which rows belong to which session, and what of them is needed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from headgate_analytics.node import FACT_COLUMNS, PLACE_COLUMNS
+from headgate_analytics.stitch import Stitched, log_anchor_id
+from headgate_processors.errors import StoreError
+from headgate_processors.schema import LOG_EVENTS, SPANS, Dataset
+
+SESSION = "session"
+_LOG_NAMES = {"time_unix_nano": "start_time_unix_nano"}
+_LOG_LACKS = frozenset({"name", "kind", "start_time_unix_nano", "end_time_unix_nano", "parent_span_id", "status_code"})
+_KEYS = ("tenant", "trace_id", "session_key", "service_name", "operation_kind")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Sessions by number: `sessions[i]` is the number of the session to which the anchor `anchors[i]` belongs."""
+
+    anchors: pa.Array
+    sessions: pa.Array
+
+    @classmethod
+    def of(cls, sessions: Sequence[Stitched]) -> "Wanted":
+        """All anchors of sessions, which are numbered by their places."""
+        pairs = [(anchor, number) for number, one in enumerate(sessions) for anchor in one.anchors]
+        return cls(
+            anchors=pa.array([anchor for anchor, _ in pairs], pa.string()),
+            sessions=pa.array([number for _, number in pairs], pa.int64()),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write it down, for other processes."""
+        table = pa.table({"anchor": self.anchors, SESSION: self.sessions})
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+
+    @classmethod
+    def load(cls, path: Path) -> "Wanted":
+        """Map what `save` wrote: its pages are shared by all processes that do."""
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().combine_chunks()
+        return cls(anchors=single(table.column("anchor")), sessions=single(table.column(SESSION)))
+
+    def sessions_of(self, anchors: pa.Array) -> pa.Array:
+        """The session of each anchor, NULL for one that is not wanted."""
+        encoded = anchors.dictionary_encode()
+        places = pc.index_in(encoded.dictionary, value_set=self.anchors)
+        return self.sessions.take(places).take(encoded.indices)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Some row groups of one file of `spans` or `log_events`."""
+
+    dataset: str
+    path: Path
+    groups: tuple[int, ...]
+    rows: int
+
+
+def pieces(dataset: str, path: Path, *, rows_max: int) -> Iterator[Piece]:
+    """A file in pieces of at most `rows_max` rows, or of one row group.
+
+    Raises:
+        StoreError: the file is damaged; the message names it.
+    """
+    with _opened(path, ()) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    taken: list[int] = []
+    rows = 0
+    for group, size in enumerate(sizes):
+        if taken and rows + size > rows_max:
+            yield Piece(dataset=dataset, path=path, groups=tuple(taken), rows=rows)
+            taken, rows = [], 0
+        taken.append(group)
+        rows += size
+    if taken:
+        yield Piece(dataset=dataset, path=path, groups=tuple(taken), rows=rows)
+
+
+def wanted_rows(piece: Piece, wanted: Wanted) -> pa.Table | None:
+    """The rows of wanted sessions with their number, `is_log` and the columns that nodes are made of; None without any.
+
+    Files in which no wanted row lies cost the reading of their keys only.
+
+    Raises:
+        StoreError: the file is damaged; the message names it.
+    """
+    dataset = SPANS if piece.dataset == SPANS.name else LOG_EVENTS
+    try:
+        with _opened(piece.path, _low(dataset)) as file:
+            present = set(file.schema_arrow.names)
+            keys = file.read_row_groups(list(piece.groups), [name for name in _KEYS if name in present])
+            sessions = wanted.sessions_of(_anchors(keys, is_log=dataset is LOG_EVENTS))
+            rows = np.flatnonzero(sessions.is_valid())
+            if not len(rows):
+                return None
+            names = [name for name in _columns(dataset) if name in present]
+            table = file.read_row_groups(list(piece.groups), names)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{piece.path} cannot be read ({error}): restore it from a copy") from error
+    if len(rows) < table.num_rows:
+        table, sessions = table.take(rows), sessions.take(pa.array(rows))
+    if dataset is LOG_EVENTS:
+        table = table.rename_columns([_LOG_NAMES.get(name, name) for name in table.column_names])
+    flags = pa.repeat(pa.scalar(dataset is LOG_EVENTS), table.num_rows)
+    return table.append_column("is_log", flags).append_column(SESSION, sessions)
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """All rows, those of one session together, with one dictionary and one chunk for each column."""
+    table = pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+    order = pc.sort_indices(table, sort_keys=[(SESSION, "ascending")])
+    return table.take(order).combine_chunks()
+
+
+def _columns(dataset: Dataset) -> list[str]:
+    lacks = _LOG_LACKS if dataset is LOG_EVENTS else {"event_name"}
+    moved = list(_LOG_NAMES) if dataset is LOG_EVENTS else []
+    return [name for name in (*PLACE_COLUMNS, *FACT_COLUMNS) if name not in lacks] + moved
+
+
+def _anchors(keys: pa.Table, *, is_log: bool) -> pa.Array:
+    """The anchor of every row; a log without trace, key or kind has none."""
+    tenant, trace = single(keys.column("tenant")), single(keys.column("trace_id"))
+    texts = pa.nulls(len(trace), pa.string()) if trace.null_count == len(trace) else trace
+    anchors = pc.binary_join_element_wise("trace", _plain(tenant), texts, "\0")
+    if not is_log or not trace.null_count:
+        return anchors
+    names = ("tenant", "service_name", "session_key", "operation_kind")
+    columns = [_plain(single(keys.column(name))).to_pylist() for name in names]
+    told: dict[tuple[str, ...], str] = {}
+    found: list[str | None] = anchors.to_pylist()
+    for row in np.flatnonzero(trace.is_null()).tolist():
+        tenant_name, service, key, kind = (column[row] for column in columns)
+        if key is not None and kind is not None:
+            pair = (tenant_name, service, key)
+            found[row] = told.get(pair) or told.setdefault(pair, log_anchor_id(*pair))
+    return pa.array(found, pa.string())
+
+
+def single(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.cast(pa.string()) if column.type != pa.string() else column
+
+
+def _low(dataset: Dataset) -> list[str]:
+    return [field.name for field in dataset.schema if pa.types.is_dictionary(field.type)]
+
+
+def _opened(path: Path, dictionaries: Sequence[str]) -> pq.ParquetFile:
+    return pq.ParquetFile(path, read_dictionary=list(dictionaries))
