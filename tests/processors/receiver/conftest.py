@@ -1,7 +1,6 @@
 """Receivers on free ports, drained at the end of each test."""
 
 import resource
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -73,9 +72,5 @@ def open_files() -> Iterator[int]:
     hard = before[1] if before[1] != resource.RLIM_INFINITY else WANTED_FILES
     allowed = min(WANTED_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, before[1]))
-    interval_s = sys.getswitchinterval()
-    # Opening connections and taking them are threads of one process here: let them take turns quickly.
-    sys.setswitchinterval(interval_s / 50)
     yield allowed - SPARE_FILES
-    sys.setswitchinterval(interval_s)
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
