@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from headgate_console.cli.damage import damage_told
 from headgate_processors.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def load(context: typer.Context, **flags: object) -> "Loaded":
 
 def settings(context: typer.Context, **flags: object) -> "Settings":
     """The settings alone; as `load`."""
-    return load(context, **flags).settings
+    chosen = load(context, **flags).settings
+    context.with_resource(damage_told(chosen.data))
+    return chosen
 
 
 def views(chosen: "Settings", *, now: datetime | None = None) -> "duckdb.DuckDBPyConnection":

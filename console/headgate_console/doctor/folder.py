@@ -1,13 +1,16 @@
 """The examination of the folder itself: live files, what waits to be sealed, what was refused."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from headgate_analytics.derive import PROGRESS, RAW
 from headgate_console.doctor.finding import Finding, Level
 from headgate_console.render.numbers import ago, plural, size
 from headgate_processors.receiver.dead_letters import read_dead_letters
+from headgate_processors.store.check import glance
 from headgate_processors.store.folder import open_folder
 from headgate_processors.store.manifest import read_manifest
 
@@ -23,7 +26,23 @@ def examine_folder(root: Path, *, now: datetime) -> list[Finding]:
     Raises:
         StoreError: it holds no store, or it is newer or damaged.
     """
-    return [*_files(root), *_unsealed(root, now), *_dead_letters(root)]
+    return [*_files(root), *_damage(root), *_unsealed(root, now), *_dead_letters(root)]
+
+
+def derived_behind(root: Path) -> str | None:
+    """What derived tables do not know yet, as a sentence; None when they are current."""
+    manifest = read_manifest(root)
+    try:
+        progress = json.loads((root / PROGRESS).read_bytes())
+        version, epoch = int(progress["version"]), int(progress.get("epoch", 0))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        version = epoch = 0
+    newer = [file for file in manifest.files if file.dataset in RAW and file.live_version > version]
+    if manifest.derived_epoch > epoch:
+        return "Derived rows were lost: sessions, calls and timelines are to be derived again."
+    if newer:
+        return f"{plural(sum(file.rows for file in newer), 'raw row')} in no session, call or timeline yet."
+    return None
 
 
 def _files(root: Path) -> Iterator[Finding]:
@@ -39,6 +58,23 @@ def _files(root: Path) -> Iterator[Finding]:
         next_step="Merge them: headgate compact" if many else "",
         rows=tuple({"dataset": name, "files": number} for name, number in sorted(by_dataset.items())),
     )
+
+
+def _damage(root: Path) -> Iterator[Finding]:
+    manifest = read_manifest(root)
+    found = [str(damage) for damage in glance(root, manifest)]
+    set_aside = [
+        f"{one.file.path}: {one.reason}; {plural(one.file.rows, 'row')} of {one.file.dataset}"
+        for one in manifest.damaged
+    ]
+    if found or set_aside:
+        yield Finding(
+            topic="damage",
+            level=Level.WARNING,
+            text=f"{plural(len(found) + len(set_aside), 'file')} damaged; all queries go on without them.",
+            next_step="Put them back from a copy, then: headgate store repair. All of it: headgate store check --deep",
+            details=(*found, *set_aside),
+        )
 
 
 def _unsealed(root: Path, now: datetime) -> Iterator[Finding]:

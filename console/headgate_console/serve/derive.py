@@ -11,6 +11,8 @@ from headgate_console.serve.lifeline import Lifeline, log_to_stderr
 from headgate_console.serve.measures import open_meter
 from headgate_console.wiring import MANIFEST, manifest_state, open_deriver
 from headgate_processors.errors import ConfigError, HeadgateError
+from headgate_processors.store.disk import LocalDisk
+from headgate_processors.store.quarantine import set_aside_damaged
 
 INTERVAL_S = 1.0
 INTERVAL_AFTER_FAILURE_S = 10.0
@@ -73,6 +75,7 @@ class Run:
         except Exception:  # noqa: BLE001 - the edge of a worker loop: it logs, counts and tries again
             _LOG.exception("sessions could not be derived; trying again in %d s", INTERVAL_AFTER_FAILURE_S)
             self._failures += 1
+            self._set_aside()
             self._tell()
             return False
         self._runs += 1
@@ -81,6 +84,13 @@ class Run:
         self.meter.record("headgate_deriver_run_seconds", time.monotonic() - began_s)
         self._tell()
         return True
+
+    def _set_aside(self) -> None:
+        """A file that turns out to be damaged must not keep all others from being derived."""
+        try:
+            set_aside_damaged(self._lifeline.settings.data, disk=LocalDisk())
+        except (OSError, HeadgateError) as error:
+            _LOG.error("damaged files could not be set aside: %s", error)
 
     def _tell(self) -> None:
         facts = {"revision": self._revision, "derive_failures": self._failures, "metrics": self.meter.prometheus()}
