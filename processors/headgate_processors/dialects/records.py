@@ -25,14 +25,15 @@ def content_hash(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def ordinals(hashes: Sequence[str], requests: Sequence[int]) -> list[str]:
-    """Ids from hashes: the n-th equal record of one request gets ordinal n.
+def ordinals(hashes: Sequence[str], blocks: Sequence[int]) -> list[str]:
+    """Ids from hashes: the n-th equal record of one block gets ordinal n.
 
-    `requests` says how many of the hashes each request has.
+    `blocks` says how many of the hashes each block has. A block is a `Scope*` message, not a request: of two
+    requests, one of which repeats the other, a Collector may make one.
     """
     ids: list[str] = []
     start = 0
-    for count in requests:
+    for count in blocks:
         seen: dict[str, int] = {}
         for value in hashes[start : start + count]:
             ordinal = seen.get(value, 0)

@@ -37,7 +37,7 @@ def _assemble(split: Split, signal: Signal, *, one_by_one: bool) -> Decoded:
             f"no record of this {signal} request can be read ({first.reason}: {first.detail}); send an "
             f"OTLP Export request for {signal}, whole and in the encoding that its content type names"
         )
-    return Decoded(signal=signal, batch=assembly.batch(), rejected=rejected)
+    return Decoded(signal=signal, batch=assembly.batch(), blocks=assembly.blocks, rejected=rejected)
 
 
 class _Assembly:
@@ -51,6 +51,11 @@ class _Assembly:
         self._one_by_one = one_by_one
         self._attributes = Attributes()
         self._origins = Origins(self._attributes)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """How many rows each scope has."""
+        return tuple(self._origins.blocks)
 
     def batch(self) -> Any:
         """All rows; raises `UnreadableError` when they were not checked one by one and one is bad."""

@@ -36,6 +36,7 @@ class Origins:
         self._resources: dict[tuple[bytes, ...], bytes] = {}
         self._indices: dict[_Origin, int] = {}
         self._rows: list[int] = []
+        self.blocks: list[int] = []
 
     def resource(self, group: Any) -> Resource:
         """The labels of a `Resource*` message."""
@@ -62,6 +63,7 @@ class Origins:
         )
         index = self._indices.setdefault(origin, len(self._indices))
         self._rows += [index] * row_count
+        self.blocks.append(row_count)
 
     def arrays(self) -> dict[str, pa.Array]:
         """The dictionary columns of all rows."""

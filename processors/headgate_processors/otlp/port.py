@@ -35,10 +35,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
-    """What one request held: `batch` follows `WIRE[signal]` of `headgate_processors.schema`."""
+    """What one request held: `batch` follows `WIRE[signal]` of `headgate_processors.schema`.
+
+    `blocks`: how many rows each of its `Scope*` messages has, in order; a Collector that makes one request of
+    several leaves these as they were.
+    """
 
     signal: Signal
     batch: pa.RecordBatch
+    blocks: tuple[int, ...]
     rejected: tuple[Rejected, ...] = ()
 
 

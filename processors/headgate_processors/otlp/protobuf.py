@@ -55,7 +55,7 @@ def _decode_wholes(bodies: Sequence[bytes], signal: Signal) -> list[Decoded]:
     attributes = Attributes()
     origins = Origins(attributes)
     rows: list[object] = []
-    ends = [0]
+    ends, block_ends = [0], [0]
     for body in bodies:
         for group in getattr(parse(shape.request, body), shape.groups):
             resource = origins.resource(group)
@@ -64,5 +64,9 @@ def _decode_wholes(bodies: Sequence[bytes], signal: Signal) -> list[Decoded]:
                 origins.add(resource, scope, len(own))
                 rows += own
         ends.append(len(rows))
+        block_ends.append(len(origins.blocks))
     batch = record_batch(signal, shape.columns(rows, attributes), origins)
-    return [Decoded(signal=signal, batch=batch.slice(start, end - start)) for start, end in pairwise(ends)]
+    return [
+        Decoded(signal=signal, batch=batch.slice(start, end - start), blocks=tuple(origins.blocks[first:last]))
+        for (start, end), (first, last) in zip(pairwise(ends), pairwise(block_ends), strict=True)
+    ]

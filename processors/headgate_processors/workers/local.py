@@ -75,7 +75,7 @@ class LocalPreparer:
         self, readable: Sequence[tuple[ExportRequest, Decoded]]
     ) -> tuple[Batches, Sequence[tuple[Rejected, ...]]]:
         """The rows of all requests, and what could not be read of each: one record costs no other its place."""
-        wires = [_wire(request, found.batch) for request, found in readable]
+        wires = [_wire(request, found) for request, found in readable]
         try:
             return self.normaliser.together(wires), [()] * len(wires)
         except MemoryError:
@@ -88,13 +88,13 @@ class LocalPreparer:
 
     def _one_by_one(self, request: WireRequest) -> tuple[Batches, tuple[Rejected, ...]]:
         """The rows of a request. What our own code cannot read is set apart, or its sender would retry for ever."""
-        rows = [replace(request, wire=request.wire.slice(row, 1)) for row in range(request.wire.num_rows)]
+        rows = [replace(request, wire=request.wire.slice(row, 1), blocks=()) for row in range(request.wire.num_rows)]
         single = [self._one(row) for row in rows]
         bad = tuple(_unreadable(row.wire) for row, batches in zip(rows, single, strict=True) if batches is None)
         if not bad:
             return joined([batches for batches in single if batches is not None]), ()
         readable = pa.array([batches is not None for batches in single], pa.bool_())
-        return self.normaliser.together([replace(request, wire=request.wire.filter(readable))]), bad
+        return self.normaliser.together([replace(request, wire=request.wire.filter(readable), blocks=())]), bad
 
     def _one(self, row: WireRequest) -> Batches | None:
         try:
@@ -103,9 +103,9 @@ class LocalPreparer:
             return None
 
 
-def _wire(request: ExportRequest, batch: pa.RecordBatch) -> WireRequest:
+def _wire(request: ExportRequest, found: Decoded) -> WireRequest:
     arrival = Arrival(received_unix_nano=request.received_unix_nano, sender=request.sender)
-    return WireRequest(signal=request.signal, wire=batch, arrival=arrival)
+    return WireRequest(signal=request.signal, wire=found.batch, arrival=arrival, blocks=found.blocks)
 
 
 def joined(parts: Sequence[Mapping[str, pa.RecordBatch]]) -> dict[str, pa.RecordBatch]:
