@@ -47,20 +47,24 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WireRequest:
-    """One decoded request: its batch follows `WIRE[signal]` of `headgate_processors.schema`."""
+    """One decoded request: its batch follows `WIRE[signal]` of `headgate_processors.schema`.
+
+    `blocks`: how many rows each of its `Scope*` messages has; empty when all are one block.
+    """
 
     signal: Signal
     wire: pa.RecordBatch
     arrival: Arrival
+    blocks: Sequence[int] = ()
 
 
 @dataclass(slots=True)
 class _Sink:
-    """Rows on their way to the datasets; `received` has an entry a row, `requests` how many rows each request has."""
+    """Rows on their way to the datasets; `received` has an entry a row, `blocks` how many rows each block has."""
 
     believed: Believed
     received: list[int]
-    requests: Sequence[int]
+    blocks: Sequence[int]
     meanings: Rows = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
@@ -113,7 +117,8 @@ class Normaliser:
             for request, count in zip(requests, counts, strict=True)
             for _ in range(count)
         ]
-        return build(believed.wire, _Sink(believed, received, counts))
+        blocks = [rows for request in requests for rows in request.blocks or (request.wire.num_rows,)]
+        return build(believed.wire, _Sink(believed, received, blocks))
 
     def _without_secrets(self, wire: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with secrets taken out of what names a record and its sender, personal data out of messages."""
@@ -199,7 +204,7 @@ class Normaliser:
             )
             for row in range(wire.num_rows)
         ]
-        ids = ordinals(hashes, sink.requests)
+        ids = ordinals(hashes, sink.blocks)
         bodies: list[str | None] = []
         names: list[str | None] = []
         for row, record_id in enumerate(ids):
@@ -255,7 +260,7 @@ class Normaliser:
             content_hash("metrics", *(values[row] for values in columns.values()), origins.text(row))
             for row in range(wire.num_rows)
         ]
-        ids = ordinals(hashes, sink.requests)
+        ids = ordinals(hashes, sink.blocks)
         for row in range(wire.num_rows):
             record = Record(attributes=_NOTHING, resource=origins.resource(row), scope=columns["scope_name"][row] or "")
             dialect = self.book.detect(record)
