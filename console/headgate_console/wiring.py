@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from headgate_analytics import views
 from headgate_analytics.derive import DeriveConfig, Deriver
 from headgate_analytics.schema import DERIVED
 from headgate_console.doctor.folder import DEAD_LETTERS
+from headgate_console.queries.opening import nanoseconds
 from headgate_console.serve.timed import TimedSink
 from headgate_console.settings.values import NOWHERE, parse_free_room
 from headgate_processors.credentials.authenticator import CredentialAuthenticator
@@ -44,28 +44,12 @@ from headgate_processors.workers import (
 )
 
 if TYPE_CHECKING:
-    import duckdb
-
     from headgate_console.settings import Settings
 
 ISSUER_KEYS = Path("collector") / "jwks.json"
 DERIVE_LOCK = Path("locks") / "derive.lock"
 LOCK_WAIT_S = 1.0
 MANIFEST = "manifest.json"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def open_views(settings: "Settings", *, now: datetime | None = None) -> "duckdb.DuckDBPyConnection":
-    """A read-only connection with every view of the store; idle sessions are judged as of `now`.
-
-    Raises:
-        StoreError: the folder holds no store.
-    """
-    return views.open_views(
-        settings.data,
-        idle_gap_ns=_ns(settings.sessions.idle_gap),
-        now_unix_nano=None if now is None else _ns(now - EPOCH),
-    )
 
 
 def views_sql(settings: "Settings", *, root: str | None = None) -> str:
@@ -77,13 +61,9 @@ def views_sql(settings: "Settings", *, root: str | None = None) -> str:
         StoreError: the folder holds no store.
     """
     stored = stored_views_sql(settings.data, derived=DERIVED, root=root)
-    told = views.session_view_sql(idle_gap_ns=_ns(settings.sessions.idle_gap))
+    told = views.session_view_sql(idle_gap_ns=nanoseconds(settings.sessions.idle_gap))
     again = told.replace("CREATE VIEW", "CREATE OR REPLACE TEMP VIEW")
     return f"{stored}DROP VIEW IF EXISTS stored_sessions;\n{again}"
-
-
-def _ns(length: timedelta) -> int:
-    return length // timedelta(microseconds=1) * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +194,7 @@ def open_deriver(settings: "Settings") -> Iterator[Deriver]:
             settings.data,
             registry=registry(settings),
             prices=PriceBook.load(settings.prices.overrides),
-            config=DeriveConfig(idle_gap_ns=_ns(settings.sessions.idle_gap)),
+            config=DeriveConfig(idle_gap_ns=nanoseconds(settings.sessions.idle_gap)),
         )
     finally:
         lock.release()

@@ -63,7 +63,7 @@ def views(chosen: "Settings", *, now: datetime | None = None) -> "duckdb.DuckDBP
     Raises:
         StoreError: the folder holds no store.
     """
-    from headgate_console.wiring import open_views
+    from headgate_console.queries.opening import open_views
 
     return open_views(chosen, now=now)
 

@@ -12,9 +12,9 @@ from headgate_console.cli.app import app
 from headgate_console.cli.screen import Screen, screen
 from headgate_console.demo.fleet import running, send_recordings, wait_until_derived
 from headgate_console.errors import CommandError
+from headgate_console.queries.opening import open_views
 from headgate_console.queries.rows import fetch
 from headgate_console.settings import load_settings
-from headgate_console.wiring import open_views
 from headgate_processors.errors import HeadgateError
 
 if TYPE_CHECKING:

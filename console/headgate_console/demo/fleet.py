@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from headgate_console.demo.recordings import write_recent
 from headgate_console.errors import CommandError
+from headgate_console.queries.opening import open_views
 from headgate_console.settings import Settings, load_settings
-from headgate_console.wiring import open_views
 from headgate_processors.errors import StoreError
 
 START_S_MAX = 60.0
