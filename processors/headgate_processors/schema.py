@@ -6,7 +6,7 @@ disk: the same rows after the dialect, redaction and identity were applied.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -45,14 +45,13 @@ class Dataset:
     name: str
     row: str
     columns: tuple[Column, ...]
+    schema: pa.Schema = field(init=False, repr=False, compare=False)
 
-    @property
-    def schema(self) -> pa.Schema:
-        """The Arrow schema."""
-        return pa.schema([column.field for column in self.columns])
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "schema", pa.schema([column.field for column in self.columns]))
 
     def __contains__(self, name: object) -> bool:
-        return any(column.name == name for column in self.columns)
+        return isinstance(name, str) and self.schema.get_field_index(name) >= 0
 
 
 def _col(name: str, type_: pa.DataType, doc: str, source: str = "", unit: str = "", *, nullable: bool = True) -> Column:

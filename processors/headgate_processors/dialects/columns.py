@@ -1,6 +1,7 @@
 """Columns from rows: the few Arrow constructions that tables need, dictionary-encoded where few values repeat."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -10,6 +11,15 @@ from headgate_processors.schema import LOW, Dataset
 def concatenated(batches: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     """The rows of batches of one schema, in order, with one dictionary for each column."""
     return batches[0] if len(batches) == 1 else pa.concat_batches(batches)
+
+
+def values_of(column: pa.Array) -> list[Any]:
+    """The values of a column as Python has them; each distinct one of a dictionary column is made once."""
+    if not pa.types.is_dictionary(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    distinct = [*column.dictionary.to_pylist(), None]
+    return [distinct[-1 if index is None else index] for index in column.indices.to_pylist()]
 
 
 def low(values: Sequence[str | None], take: pa.Array) -> pa.Array:
@@ -35,21 +45,33 @@ def mapped(column: pa.Array, convert: Callable[[str], str]) -> pa.Array:
 
 def batch_of(dataset: Dataset, columns: Mapping[str, pa.Array], rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
     """A batch of `dataset`: ready columns as they are, the others from `rows`, absent values NULL."""
+    given = _transposed(rows)
     arrays: list[pa.Array] = []
-    present = set().union(*rows)
-    for column in dataset.columns:
-        ready = columns.get(column.name)
+    for field in dataset.schema:
+        ready = columns.get(field.name)
         if ready is None:
-            known = column.name in present
-            ready = _from_rows(column.name, column.type, rows) if known else pa.nulls(len(rows), column.type)
-        elif ready.type != column.type:
-            ready = ready.dictionary_encode() if column.type == LOW else ready.cast(column.type)
+            own = given.get(field.name)
+            ready = pa.nulls(len(rows), field.type) if own is None else _array(own, field.type)
+        elif ready.type != field.type:
+            ready = ready.dictionary_encode() if field.type == LOW else ready.cast(field.type)
         arrays.append(ready)
     return pa.RecordBatch.from_arrays(arrays, schema=dataset.schema)
 
 
-def _from_rows(name: str, type_: pa.DataType, rows: Sequence[Mapping[str, object]]) -> pa.Array:
-    values = [row.get(name) for row in rows]
+def _transposed(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
+    """Name → the value of each row; rows have few of the names that there are."""
+    columns: dict[str, list[object]] = {}
+    for place, row in enumerate(rows):
+        for name, value in row.items():
+            if value is not None:
+                column = columns.get(name)
+                if column is None:
+                    column = columns[name] = [None] * len(rows)
+                column[place] = value
+    return columns
+
+
+def _array(values: Sequence[object], type_: pa.DataType) -> pa.Array:
     if type_ == LOW:
         return pa.array(values, pa.string()).dictionary_encode()
     return pa.array(values, type_)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from headgate_processors.dialects.coerce import parse_json
+from headgate_processors.dialects.dialect import Dialect
 from headgate_processors.dialects.meaning import Meaning, is_pseudo_tool, split_tool, tool_type
 from headgate_processors.dialects.messages import (
     RequestedCall,
@@ -22,7 +23,6 @@ from headgate_processors.dialects.messages import (
     system_messages,
 )
 from headgate_processors.dialects.outcome import Signs, exit_code_in, outcome
-from headgate_processors.dialects.table import Dialect
 from headgate_processors.enrich.actions import ActionRules
 from headgate_processors.enrich.hashing import HashKey, canonical_arguments, canonical_bytes, canonical_json
 from headgate_processors.enrich.redact import Redactor

@@ -5,55 +5,20 @@ names of `CONTENT_FIELDS`), which the caller hashes, redacts and stores apart.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
 from headgate_processors.dialects import coerce
+from headgate_processors.dialects.dialect import Dialect
 from headgate_processors.dialects.messages import regroup
 from headgate_processors.dialects.outcome import Signs, error_type_of, exit_code_in, outcome
+from headgate_processors.dialects.plan import Plan
+from headgate_processors.dialects.reading import QUIET, TOOLS, Reading, readings
 from headgate_processors.dialects.record import Record
-from headgate_processors.dialects.table import CONTENT_FIELDS, Dialect
 
 Meaning = dict[str, object]
 
-_COERCIONS: Mapping[str, Callable[[object], object]] = {
-    "gen_ai_provider_name": coerce.provider,
-    "gen_ai_response_finish_reasons": coerce.finish_reasons,
-    "gen_ai_usage_input_tokens": coerce.to_count,
-    "gen_ai_usage_cache_read_input_tokens": coerce.to_count,
-    "gen_ai_usage_cache_write_input_tokens": coerce.to_count,
-    "cache_write_1h_tokens": coerce.to_count,
-    "gen_ai_usage_output_tokens": coerce.to_count,
-    "gen_ai_usage_reasoning_output_tokens": coerce.to_count,
-    "usage_total_tokens": coerce.to_count,
-    "time_to_first_chunk_ns": coerce.to_duration_ns,
-    "reported_cost_usd": coerce.to_money,
-    "attempt": coerce.to_count,
-    "resends": coerce.to_count,
-    "event_duration_ns": coerce.to_duration_ns,
-    "event_sequence": coerce.to_int,
-    "exit_code": coerce.to_int,
-    "http_response_status_code": coerce.to_int,
-    "arguments_bytes": coerce.to_count,
-    "result_bytes": coerce.to_count,
-    "decision": coerce.decision,
-    "decision_source": coerce.decision_source,
-    "context_compacted": coerce.to_bool,
-    "memory_refs": coerce.to_texts,
-    "tool_success": lambda value: value,
-    **{name: (lambda value: value) for name in CONTENT_FIELDS},
-}
-
 _CALLS = frozenset({"llm", "embedding"})
-_TOOLS = frozenset({"tool", "tool_attempt", "handoff", "approval"})
-_INNER = _TOOLS | {"step"}
-_QUIET = frozenset({"other"})
-_QUIET_FIELDS = frozenset(
-    {"session_key", "gen_ai_conversation_id", "turn_id", "gen_ai_agent_name", "gen_ai_agent_id", "error_type"}
-)
-_PER_KIND: Mapping[str, frozenset[str]] = {
-    "tool": frozenset({"tool_arguments", "tool_result", "tool_success"}),
-    "messages": frozenset({"input_messages", "output_messages", "system_instructions", "tool_definitions"}),
-}
+_INNER = TOOLS | {"step"}
 
 _PSEUDO_TOOLS = frozenset({"final_answer", "(merged tools)"})
 _CODE_TOOLS = frozenset({"python_interpreter", "code_interpreter", "execute_code", "code_execution", "run_code"})
@@ -69,41 +34,41 @@ _OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "fetch_r
 def read_meaning(record: Record, dialect: Dialect) -> Meaning:
     """Everything the dialect's table says of `record`."""
     kind = dialect.kind(record)
+    return _meaning(record, dialect, kind, readings(dialect.fields, kind), dialect.flattened)
+
+
+def read_planned(record: Record, plan: Plan) -> Meaning:
+    """As `read_meaning`, where the plan is that of the record."""
+    kind = plan.kind(record)
+    return _meaning(record, plan.dialect, kind, plan.readings(kind), plan.flattened)
+
+
+def _meaning(
+    record: Record, dialect: Dialect, kind: str, reading: Sequence[Reading], flattened: Mapping[str, str]
+) -> Meaning:
     found: Meaning = {"operation_kind": kind, "dialect": dialect.name, "dialect_version": dialect.version}
-    _read_fields(record, dialect, kind, found)
-    _read_flattened(record, dialect, kind, found)
+    for name, read, convert in reading:
+        value = read(record)
+        if value is None or value == "" or coerce.is_mask(value):
+            continue
+        value = convert(value)
+        if value is not None:
+            found[name] = value
+    if flattened and kind not in TOOLS and kind not in QUIET:
+        _read_flattened(record, flattened, found)
     found["error_type"] = _error_type(record, found)
     _settle_task(dialect, found)
     _settle_session(found)
     _settle_agent(record, dialect, kind, found)
-    if kind in _TOOLS:
+    if kind in TOOLS:
         _settle_tool(record, dialect, found)
-    elif kind not in _QUIET:
+    elif kind not in QUIET:
         _settle_call(record, dialect, kind, found)
     return found
 
 
-def _read_fields(record: Record, dialect: Dialect, kind: str, found: Meaning) -> None:
-    quiet = kind in _QUIET
-    for name, source in dialect.fields.items():
-        if quiet and name not in _QUIET_FIELDS:
-            continue
-        if name in _PER_KIND["tool"] and kind not in _TOOLS:
-            continue
-        if name in _PER_KIND["messages"] and kind in _TOOLS:
-            continue
-        value = source(record)
-        if value is None or value == "" or coerce.is_mask(value):
-            continue
-        value = _COERCIONS.get(name, coerce.to_text)(value)
-        if value is not None:
-            found[name] = value
-
-
-def _read_flattened(record: Record, dialect: Dialect, kind: str, found: Meaning) -> None:
-    if kind in _TOOLS or kind in _QUIET:
-        return
-    for name, prefix in dialect.flattened.items():
+def _read_flattened(record: Record, flattened: Mapping[str, str], found: Meaning) -> None:
+    for name, prefix in flattened.items():
         if found.get(name) is None:
             grouped = regroup(record.attributes, prefix)
             if grouped is not None:

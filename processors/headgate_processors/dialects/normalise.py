@@ -7,9 +7,10 @@ import orjson
 import pyarrow as pa
 
 from headgate_processors.dialects.belief import Believed, believe, without_ours
-from headgate_processors.dialects.columns import batch_of, concatenated, low, mapped
+from headgate_processors.dialects.columns import batch_of, concatenated, low, mapped, values_of
 from headgate_processors.dialects.content import ContentIndex, ContentReader, as_text, size_bytes
-from headgate_processors.dialects.meaning import Meaning, read_meaning
+from headgate_processors.dialects.meaning import Meaning, read_planned
+from headgate_processors.dialects.plan import Plan
 from headgate_processors.dialects.record import Record
 from headgate_processors.dialects.records import content_hash, is_suspect, ordinals, span_record_id
 from headgate_processors.dialects.table import DialectBook
@@ -138,7 +139,7 @@ class Normaliser:
         wire = self._without_secrets(wire)
         origins = _Origins(wire)
         columns = {
-            name: wire.column(name).to_pylist()
+            name: values_of(wire.column(name))
             for name in (
                 "trace_id",
                 "span_id",
@@ -178,7 +179,7 @@ class Normaliser:
     def _logs(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
         origins = _Origins(wire)
         columns = {
-            name: wire.column(name).to_pylist()
+            name: values_of(wire.column(name))
             for name in (
                 "trace_id",
                 "span_id",
@@ -243,7 +244,7 @@ class Normaliser:
     def _metrics(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
         origins = _Origins(wire)
         columns = {
-            name: wire.column(name).to_pylist()
+            name: values_of(wire.column(name))
             for name in (
                 "name",
                 "time_unix_nano",
@@ -263,8 +264,8 @@ class Normaliser:
         ids = ordinals(hashes, sink.blocks)
         for row in range(wire.num_rows):
             record = Record(attributes=_NOTHING, resource=origins.resource(row), scope=columns["scope_name"][row] or "")
-            dialect = self.book.detect(record)
-            sink.meanings.append({"dialect": dialect.name, "dialect_version": dialect.version} if dialect else {})
+            plan = self.book.plan(record)
+            sink.meanings.append(_dialect_of(plan))
             sink.attributes.append(self.secrets.redact(columns["attributes"][row]).text)
             principal = sink.believed.principals[row]
             sink.identities.append(self.registry.resolve(record.resource, agent_name=None, subject=principal))
@@ -274,11 +275,11 @@ class Normaliser:
         return {"metric_points": self._batch(METRIC_POINTS, clean, ids, origins, sink, exemplars=exemplars)}
 
     def _row(self, record: Record, owner: "_Owner", at_unix_nano: int, sink: _Sink) -> None:
-        dialect = self.book.detect(record)
+        plan = self.book.plan(record)
         found: Meaning = {}
-        if dialect is not None:
-            found = read_meaning(record, dialect)
-            for attribute, name, value in self.reader.enrich(found, dialect):
+        if plan is not None:
+            found = read_planned(record, plan)
+            for attribute, name, value in self.reader.enrich(found, plan.dialect):
                 self._keep(owner, attribute, name, value, sink)
             if (
                 "arguments_hash" in found
@@ -292,7 +293,7 @@ class Normaliser:
         kept, content = self.index.split(record.attributes)
         for key, name, value in content:
             self._keep(owner, key, name, value, sink)
-        redactor = self.secrets if dialect is not None else self.reader.redactor
+        redactor = self.secrets if plan is not None else self.reader.redactor
         sink.attributes.append(redactor.redact(orjson.dumps(kept).decode()).text)
         error = found.get("error_type")
         if isinstance(error, str):
@@ -477,6 +478,10 @@ def _attached(dataset: Dataset, rows: Rows, *, wire: pa.RecordBatch, origins: _O
 def _rows(entries: Rows) -> list[int]:
     """The row of the record that each entry belongs to."""
     return [row for entry in entries if isinstance(row := entry["_row"], int)]
+
+
+def _dialect_of(plan: Plan | None) -> dict[str, object]:
+    return {} if plan is None else {"dialect": plan.dialect.name, "dialect_version": plan.dialect.version}
 
 
 def _redacting(redactor: Redactor) -> Callable[[str], str]:

@@ -15,29 +15,88 @@ usage_metadata#input_token_details.cache_read a path inside an attribute that ho
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from headgate_processors.dialects.coerce import UNITS, duration_ns, parse_json, to_text
 from headgate_processors.dialects.messages import event_choices, event_messages, regroup
-from headgate_processors.dialects.record import Record
+from headgate_processors.dialects.record import Record, Shape
 from headgate_processors.errors import ConfigError
 
-Source = Callable[[Record], object]
+Read = Callable[[Record], object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Reads one value of a record; `key`, `prefix`, `part` and `event` are what a record must have for it."""
+
+    read: Read
+    key: str | None = None
+    prefix: str | None = None
+    part: Literal["body", "events"] | None = None
+    event: str | None = None
+
+    def __call__(self, record: Record) -> object:
+        """The value, NULL when the record has none."""
+        return self.read(record)
+
+    def can_read(self, shape: Shape) -> bool:
+        """Whether a record of that shape may have a value."""
+        if self.event is not None and self.event != shape.event:
+            return False
+        if (self.part == "body" and not shape.has_body) or (self.part == "events" and not shape.has_events):
+            return False
+        if self.prefix is not None:
+            return any(key.startswith(self.prefix) for key in shape.keys)
+        return self.key is None or self.key in shape.keys
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Several sources of one value, in order."""
+
+    parts: tuple[Source, ...]
+
+    def __call__(self, record: Record) -> object:
+        """The first value that is there; an empty text is no value."""
+        return _first(record, self.parts)
+
+    def narrowed(self, shape: Shape) -> Read | None:
+        """What reads the same of records of that shape, an empty text where that is all; None when they have none."""
+        able = tuple(part.read for part in self.parts if part.can_read(shape))
+        if len(able) < 2:
+            return able[0] if able else None
+        return lambda record: _first(record, able)
+
+
+def _first(record: Record, reads: Sequence[Read]) -> object:
+    for read in reads:
+        value = read(record)
+        if value is not None and value != "":
+            return value
+    return None
+
 
 _PARTS: Mapping[str, Source] = {
-    "@name": lambda record: record.name or None,
-    "@event": lambda record: record.event or None,
-    "@scope": lambda record: record.scope or None,
-    "@service": lambda record: record.service or None,
-    "@body": lambda record: record.body,
-    "@event_messages": lambda record: event_messages(record.events),
-    "@event_choices": lambda record: event_choices(record.events),
+    "@name": Source(read=lambda record: record.name or None),
+    "@event": Source(read=lambda record: record.event or None),
+    "@scope": Source(read=lambda record: record.scope or None),
+    "@service": Source(read=lambda record: record.service or None),
+    "@body": Source(read=lambda record: record.body, part="body"),
+    "@event_messages": Source(read=lambda record: event_messages(record.events), part="events"),
+    "@event_choices": Source(read=lambda record: event_choices(record.events), part="events"),
 }
 
 
 def dig(value: object, path: Sequence[str]) -> object:
     """The value at `path` inside maps, lists (by index, `-1` the last) and JSON text; NULL when it leads nowhere."""
-    for step in path:
-        value = parse_json(value)
+    return _descended(parse_json(value), path) if path else value
+
+
+def _descended(value: object, path: Sequence[str]) -> object:
+    """As `dig`, with the value itself parsed already."""
+    for place, step in enumerate(path):
+        value = parse_json(value) if place else value
         if isinstance(value, Mapping):
             value = value.get(step)
         elif isinstance(value, list) and step.removeprefix("-").isdecimal() and -len(value) <= int(step) < len(value):
@@ -48,30 +107,30 @@ def dig(value: object, path: Sequence[str]) -> object:
 
 
 def _attribute(key: str) -> Source:
-    return lambda record: record.attributes.get(key)
+    return Source(read=lambda record: record.attributes.get(key), key=key)
 
 
 def _resource(key: str) -> Source:
-    return lambda record: record.resource.get(key)
+    return Source(read=lambda record: record.resource.get(key))
 
 
 def _flattened(prefix: str) -> Source:
-    return lambda record: regroup(record.attributes, prefix)
+    return Source(read=lambda record: regroup(record.attributes, prefix), prefix=prefix)
 
 
 def _constant(value: object) -> Source:
-    return lambda _: value
+    return Source(read=lambda _: value)
 
 
 def _named(text: str) -> Source:
     base, _, path = text.partition("#")
-    read = _PARTS.get(base) if base.startswith("@") else _attribute(base)
-    if read is None:
+    source = _PARTS.get(base) if base.startswith("@") else _attribute(base)
+    if source is None:
         raise ConfigError(f"dialect source {text!r}: no part {base!r}; known parts are {', '.join(_PARTS)}")
     if not path:
-        return read
-    steps = path.split(".")
-    return lambda record: dig(read(record), steps)
+        return source
+    read, steps = source.read, path.split(".")
+    return replace(source, read=lambda record: _descended(record.parsed(read(record)), steps))
 
 
 def _span_event(name: str, key: str) -> Source:
@@ -84,10 +143,10 @@ def _span_event(name: str, key: str) -> Source:
                     return value
         return None
 
-    return read
+    return Source(read=read, part="events")
 
 
-def _searched(read: Source, pattern: str) -> Source:
+def _searched(source: Source, pattern: str) -> Source:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -95,23 +154,26 @@ def _searched(read: Source, pattern: str) -> Source:
     if not compiled.groups:
         raise ConfigError(f"dialect source: {pattern!r} has no group; put what is wanted in parentheses")
 
+    read = source.read
+
     def search(record: Record) -> object:
         text = to_text(read(record))
         found = compiled.search(text) if text else None
         return next((group for group in found.groups() if group), None) if found else None
 
-    return search
+    return replace(source, read=search)
 
 
-def _converted(read: Source, unit: str) -> Source:
+def _converted(source: Source, unit: str) -> Source:
     if unit not in UNITS:
         raise ConfigError(f"dialect source: unknown unit {unit!r}; known are {', '.join(UNITS)}")
-    convert = duration_ns(unit)
-    return lambda record: convert(read(record))
+    read, convert = source.read, duration_ns(unit)
+    return replace(source, read=lambda record: convert(read(record)))
 
 
-def _only_event(read: Source, event: str) -> Source:
-    return lambda record: read(record) if record.event == event else None
+def _only_event(source: Source, event: str) -> Source:
+    read = source.read
+    return replace(source, read=lambda record: read(record) if record.event == event else None, event=event)
 
 
 def _detailed(spec: Mapping[str, object]) -> Source:
@@ -121,24 +183,24 @@ def _detailed(spec: Mapping[str, object]) -> Source:
         raise ConfigError(f"dialect source {rest!r}: expected `attribute`, beside `span_event` too")
     value = rest.pop(base)
     if base == "constant":
-        read = _constant(value)
+        source = _constant(value)
     elif base == "span_event":
-        read = _span_event(str(value), str(rest.pop("attribute")))
+        source = _span_event(str(value), str(rest.pop("attribute")))
     elif base == "flattened":
-        read = _flattened(str(value))
+        source = _flattened(str(value))
     elif base == "resource":
-        read = _resource(str(value))
+        source = _resource(str(value))
     else:
-        read = _named(str(value))
+        source = _named(str(value))
     if "regex" in rest:
-        read = _searched(read, str(rest.pop("regex")))
+        source = _searched(source, str(rest.pop("regex")))
     if "only_event" in rest:
-        read = _only_event(read, str(rest.pop("only_event")))
+        source = _only_event(source, str(rest.pop("only_event")))
     if "unit" in rest:
-        read = _converted(read, str(rest.pop("unit")))
+        source = _converted(source, str(rest.pop("unit")))
     if rest:
         raise ConfigError(f"dialect source {dict(spec)!r}: unknown keys {', '.join(sorted(rest))}")
-    return read
+    return source
 
 
 def compile_source(spec: object) -> Source:
@@ -154,33 +216,7 @@ def compile_source(spec: object) -> Source:
     raise ConfigError(f"dialect source {spec!r}: expected an attribute name or a map")
 
 
-def compile_sources(specs: object) -> Source:
+def compile_sources(specs: object) -> Sources:
     """The first of several sources that has a value; an empty text is no value."""
     listed = specs if isinstance(specs, list) else [specs]
-    if all(isinstance(spec, str) and not spec.startswith("@") and "#" not in spec for spec in listed):
-        return _first_attribute(tuple(str(spec) for spec in listed))
-    sources = tuple(compile_source(spec) for spec in listed)
-
-    def first(record: Record) -> object:
-        for source in sources:
-            value = source(record)
-            if value is not None and value != "":
-                return value
-        return None
-
-    return first
-
-
-def _first_attribute(keys: tuple[str, ...]) -> Source:
-    if len(keys) == 1:
-        return _attribute(keys[0])
-
-    def first(record: Record) -> object:
-        attributes = record.attributes
-        for key in keys:
-            value = attributes.get(key)
-            if value is not None and value != "":
-                return value
-        return None
-
-    return first
+    return Sources(tuple(compile_source(spec) for spec in listed))

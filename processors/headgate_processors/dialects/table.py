@@ -1,28 +1,26 @@
 """Dialect tables: what each agent emits, read from YAML and compiled once into plain closures."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from headgate_processors.dialects.coerce import to_text
-from headgate_processors.dialects.predicate import Predicate, compile_predicate
+from headgate_processors.dialects.dialect import Dialect, KindByPredicate, KindByValue, KindRule, Usage
+from headgate_processors.dialects.plan import Detection, Plan, Planner
+from headgate_processors.dialects.predicate import compile_predicate
+from headgate_processors.dialects.reading import CONTENT_FIELDS
 from headgate_processors.dialects.record import Record
-from headgate_processors.dialects.source import Source, compile_source, compile_sources
+from headgate_processors.dialects.source import Read, compile_source, compile_sources
 from headgate_processors.errors import ConfigError
 from headgate_processors.schema import MEANING
 
 # libyaml where it is there: the tables are read at every start.
 _SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-KindRule = Callable[[Record], str | None]
-Usage = Literal["inclusive", "exclusive", "unknown"]
 
 KINDS = frozenset(
     {
@@ -48,15 +46,6 @@ KINDS = frozenset(
 )
 
 
-CONTENT_FIELDS = (
-    "tool_arguments",
-    "tool_result",
-    "input_messages",
-    "output_messages",
-    "system_instructions",
-    "tool_definitions",
-    "task",
-)
 CONTENT_NAMES = frozenset({*CONTENT_FIELDS, "response", "other"})
 # What only settles other fields: `mcp_tool_name` the tool, `resends` the attempts, `tool_success` the outcome,
 # `usage_total_tokens` what input and output leave out.
@@ -99,50 +88,15 @@ class TableSpec(BaseModel):
     agent_name_from_span: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
-    """A compiled table.
-
-    `fields` maps a canonical field to the function that reads it; `kind` says what a record is.
-    """
-
-    name: str
-    version: str
-    precedence: int
-    usage: Usage
-    exclusive_when: Source | None
-    output_excludes_reasoning: bool
-    detect: tuple[Mapping[str, object], ...]
-    kind_rules: tuple[KindRule, ...]
-    fields: Mapping[str, Source]
-    flattened: Mapping[str, str]
-    content: Mapping[str, Sequence[str]]
-    about_span: frozenset[str]
-    argument_keys: Mapping[str, str]
-    pseudo_tools: frozenset[str]
-    pseudo_tasks: tuple[str, ...]
-    subagent_tools: frozenset[str]
-    default_agent: str | None
-    agent_name_from_span: bool
-
-    def kind(self, record: Record) -> str:
-        """What the record is, `other` when no rule speaks."""
-        for rule in self.kind_rules:
-            found = rule(record)
-            if found is not None:
-                return found
-        return "other"
-
-
 def _kind_rule(spec: Mapping[str, object]) -> KindRule:
     if set(spec) == {"when", "kind"}:
-        applies, kind = compile_predicate(spec["when"]), str(spec["kind"])
+        kind = str(spec["kind"])
         _known_kind(kind)
-        return lambda record: kind if applies(record) else None
+        return KindByPredicate(applies=compile_predicate(spec["when"]), kind=kind)
     mapping = spec.get("map")
     if set(spec) != {"source", "map"} or not isinstance(mapping, Mapping):
         raise ConfigError(f"kind rule {dict(spec)!r}: expected `when` and `kind`, or `source` and `map`")
-    read = compile_source(spec["source"])
+    source = compile_source(spec["source"])
     lookup = {
         str(value): str(kind)
         for kind, values in mapping.items()
@@ -150,7 +104,7 @@ def _kind_rule(spec: Mapping[str, object]) -> KindRule:
     }
     for kind in mapping:
         _known_kind(str(kind))
-    return lambda record: lookup.get(to_text(read(record)) or "")
+    return KindByValue(source=source, kinds=lookup)
 
 
 def _known_kind(kind: str) -> None:
@@ -202,7 +156,7 @@ def _naming(dialect: str) -> Iterator[None]:
         raise ConfigError(f"dialect {dialect!r}: {error}") from error
 
 
-def _exclusive_source(when: ExclusiveWhen) -> Source:
+def _exclusive_source(when: ExclusiveWhen) -> Read:
     found = compile_sources(when.has_path)
     lacked = frozenset(when.lacks)
     return lambda record: None if lacked & record.attributes.keys() else found(record)
@@ -258,8 +212,6 @@ def _resolved(spec: TableSpec, specs: Mapping[str, TableSpec], depth: int = 0) -
 
 
 ANCESTORS_MAX = 8
-_STATIC = frozenset({"scope", "service", "signal"})
-CANDIDATES_MAX = 4096
 
 
 @dataclass(slots=True)
@@ -268,43 +220,24 @@ class DialectBook:
 
     dialects: tuple[Dialect, ...]
     content: Mapping[str, Sequence[str]]
-    _rules: list[tuple[Dialect, Predicate | None, Predicate | None]] = field(init=False)
-    _candidates: dict[tuple[str, str, bool], list[tuple[Dialect, Predicate | None]]] = field(default_factory=dict)
+    _rules: tuple[Detection, ...] = field(init=False)
+    _planner: Planner = field(init=False)
 
     def __post_init__(self) -> None:
-        self._rules = []
+        rules: list[Detection] = []
         for dialect in self.dialects:
             with _naming(dialect.name):
-                self._rules += [(dialect, *_split(choice)) for choice in dialect.detect]
+                rules += [Detection(dialect, compile_predicate(choice)) for choice in dialect.detect]
+        self._rules = tuple(rules)
+        self._planner = Planner(self._rules)
 
     def detect(self, record: Record) -> Dialect | None:
         """The dialect of a record; NULL when no table knows it."""
-        key = (record.scope, record.service, record.is_log)
-        candidates = self._candidates.get(key)
-        if candidates is None:
-            candidates = self._remember(key, record)
-        for dialect, applies in candidates:
-            if applies is None or applies(record):
-                return dialect
-        return None
+        return next((rule.dialect for rule in self._rules if rule.applies.test(record)), None)
 
-    def _remember(self, key: tuple[str, str, bool], record: Record) -> list[tuple[Dialect, Predicate | None]]:
-        if len(self._candidates) >= CANDIDATES_MAX:
-            self._candidates.clear()
-        found: list[tuple[Dialect, Predicate | None]] = []
-        for dialect, fixed, varying in self._rules:
-            if fixed is None or fixed(record):
-                found.append((dialect, varying))
-                if varying is None:
-                    break
-        self._candidates[key] = found
-        return found
-
-
-def _split(choice: Mapping[str, object]) -> tuple[Predicate | None, Predicate | None]:
-    fixed = {key: value for key, value in choice.items() if key in _STATIC}
-    varying = {key: value for key, value in choice.items() if key not in _STATIC}
-    return (compile_predicate(fixed) if fixed else None, compile_predicate(varying) if varying else None)
+    def plan(self, record: Record) -> Plan | None:
+        """The dialect of a record, made ready for records of its shape; NULL when no table knows it."""
+        return self._planner.plan(record)
 
 
 def load_dialects(extra: Path | None = None) -> DialectBook:

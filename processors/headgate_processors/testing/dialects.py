@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
+from headgate_processors.dialects.dialect import Dialect
 from headgate_processors.dialects.record import Record
-from headgate_processors.dialects.table import Dialect, DialectBook, load_dialects
+from headgate_processors.dialects.table import DialectBook, load_dialects
 
 Attributes = Mapping[str, Any]
 

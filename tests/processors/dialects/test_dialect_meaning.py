@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from headgate_processors.dialects.dialect import Dialect
 from headgate_processors.dialects.meaning import Meaning, read_meaning
 from headgate_processors.dialects.record import Record
-from headgate_processors.dialects.table import Dialect
 from headgate_processors.testing.dialects import dialect_with, log_record, span_record
 
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5-mini"}

@@ -1,0 +1,166 @@
+"""Dialects made ready for records of one shape.
+
+Agents send the same few shapes of record over and over: the same scope, the same attribute keys. Which dialect
+may speak, which of its rules and which of its sources can have anything to say is settled once for a shape, and
+only what depends on values is left to do for each record.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from headgate_processors.dialects.dialect import Dialect, FindKind, KindByPredicate
+from headgate_processors.dialects.predicate import Predicate, Test
+from headgate_processors.dialects.reading import Reading, readings
+from headgate_processors.dialects.record import Record, Shape
+from headgate_processors.dialects.source import Read, Source
+
+SHAPES_MAX = 4096
+SHAPE_CHARS_MAX = 1024
+KEYS_MAX = 8192
+KEY_CHARS_MAX = 256
+
+_UNKNOWN = ""
+
+
+class Detection(NamedTuple):
+    """A rule that tells a dialect."""
+
+    dialect: Dialect
+    applies: Predicate
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A dialect with what it can find in records of one shape: rules of kinds, readers of fields, flattened fields."""
+
+    dialect: Dialect
+    kinds: tuple[FindKind, ...]
+    fields: Mapping[str, Read]
+    flattened: Mapping[str, str]
+    _readings: dict[str, tuple[Reading, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dialect: Dialect, shape: Shape) -> "Plan":
+        """The plan of a dialect for a shape."""
+        return cls(
+            dialect=dialect,
+            kinds=tuple(find for rule in dialect.kind_rules if (find := rule.narrowed(shape)) is not None),
+            fields={name: read for name, own in dialect.fields.items() if (read := own.narrowed(shape)) is not None},
+            flattened={
+                name: prefix
+                for name, prefix in dialect.flattened.items()
+                if any(key.startswith(prefix) for key in shape.keys)
+            },
+        )
+
+    def readings(self, kind: str) -> tuple[Reading, ...]:
+        """What to read of a record of that kind."""
+        found = self._readings.get(kind)
+        if found is None:
+            found = self._readings[kind] = readings(self.fields, kind)
+        return found
+
+    def kind(self, record: Record) -> str:
+        """What the record is, `other` when no rule speaks."""
+        for find in self.kinds:
+            found = find(record)
+            if found is not None:
+                return found
+        return "other"
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The plans of the dialects that may speak for records of a shape, each with what is left to test."""
+
+    tests: tuple[tuple[Test | None, Plan], ...]
+
+    def first(self, record: Record) -> Plan | None:
+        """The plan of the dialect that speaks for the record."""
+        for test, plan in self.tests:
+            if test is None or test(record):
+                return plan
+        return None
+
+
+class Planner:
+    """Finds the plan of a record; keeps a bounded number of them, none for names that are out of all proportion."""
+
+    def __init__(self, rules: Sequence[Detection]) -> None:
+        self._rules = rules
+        self._keys, self._prefixes = _vocabulary(rules)
+        self._words: dict[str, str] = {}
+        self._candidates: dict[Shape, _Candidates] = {}
+
+    def plan(self, record: Record) -> Plan | None:
+        """The plan of the dialect that speaks for a record; NULL when none does."""
+        shape = self.shape(record)
+        candidates = self._candidates.get(shape)
+        if candidates is None:
+            candidates = self._compiled(shape)
+            if len(shape.scope) + len(shape.service) + len(shape.event) <= SHAPE_CHARS_MAX:
+                if len(self._candidates) >= SHAPES_MAX:
+                    self._candidates.clear()
+                self._candidates[shape] = candidates
+        return candidates.first(record)
+
+    def shape(self, record: Record) -> Shape:
+        """What the record has in common with those that the same plan serves."""
+        return Shape(
+            record.scope,
+            record.service,
+            record.event,
+            record.is_log,
+            record.body is not None,
+            bool(record.events),
+            frozenset(map(self._word, record.attributes)),
+        )
+
+    def _word(self, key: str) -> str:
+        """What a table knows of a key: the key, its start, or nothing."""
+        try:
+            return self._words[key]
+        except KeyError:
+            word = key if key in self._keys else next((one for one in self._prefixes if key.startswith(one)), _UNKNOWN)
+            if len(key) <= KEY_CHARS_MAX:
+                if len(self._words) >= KEYS_MAX:
+                    self._words.clear()
+                self._words[key] = word
+            return word
+
+    def _compiled(self, shape: Shape) -> _Candidates:
+        tests: list[tuple[Test | None, Plan]] = []
+        for dialect, applies in self._rules:
+            decided = applies.decided(shape)
+            if decided is not False:
+                tests.append((None if decided else applies.test, Plan.of(dialect, shape)))
+            if decided:
+                break
+        return _Candidates(tuple(tests))
+
+
+def _vocabulary(rules: Sequence[Detection]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Every attribute key that a table looks at, and every start of one, the longest first."""
+    keys: set[str] = set()
+    prefixes: set[str] = set()
+    for dialect, applies in rules:
+        keys |= applies.keys
+        prefixes |= applies.prefixes
+        prefixes |= set(dialect.flattened.values())
+        for rule in dialect.kind_rules:
+            if isinstance(rule, KindByPredicate):
+                keys |= rule.applies.keys
+                prefixes |= rule.applies.prefixes
+        for source in _sources(dialect):
+            keys |= {source.key} if source.key is not None else set()
+            prefixes |= {source.prefix} if source.prefix is not None else set()
+    return frozenset(keys), tuple(sorted(prefixes, key=len, reverse=True))
+
+
+def _sources(dialect: Dialect) -> Iterator[Source]:
+    for sources in dialect.fields.values():
+        yield from sources.parts
+    for rule in dialect.kind_rules:
+        if not isinstance(rule, KindByPredicate):
+            yield rule.source
