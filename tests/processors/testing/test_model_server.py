@@ -183,6 +183,14 @@ def test_what_is_no_generation_is_answered_and_no_model_call(server: ModelServer
     assert 0 == server.journal.totals().model_calls
 
 
+def test_a_request_that_cannot_be_read_is_refused(server: ModelServer, client: httpx2.Client) -> None:
+    """What is no JSON object, and what is larger than anybody's prompt."""
+    bodies = (b"{", b"[]", b'{"a": "' + b"x" * (64 << 20) + b'"}')
+    statuses = [client.post(PATHS["chat"], content=body).status_code for body in bodies]
+    assert [400, 400, 413] == statuses
+    assert 0 == server.journal.totals().model_calls
+
+
 @APIS
 def test_refusals_have_the_shape_of_their_api(api: str, server: ModelServer, client: httpx2.Client) -> None:
     """429 says when to come again, 403 says why, 500 is followed by an answer; only that one counts."""

@@ -147,11 +147,15 @@ class Application:
         received = time.time_ns()
         raw = await request.body()
         try:
-            body = orjson.loads(raw) if raw and len(raw) <= _MAX_BODY_BYTES else {}
+            body = orjson.loads(raw) if 0 < len(raw) <= _MAX_BODY_BYTES else {}
         except orjson.JSONDecodeError:
             body = None
         asked = Asked(number=next(self._numbers), received_unix_nano=received, request=request, body=body)
-        return asked if isinstance(body, dict) else self._plainly(asked, "other", openai_error(400, "no JSON"), 400)
+        if len(raw) > _MAX_BODY_BYTES:
+            return self._plainly(asked, "other", openai_error(413, "The request is too large."), 413)
+        if not isinstance(body, dict):
+            return self._plainly(asked, "other", openai_error(400, "The body is no JSON object."), 400)
+        return asked
 
     def _plainly(self, asked: Asked, api: str, body: Any, status: int = 200, **known: Any) -> Response:
         self.journal.add(asked.exchange(api, status, answer=body, **known))
