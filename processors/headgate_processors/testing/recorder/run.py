@@ -115,7 +115,6 @@ def _environment(
         "LANG": "C.UTF-8",
         "TERM": "dumb",
         "PYTHONPATH": words["scripts"],
-        "PYTHONDONTWRITEBYTECODE": "",
         "HTTP_PROXY": _NOWHERE,
         "HTTPS_PROXY": _NOWHERE,
         "http_proxy": _NOWHERE,
