@@ -10,6 +10,7 @@ from rich.text import Text
 
 from headgate_console.cli.app import app
 from headgate_console.cli.screen import Screen, screen
+from headgate_console.demo.collector import in_front
 from headgate_console.demo.fleet import running, send_recordings, wait_until_derived
 from headgate_console.errors import CommandError
 from headgate_console.queries.opening import open_views
@@ -51,10 +52,16 @@ def _make_room(data: Path) -> None:
 
 def _show(to: Screen, data: Path) -> None:
     to.show([_title("Headgate: what your agents did, what it cost, and who they were"), ""])
-    with running(data, data / "up.log") as listeners:
+    with running(data, data / "up.log") as listeners, in_front(listeners["otlp-grpc"], data) as collector:
         to.show([f"Started on {listeners['otlp-grpc']} (OTLP/gRPC) and {listeners['otlp-http']} (OTLP/HTTP)."])
-        to.show(["Sending what ten real, unmodified agents sent, as OTLP over gRPC:"])
-        to.show([f"  {line}" for line in send_recordings(f"grpc://{listeners['otlp-grpc']}").splitlines()])
+        way = (
+            f"through the OpenTelemetry Collector on {collector}"
+            if collector
+            else "straight to it, without a Collector"
+        )
+        to.show([f"Sending what ten real, unmodified agents sent, as OTLP over gRPC, {way}:"])
+        sent = send_recordings(f"grpc://{collector or listeners['otlp-grpc']}")
+        to.show([f"  {line}" for line in sent.splitlines()])
         sessions = wait_until_derived(data)
         to.show([f"  stitched  {sessions} sessions"])
         picked = _pick(data)
