@@ -23,8 +23,8 @@ check: lint  ## Lint, types, import rules, spelling
 	$(BIN)/lint-imports
 	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs processors analytics console collector-config
 
-bench: .venv/dev.stamp  ## Measure, next to a baseline of the same run
-	$(BIN)/python tests/bench/ingest.py $(ARGS)
+bench: .venv/dev.stamp  ## Measure, next to a baseline of the same run, and write docs/reference/performance.md
+	$(BIN)/python tests/bench $(ARGS)
 
 faults: .venv/dev.stamp $(COLLECTOR)  ## Kill, mutate and count, whole; writes docs/reference/reliability.md (hours)
 	$(BIN)/python tests/faults/report.py --out docs/reference/reliability.md $(ARGS)

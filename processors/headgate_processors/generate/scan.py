@@ -5,19 +5,19 @@ The walk follows protobuf's own descriptors of OTLP, so it knows every field tha
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from headgate_processors.otlp.port import Signal
 from headgate_processors.replay.convert import REQUESTS
 
 Range = tuple[int, int]
-_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_VARINT, _LENGTH = 0, 2
+_FIXED = {1: 8, 5: 4}
 # Resource, scope and record lie under the same numbers in every signal.
 _HEAD, _INNER = 1, 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
+class Leaf(NamedTuple):
     """One value: the names of its message and its field, where it lies, and the record that it belongs to.
 
     `record` counts the records of the request from 0 and is -1 for what stands outside of records.
@@ -46,17 +46,13 @@ class Resource:
     scopes: tuple[Scope, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Field:
-    number: int
-    wire: int
-    whole: Range
-    content: Range
+_Field = tuple[int, int, int, int, int]
+"""Number, wire type, and where the field begins, its content begins, and both end."""
 
 
 def structure(body: bytes) -> tuple[Resource, ...]:
     """The resources of a request, outermost first."""
-    return tuple(_resource(body, field.content) for field in _fields(body, 0, len(body)))
+    return tuple(_resource(body, (content, end)) for _, _, _, content, end in _fields(body, 0, len(body)))
 
 
 def leaves(body: bytes, signal: Signal) -> list[Leaf]:
@@ -94,67 +90,62 @@ class _Place:
 
 
 def _walk(body: bytes, within: Range, descriptor: Any, place: _Place) -> None:
-    known = descriptor.fields_by_number
-    for field in _fields(body, *within):
-        told = known.get(field.number)
-        if told is None or field.wire == _VARINT:
+    known, message = descriptor.fields_by_number, descriptor.name
+    for number, wire, start, content, end in _fields(body, *within):
+        told = known.get(number)
+        if told is None or wire == _VARINT:
             continue
         if told.message_type is not None:
-            number = place.starts.get(field.whole[0])
-            before, place.record = place.record, place.record if number is None else number
-            _walk(body, field.content, told.message_type, place)
+            record = place.starts.get(start)
+            before, place.record = place.record, place.record if record is None else record
+            _walk(body, (content, end), told.message_type, place)
             place.record = before
         else:
-            place.found.append(
-                Leaf(
-                    message=descriptor.name,
-                    field=told.name,
-                    start=field.content[0],
-                    end=field.content[1],
-                    record=place.record,
-                )
-            )
+            place.found.append(Leaf(message, told.name, content, end, place.record))
 
 
 def _resource(body: bytes, within: Range) -> Resource:
     own: list[Range] = []
     scopes: list[Scope] = []
-    for field in _fields(body, *within):
-        if field.number == _INNER:
-            scopes.append(_scope(body, field.content))
+    for number, _, start, content, end in _fields(body, *within):
+        if number == _INNER:
+            scopes.append(_scope(body, (content, end)))
         else:
-            own.append(field.whole)
+            own.append((start, end))
     return Resource(fields=tuple(own), scopes=tuple(scopes))
 
 
 def _scope(body: bytes, within: Range) -> Scope:
-    fields = list(_fields(body, *within))
+    fields = [(number, (start, end)) for number, _, start, _, end in _fields(body, *within)]
     return Scope(
-        fields=tuple(field.whole for field in fields if field.number != _INNER),
-        records=tuple(field.whole for field in fields if field.number == _INNER),
+        fields=tuple(whole for number, whole in fields if number != _INNER),
+        records=tuple(whole for number, whole in fields if number == _INNER),
     )
 
 
 def _fields(body: bytes, at: int, end: int) -> Iterator[_Field]:
     while at < end:
         start = at
-        tag, at = _varint(body, at)
+        tag = body[at]
+        at += 1
+        if tag >= 0x80:
+            tag, at = _varint(body, start)
         wire = tag & 7
-        match wire:
-            case 0:
-                first = at
-                _, at = _varint(body, at)
-            case 1:
-                first, at = at, at + 8
-            case 2:
+        first = at
+        if wire == _LENGTH:
+            length = body[at]
+            first = at + 1
+            if length >= 0x80:
                 length, first = _varint(body, at)
-                at = first + length
-            case 5:
-                first, at = at, at + 4
-            case _:
-                message = f"wire type {wire} at byte {start}: expected a request of OTLP"
-                raise ValueError(message)
-        yield _Field(number=tag >> 3, wire=wire, whole=(start, at), content=(first, at))
+            at = first + length
+        elif wire == _VARINT:
+            _, at = _varint(body, at)
+        elif wire in _FIXED:
+            at += _FIXED[wire]
+        else:
+            message = f"wire type {wire} at byte {start}: expected a request of OTLP"
+            raise ValueError(message)
+        yield tag >> 3, wire, start, first, at
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:
