@@ -28,12 +28,19 @@ def doctor(
 ) -> None:
     """Examine the store, what it was sent (agents it cannot read, calls without tokens or price) and the Collector."""
     from headgate_console.doctor.collector import examine_collector
+    from headgate_console.doctor.credentials import examine_credentials
     from headgate_console.doctor.examine import examine
     from headgate_console.doctor.folder import examine_folder
+    from headgate_console.wiring import tls_config
 
     chosen = settings(context, data=data)
     at = moment(now) or datetime.now(UTC)
-    findings = [*examine_folder(chosen.data, now=at), *examine(views(chosen), now=at), *examine_collector(os.environ)]
+    findings = [
+        *examine_folder(chosen.data, now=at),
+        *examine(views(chosen), now=at),
+        *examine_credentials(chosen.data, tls_config(chosen), now=at),
+        *examine_collector(os.environ),
+    ]
     to = screen()
     if as_json:
         to.json(_row(finding) for finding in findings)

@@ -5,8 +5,11 @@ import ssl
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
 
 from headgate_processors.errors import ConfigError
 
@@ -83,6 +86,15 @@ def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
     uris = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI"]
     common = [value for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName"]
     return (*uris, *common)
+
+
+def ends_at(chain: bytes) -> datetime:
+    """When the first certificate of a chain that ends does so.
+
+    Raises:
+        ValueError: it is no chain of PEM certificates.
+    """
+    return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(chain))
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

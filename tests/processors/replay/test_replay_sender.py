@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from headgate_processors.credentials.authenticator import CredentialAuthenticator
+from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.errors import ConfigError, OverloadError, PermanentError, TransientError
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.config import ReceiverConfig
+from headgate_processors.receiver.port import Authenticator
 from headgate_processors.receiver.server import Receiver
 from headgate_processors.replay.endpoint import Endpoint, parsed_endpoint
 from headgate_processors.replay.requests import ReplayItem, ReplayRefusal, ReplayRequest
@@ -21,9 +24,10 @@ from headgate_processors.testing.waiting import wait_until
 
 
 @contextmanager
-def receiving(ingest: MemoryIngest) -> Iterator[dict[str, str]]:
+def receiving(ingest: MemoryIngest, authenticator: Authenticator | None = None) -> Iterator[dict[str, str]]:
     """Endpoints of a receiver on free ports."""
-    receiver = Receiver(ingest, config=ReceiverConfig(grpc="127.0.0.1:0", http="127.0.0.1:0"))
+    config = ReceiverConfig(grpc="127.0.0.1:0", http="127.0.0.1:0")
+    receiver = Receiver(ingest, config=config, authenticator=authenticator)
     addresses = receiver.start()
     try:
         yield {name: f"http://{address}" for name, address in addresses.items()}
@@ -164,11 +168,18 @@ def test_an_error_of_the_source_ends_the_sending() -> None:
         send(requests(), endpoints["http"])
 
 
-def test_headers_are_sent_along() -> None:
-    """A token for the endpoint goes with every request, over both protocols."""
-    with receiving(MemoryIngest()) as endpoints:
+def test_headers_are_sent_along(tmp_path: Path) -> None:
+    """A token for the endpoint goes with every request, over both protocols; a wrong one is refused for good."""
+    issued = KeyStore(tmp_path).create("gateway")
+    ingest = MemoryIngest()
+    with receiving(ingest, CredentialAuthenticator(KeyStore(tmp_path))) as endpoints:
         for endpoint in endpoints.values():
-            assert send([request(1)], endpoint, config=SendConfig(headers={"Authorization": "Bearer x"})).is_complete
+            headers = {"Authorization": f"Bearer {issued.token}"}
+            assert send([request(1)], endpoint, config=SendConfig(headers=headers)).is_complete
+            assert not send(
+                [request(1)], endpoint, config=SendConfig(headers={"Authorization": "Bearer x"})
+            ).is_complete
+    assert ["gateway", "gateway"] == [taken.sender.role for taken in ingest.taken]
 
 
 @pytest.mark.parametrize(
