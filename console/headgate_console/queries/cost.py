@@ -60,11 +60,12 @@ WITH calls AS (
         usage_missing_reason
     FROM model_calls
 ),
+vague AS (SELECT session_id FROM sessions WHERE usage_source IS DISTINCT FROM 'reported' OR model_call_count IS NULL),
 summed AS (
     SELECT session_id, coalesce(sum(input_tokens), 0) AS input_tokens,
         coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,
         coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(cost_usd), 0) AS cost_usd
-    FROM calls GROUP BY session_id
+    FROM calls SEMI JOIN vague USING (session_id) GROUP BY session_id
 ),
 beyond AS (
     SELECT {", ".join(f"sessions.{name}" for name in _WHO.split(", "))}, start_time, NULL AS provider,
@@ -74,7 +75,7 @@ beyond AS (
         CASE WHEN model_call_count IS NULL AND sessions.input_tokens IS NULL THEN 'no_calls_reported'
             ELSE 'totals_only' END AS cost_missing_reason,
         NULL AS usage_missing_reason
-    FROM sessions LEFT JOIN summed USING (session_id)
+    FROM sessions SEMI JOIN vague USING (session_id) LEFT JOIN summed USING (session_id)
     WHERE sessions.input_tokens > coalesce(summed.input_tokens, 0)
         OR sessions.output_tokens > coalesce(summed.output_tokens, 0)
         OR sessions.cost_usd > coalesce(summed.cost_usd, 0)
@@ -84,7 +85,7 @@ spent AS (SELECT * FROM calls UNION ALL BY NAME SELECT * FROM beyond)
 """
 
 _SUMS = """
-    count(DISTINCT session_id) AS sessions,
+    count(DISTINCT hash(session_id)) AS sessions,
     sum(calls)::BIGINT AS model_calls,
     sum(input_tokens)::BIGINT AS input_tokens,
     sum(cache_read_tokens)::BIGINT AS cache_read_tokens,

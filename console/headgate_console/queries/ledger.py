@@ -1,10 +1,11 @@
 """The ledger: tool calls, each in words, with what it touched and how it ended."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from headgate_console.queries.rows import Row, Where, fetch
+from headgate_console.queries.rows import Row, Where, among, fetch
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,17 +25,6 @@ class LedgerFilter:
     limit: int = 50
 
 
-_LEDGER = """
-SELECT * FROM (
-    SELECT tool_calls.*, coalesce(told.title, tool_calls.tool) AS title
-    FROM tool_calls
-    LEFT JOIN (
-        SELECT session_id, ref_id, min(title) AS title FROM timeline WHERE ref_view = 'tool_calls' GROUP BY ALL
-    ) AS told ON told.session_id = tool_calls.session_id AND told.ref_id = tool_calls.tool_call_id
-)
-"""
-
-
 def ledger(connection: "duckdb.DuckDBPyConnection", wanted: LedgerFilter) -> list[Row]:
     """The last tool calls, oldest first: every column of `tool_calls`, and `title` in words."""
     where = Where()
@@ -46,6 +36,38 @@ def ledger(connection: "duckdb.DuckDBPyConnection", wanted: LedgerFilter) -> lis
     if wanted.since is not None:
         where.add("start_time >= ?", wanted.since)
     if wanted.search is not None:
-        where.add("contains(lower(concat_ws(' ', tool, resource, arguments, title)), lower(?))", wanted.search)
-    query = f"{_LEDGER} {where.clause()} ORDER BY start_time DESC NULLS LAST, tool_call_id LIMIT ?"
-    return fetch(connection, query, [*where.parameters, wanted.limit])[::-1]
+        where.add(_SAID, wanted.search, wanted.search)
+    order = "ORDER BY start_time DESC NULLS LAST, tool_call_id"
+    # The columns that decide first, then all columns and the words of the few that are shown.
+    last = f"SELECT session_id, tool_call_id FROM tool_calls {where.clause()} {order} LIMIT ?"
+    found = fetch(connection, last, [*where.parameters, wanted.limit])
+    sessions = list(dict.fromkeys(row["session_id"] for row in found))
+    calls = list(dict.fromkeys(row["tool_call_id"] for row in found))
+    mine = among("session_id", sessions)
+    rows = fetch(
+        connection,
+        f"SELECT * FROM tool_calls WHERE {mine} AND {among('tool_call_id', calls)} {order}",
+        [*sessions, *calls],
+    )
+    titles = _titles(connection, sessions, calls)
+    named = (row | {"title": titles.get((row["session_id"], row["tool_call_id"]), row["tool"])} for row in rows)
+    return list(named)[::-1]
+
+
+_SAID = """(
+    contains(lower(concat_ws(' ', tool, resource, arguments)), lower(?))
+    OR tool_call_id IN (
+        SELECT ref_id FROM timeline WHERE ref_view = 'tool_calls' AND contains(lower(title), lower(?))
+    )
+)"""
+
+
+def _titles(
+    connection: "duckdb.DuckDBPyConnection", sessions: Sequence[str], calls: Sequence[str]
+) -> Mapping[tuple[str, str], str]:
+    """What the timeline calls some tool calls, by session and call."""
+    query = f"""
+        SELECT session_id, ref_id, min(title) AS title FROM timeline
+        WHERE ref_view = 'tool_calls' AND {among("session_id", sessions)} AND {among("ref_id", calls)} GROUP BY ALL"""
+    rows = fetch(connection, query, [*sessions, *calls])
+    return {(row["session_id"], row["ref_id"]): row["title"] for row in rows}

@@ -17,6 +17,11 @@ def fetch(connection: "duckdb.DuckDBPyConnection", query: str, parameters: Seque
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
 
+def among(column: str, values: Sequence[object]) -> str:
+    """The condition that a column is one of `values`, which are its parameters."""
+    return f"{column} IN ({', '.join('?' * len(values))})" if values else "false"
+
+
 @dataclass(slots=True)
 class Where:
     """A condition that grows: each part with its own parameters, all of them required."""

@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headgate_console.errors import CommandError
-from headgate_console.queries.rows import Row, Where, fetch
+from headgate_console.queries.rows import Row, Where, among, fetch
 
 if TYPE_CHECKING:
     import duckdb
 
 CANDIDATES_MAX = 8
+FOUND_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,11 @@ def list_sessions(connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter
         where.add("(agent_name = ? OR list_contains(agent_names, ?))", wanted.agent, wanted.agent)
     if wanted.since is not None:
         where.add("last_activity_time >= ?", wanted.since)
-    query = f"SELECT * FROM sessions {where.clause()} ORDER BY last_activity_time DESC, session_id LIMIT ?"
-    return fetch(connection, query, [*where.parameters, wanted.limit])
+    order = "ORDER BY last_activity_time DESC, session_id"
+    # The columns that decide first, then all columns of the few that are shown: a session is wide.
+    latest = f"SELECT session_id FROM sessions {where.clause()} {order} LIMIT ?"
+    ids = [row["session_id"] for row in fetch(connection, latest, [*where.parameters, wanted.limit])]
+    return fetch(connection, f"SELECT * FROM sessions WHERE {among('session_id', ids)} {order}", ids)
 
 
 def states(connection: "duckdb.DuckDBPyConnection") -> dict[str, int]:
@@ -54,10 +58,17 @@ def find_session(connection: "duckdb.DuckDBPyConnection", wanted: str) -> Row:
         CommandError: none or several; the message names them.
     """
     query = (
-        "SELECT * FROM sessions WHERE session_id = ?1 OR source_key = ?1 OR starts_with(session_id, lower(?1))"
+        "SELECT session_id FROM sessions WHERE session_id = ?1 OR source_key = ?1"
+        " OR starts_with(session_id, lower(?1))"
         " ORDER BY (session_id = lower(?1)) DESC, (source_key = ?1) DESC, last_activity_time DESC, session_id"
+        f" LIMIT {FOUND_MAX}"
     )
-    found = fetch(connection, query, [wanted]) if wanted else []
+    ids = [row["session_id"] for row in fetch(connection, query, [wanted])] if wanted else []
+    rows_of = {
+        row["session_id"]: row
+        for row in fetch(connection, f"SELECT * FROM sessions WHERE {among('session_id', ids)}", ids)
+    }
+    found = [rows_of[session_id] for session_id in ids]
     exact = [row for row in found if wanted.lower() == row["session_id"]]
     keyed = [row for row in found if wanted == row["source_key"]]
     for rows in (exact, keyed, found):
