@@ -27,6 +27,7 @@ WORKER = "headgate_processors.workers.child"
 SPANS = 50
 SENDERS = 4
 KILLS = 6
+RETRYABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 KILL_EVERY_S = 1.2
 
 
@@ -125,7 +126,7 @@ def test_workers_that_are_killed_under_load_lose_nothing(up: Up, tmp_path: Path)
         sender.join()
     wait_until(lambda: up.metric("headgate_worker_processes ") == 2, timeout_s=60)
     acknowledged = set().union(*(sender.acknowledged for sender in senders))
-    assert set() == {code for one in senders for code in one.refusals} - {grpc.StatusCode.UNAVAILABLE}
+    assert set() == {code for one in senders for code in one.refusals} - RETRYABLE
     assert health_pb2.HealthCheckResponse.SERVING == up.health()
     wait_until(lambda: up.metric("headgate_receiver_records_stored_total") >= SPANS * len(acknowledged), timeout_s=30)
     assert KILLS == up.metric(r'headgate_worker_restarts_total\{cause="(killed|unstarted)"')

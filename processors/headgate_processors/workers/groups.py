@@ -5,6 +5,7 @@ among it. Callers that find none wait until their result is there, or until they
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from headgate_processors.receiver.port import Accepted
 from headgate_processors.workers.port import ExportRequest
 
 Result = Accepted | BaseException
+_OLD = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +24,8 @@ class GroupConfig:
     """How many groups are worked on at once, how large one gets, and how much may wait for a turn.
 
     A group has requests of one signal. A request larger than `group_bytes` is a group of its own.
-    `wait_s` bounds the wait of one caller, its group's work included.
+    `queue_s`: what would wait longer than this, at the pace of late, is refused while its sender still listens: one
+    that gives up first sends everything twice. `wait_s` bounds the wait of one caller, its group's work included.
     """
 
     lanes: int = 1
@@ -30,6 +33,7 @@ class GroupConfig:
     group_bytes: int = 4 << 20
     queue_requests: int = 1024
     queue_bytes: int = 512 << 20
+    queue_s: float = 5.0
     retry_after_s: float = 1.0
     wait_s: float = 600.0
 
@@ -59,8 +63,11 @@ Group = list[_Caller]
 class Groups:
     """Hands requests to `work` in groups. Any number of threads may call it."""
 
-    def __init__(self, work: Work, config: GroupConfig = GroupConfig()) -> None:
-        self._work, self._config = work, config
+    def __init__(
+        self, work: Work, config: GroupConfig = GroupConfig(), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._work, self._config, self._clock = work, config, clock
+        self._lane_bytes_s = 0.0
         self._lock = threading.Lock()
         self._queue: deque[_Caller] = deque()
         self._queued_bytes = 0
@@ -103,6 +110,12 @@ class Groups:
                 f"{len(self._queue)} requests of {self._queued_bytes} bytes wait for a decode worker: send again later",
                 retry_after_s=config.retry_after_s,
             )
+        if self._queue and self._seconds_of(self._queued_bytes + size) > config.queue_s:
+            raise OverloadError(
+                f"{self._queued_bytes} bytes wait for a decode worker, more than are worked on in "
+                f"{config.queue_s:g} s: send again later",
+                retry_after_s=config.retry_after_s,
+            )
         self._queue.append(caller)
         self._queued_bytes += size
 
@@ -132,8 +145,19 @@ class Groups:
                 self._queued_bytes -= len(caller.request.body)
         raise TransientError(f"the request was not worked on within {self._config.wait_s:g} s: send it again")
 
+    def _seconds_of(self, size: int) -> float:
+        """How long so many bytes would wait at the pace of late; 0 while that is not known."""
+        pace = self._lane_bytes_s * self._config.lanes
+        return size / pace if pace else 0.0
+
+    def _note_pace(self, group: Group, began_s: float) -> None:
+        pace = sum(len(caller.request.body) for caller in group) / max(self._clock() - began_s, 1e-6)
+        with self._lock:
+            self._lane_bytes_s = pace if not self._lane_bytes_s else _OLD * self._lane_bytes_s + (1 - _OLD) * pace
+
     def _lead(self, group: Group) -> None:
-        lane = _Lane(self._pass_on)
+        began_s = self._clock()
+        lane = _Lane(lambda: self._note_pace(group, began_s), self._pass_on)
         results: Sequence[Result]
         try:
             results = self._work([caller.request for caller in group], lane.pass_on)
@@ -159,10 +183,10 @@ class Groups:
 class _Lane:
     """The right to work on a group, passed on once."""
 
-    def __init__(self, pass_on: Callable[[], None]) -> None:
-        self._pass_on: Callable[[], None] | None = pass_on
+    def __init__(self, *steps: Callable[[], None]) -> None:
+        self._steps = steps
 
     def pass_on(self) -> None:
-        pass_on, self._pass_on = self._pass_on, None
-        if pass_on is not None:
-            pass_on()
+        steps, self._steps = self._steps, ()
+        for step in steps:
+            step()

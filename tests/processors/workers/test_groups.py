@@ -137,3 +137,19 @@ def test_as_many_groups_as_lanes_are_worked_on_at_once() -> None:
         assert 2 == len(work.groups)
         work.go.set()
         assert [DONE] * 3 == [future.result() for future in futures]
+
+
+def test_what_would_wait_too_long_is_refused() -> None:
+    """Measured by the pace of the groups before: a sender that gives up in the queue would send everything twice."""
+    now = iter([0.0, 10.0, *[20.0] * 20])
+    work = Held()
+    groups = Groups(work, GroupConfig(queue_s=5.0), clock=lambda: next(now))
+    work.go.set()
+    assert DONE == groups(exported(b"ten bytes."))
+    work.go.clear()
+    with ThreadPoolExecutor(3) as pool:
+        futures = _queue(groups, pool, exported(b"1"), exported(b"four"))
+        with pytest.raises(OverloadError, match="4 bytes wait for a decode worker, more than are worked on in 5 s"):
+            groups(exported(b"22"))
+        work.go.set()
+        assert [DONE, DONE] == [future.result() for future in futures]
