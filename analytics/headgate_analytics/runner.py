@@ -131,7 +131,7 @@ def _bury(worker: _Worker, task: object, deaths: int) -> None:
     told = f"a process of the derivation ended with {how} at {task}"
     if deaths >= DEATHS_MAX:
         raise WorkerDiedError(
-            f"{told}, for the {deaths}th time: if that is the kernel's out-of-memory killer, run with fewer workers"
+            f"{told}, {deaths} times: if that is the kernel's out-of-memory killer, run with fewer workers"
         )
     _LOG.warning("%s; trying again (%d of %d)", told, deaths + 1, DEATHS_MAX)
 

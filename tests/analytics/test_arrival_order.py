@@ -6,6 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headgate_analytics import DeriveConfig, Deriver
+from headgate_analytics.runner import InProcess, ProcessPool
+from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Signal
 
 RECORDINGS = (
@@ -49,7 +52,7 @@ def _joined(requests: list[tuple[Signal, dict[str, Any]]]) -> Iterator[tuple[Sig
 def test_any_arrival_gives_the_same_tables(
     data: st.DataObject, make_workbench: Callable[[], Any], recording: Callable[[str], Any]
 ) -> None:
-    """Shuffled, doubled, cut otherwise, split over two receivers, derived at any moment: the result is the same."""
+    """Shuffled, doubled, cut otherwise, split over two receivers, derived at any moment, anywhere: the same result."""
     name = data.draw(st.sampled_from(RECORDINGS))
     original = [item for item in recording(name) if item[0] is not Signal.METRICS]
     straight = make_workbench()
@@ -65,7 +68,18 @@ def test_any_arrival_gives_the_same_tables(
         crooked.ingest(list(_joined(part)), writer=writer)
         if rng.random() < 0.6:
             crooked.derive()
+    many = data.draw(st.sampled_from([None, InProcess(), ProcessPool(workers=2)]))
+    if many is not None:
+        crooked.deriver = Deriver(
+            crooked.folder,
+            registry=crooked.normaliser.registry,
+            prices=PriceBook.load(),
+            config=DeriveConfig(bulk_anchors_min=1),
+            runner=many,
+        )
     crooked.derive()
+    if many is not None:
+        crooked.deriver.run(full=True)
     assert straight.tables() == crooked.tables()
 
 
