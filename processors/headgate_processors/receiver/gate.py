@@ -44,8 +44,10 @@ class Gate:
 def no_credentials(peer: Peer) -> None:
     """The authenticator of a receiver that knows no credential: whoever shows one shows a wrong one.
 
+    A bare `Bearer` is none: a Collector whose configuration names an empty variable sends it.
+
     Raises:
         UnauthenticatedError: the peer shows one.
     """
-    if "authorization" in peer.headers or peer.certificate_names:
+    if peer.headers.get("authorization", "").strip().lower() not in {"", "bearer"} or peer.certificate_names:
         raise UnauthenticatedError("this receiver knows no credentials: send none")
