@@ -93,7 +93,8 @@ def test_usage_grows_with_the_conversation() -> None:
 
 def test_calls_that_an_agent_tells_in_text_were_made() -> None:
     """An agent such as smolagents writes its own calls into the conversation as text."""
-    text = "Calling tools:\n[{'id': 'a', 'type': 'function', 'function': {'name': 'read_file', 'arguments': {'p': 1}}}]"
+    call = "{'id': 'a', 'type': 'function', 'function': {'name': 'read_file', 'arguments': {'p': 1}}}"
+    text = f"I read.\nCalling tools:\n[{call}]"
     messages: list[dict[str, Any]] = [{"role": "assistant", "content": [{"type": "text", "text": text}]}]
     conversation = ChatCompletions().conversation({"messages": messages})
     assert (MadeCall(name="read_file", arguments="{'p': 1}"),) == conversation.made

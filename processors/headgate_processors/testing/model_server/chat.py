@@ -88,10 +88,9 @@ def _made(message: Mapping[str, Any]) -> Iterator[MadeCall]:
     for call in calls:
         function = call.get("function") or {}
         yield MadeCall(name=str(function.get("name")), arguments=str(function.get("arguments")))
-    text = text_of(message.get("content"))
-    if not calls and text.lstrip().startswith(_TEXT_OF_CALLS):
-        for name, arguments in _CALLS_IN_TEXT.findall(text):
-            yield MadeCall(name=name, arguments=arguments)
+    told = "" if calls else text_of(message.get("content")).partition(_TEXT_OF_CALLS)[2]
+    for name, arguments in _CALLS_IN_TEXT.findall(told):
+        yield MadeCall(name=name, arguments=arguments)
 
 
 def _schema(form: Mapping[str, Any]) -> Mapping[str, Any] | None:
