@@ -14,7 +14,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECORDINGS = resources.files("headgate_console.demo") / "recordings"
 BIN = Path(sys.executable).parent
-PAGES = ("README.md", "docs/guides/connect-an-agent.md", "docs/guides/identify-agents.md", "docs/guides/collector.md")
+PAGES = (
+    "README.md",
+    "docs/guides/connect-an-agent.md",
+    "docs/guides/identify-agents.md",
+    "docs/guides/collector.md",
+    "docs/guides/credentials.md",
+)
 ELSEWHERE = ("make", "pip install .", "headgate up", "headgate collector run", "headgate replay recordings --endpoint")
 
 
@@ -69,4 +75,4 @@ def test_the_output_that_the_readme_shows_is_of_this_version(folder: Path) -> No
     for heading in ("SESSION   STATE", "TEAM      SESSIONS  CALLS  INPUT  CACHED  OUTPUT     COST  PRICED"):
         assert heading in text
         assert heading.split()[:2] == next(line.split()[:2] for line in printed.splitlines() if heading[:7] in line)
-    assert re.findall(r"^ready (\S+) ", text, re.MULTILINE) == ["console", "otlp-grpc", "otlp-http"]
+    assert re.findall(r"^ready (\S+) ", text, re.MULTILINE) == ["console", "otlp-grpc", "otlp-http", "otlp-platform"]
