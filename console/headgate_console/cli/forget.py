@@ -13,9 +13,8 @@ from headgate_console.render.numbers import plural
 from headgate_processors.errors import ConfigError
 
 if TYPE_CHECKING:
-    import duckdb
-
     from headgate_console.queries.forget import Belongings
+    from headgate_console.settings import Settings
 
 EXAMPLES = """
     headgate forget --user ada@example.com
@@ -46,7 +45,7 @@ def forget(
         message = "give either --user or --session"
         raise ConfigError(message)
     chosen = settings(context, data=data)
-    found = _belongings(views(chosen), user, session)
+    found = _belongings(chosen, user, session)
     if not yes:
         _ask(found)
     tombstone = Tombstone(
@@ -59,7 +58,7 @@ def forget(
     )
     forget_rows(chosen.data, tombstone, disk=LocalDisk())
     to = screen()
-    counts = {"sessions": len(found.session_ids), "traces": len(found.trace_ids), "rows": found.rows}
+    counts = {"sessions": found.sessions, "traces": len(found.trace_ids), "rows": found.rows}
     if as_json:
         to.json([counts])
     else:
@@ -71,13 +70,17 @@ def forget(
         )
 
 
-def _belongings(connection: "duckdb.DuckDBPyConnection", user: str | None, session: str | None) -> "Belongings":
+def _belongings(chosen: "Settings", user: str | None, session: str | None) -> "Belongings":
+    from headgate_analytics.belongings import anchors_of_sessions
     from headgate_console.queries.forget import of_sessions, of_user
     from headgate_console.queries.sessions import find_session
 
-    if session is not None:
-        return of_sessions(connection, [find_session(connection, session)["session_id"]])
-    return of_user(connection, user or "")
+    connection = views(chosen)
+    wanted = None if session is None else find_session(connection, session)["session_id"]
+    stitched = anchors_of_sessions(chosen.data, idle_gap_ns=round(chosen.sessions.idle_gap.total_seconds() * 1e9))
+    if wanted is not None:
+        return of_sessions(connection, [wanted], stitched)
+    return of_user(connection, user or "", stitched)
 
 
 def _ask(found: "Belongings") -> None:
@@ -88,7 +91,7 @@ def _ask(found: "Belongings") -> None:
 
 
 def _said(found: "Belongings") -> str:
-    sessions, traces = plural(len(found.session_ids), "session"), plural(len(found.trace_ids), "trace")
+    sessions, traces = plural(found.sessions, "session"), plural(len(found.trace_ids), "trace")
     return f"{sessions}, {traces}, {plural(found.rows, 'raw row')}"
 
 
