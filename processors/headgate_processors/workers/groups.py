@@ -25,7 +25,8 @@ class GroupConfig:
 
     A group has requests of one signal. A request larger than `group_bytes` is a group of its own.
     `queue_s`: what would wait longer than this, at the pace of late, is refused while its sender still listens: one
-    that gives up first sends everything twice. `wait_s` bounds the wait of one caller, its group's work included.
+    that gives up first sends everything twice. `room_s`: how long a caller waits for room before it is refused.
+    `wait_s` bounds the wait of one caller, its group's work included.
     """
 
     lanes: int = 1
@@ -34,6 +35,7 @@ class GroupConfig:
     queue_requests: int = 1024
     queue_bytes: int = 512 << 20
     queue_s: float = 5.0
+    room_s: float = 2.0
     retry_after_s: float = 1.0
     wait_s: float = 600.0
 
@@ -69,6 +71,7 @@ class Groups:
         self._work, self._config, self._clock = work, config, clock
         self._lane_bytes_s = 0.0
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._queue: deque[_Caller] = deque()
         self._queued_bytes = 0
         self._free_lanes = config.lanes
@@ -103,21 +106,24 @@ class Groups:
         return caller.result
 
     def _admit(self, caller: _Caller) -> None:
+        """Put a caller into the queue, as soon as there is room. The lock is held, but for the wait.
+
+        The wait is short, and costs its sender the time in which it would only ask again.
+        """
         size = len(caller.request.body)
-        config = self._config
-        if len(self._queue) >= config.queue_requests or self._queued_bytes + size > config.queue_bytes:
-            raise OverloadError(
-                f"{len(self._queue)} requests of {self._queued_bytes} bytes wait for a decode worker: send again later",
-                retry_after_s=config.retry_after_s,
-            )
-        if self._queue and self._seconds_of(self._queued_bytes + size) > config.queue_s:
-            raise OverloadError(
-                f"{self._queued_bytes} bytes wait for a decode worker, more than are worked on in "
-                f"{config.queue_s:g} s: send again later",
-                retry_after_s=config.retry_after_s,
-            )
+        if not self._room.wait_for(lambda: self._lack(size) is None, self._config.room_s):
+            raise OverloadError(f"{self._lack(size)}: send again later", retry_after_s=self._config.retry_after_s)
         self._queue.append(caller)
         self._queued_bytes += size
+
+    def _lack(self, size: int) -> str | None:
+        """Why a request of this size cannot be queued at this moment; None when it can."""
+        config, waiting = self._config, f"{len(self._queue)} requests of {self._queued_bytes} bytes wait"
+        if len(self._queue) >= config.queue_requests or self._queued_bytes + size > config.queue_bytes:
+            return f"{waiting} for a decode worker, as many as may"
+        if self._queue and self._seconds_of(self._queued_bytes + size) > config.queue_s:
+            return f"{waiting} for a decode worker, more than are worked on in {config.queue_s:g} s"
+        return None
 
     def _take(self) -> Group:
         """What is worked on next, out of the queue: the oldest request, and those of its signal that fit beside it."""
@@ -134,6 +140,7 @@ class Groups:
                 left.append(caller)
         self._queue = left
         self._queued_bytes -= size
+        self._room.notify_all()
         return group
 
     def _give_up(self, caller: _Caller) -> None:

@@ -97,7 +97,7 @@ def test_work_that_fails_is_told_to_all_and_frees_the_lane() -> None:
 def test_a_full_queue_refuses() -> None:
     """By requests and by bytes, with the time after which to send again."""
     work = Held()
-    groups = Groups(work, GroupConfig(queue_requests=1, queue_bytes=2, retry_after_s=3.0))
+    groups = Groups(work, GroupConfig(queue_requests=1, queue_bytes=2, room_s=0.01, retry_after_s=3.0))
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(groups, exported(b"1"))
         wait_until(lambda: len(work.groups) == 1)
@@ -143,13 +143,26 @@ def test_what_would_wait_too_long_is_refused() -> None:
     """Measured by the pace of the groups before: a sender that gives up in the queue would send everything twice."""
     now = iter([0.0, 10.0, *[20.0] * 20])
     work = Held()
-    groups = Groups(work, GroupConfig(queue_s=5.0), clock=lambda: next(now))
+    groups = Groups(work, GroupConfig(queue_s=5.0, room_s=0.01), clock=lambda: next(now))
     work.go.set()
     assert DONE == groups(exported(b"ten bytes."))
     work.go.clear()
     with ThreadPoolExecutor(3) as pool:
         futures = _queue(groups, pool, exported(b"1"), exported(b"four"))
-        with pytest.raises(OverloadError, match="4 bytes wait for a decode worker, more than are worked on in 5 s"):
+        with pytest.raises(
+            OverloadError, match="1 requests of 4 bytes wait for a decode worker, more than are worked on in 5 s"
+        ):
             groups(exported(b"22"))
         work.go.set()
         assert [DONE, DONE] == [future.result() for future in futures]
+
+
+def test_a_caller_waits_for_room_before_it_is_refused() -> None:
+    """A queue that is full for a moment costs nobody a refusal."""
+    work = Held()
+    groups = Groups(work, GroupConfig(queue_requests=1, room_s=20.0))
+    with ThreadPoolExecutor(3) as pool:
+        futures = _queue(groups, pool, exported(b"1"), exported(b"2"))
+        late = pool.submit(groups, exported(b"3"))
+        work.go.set()
+        assert [DONE] * 3 == [future.result() for future in (*futures, late)]
