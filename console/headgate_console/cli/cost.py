@@ -6,7 +6,7 @@ import typer
 
 from headgate_console.cli.options import Data, Json, Since, Team, Workflow, examples, moment, settings, views
 from headgate_console.cli.screen import Screen, screen
-from headgate_console.queries.cost import CostFilter, Group, cost_by, total_cost, unpriced
+from headgate_console.queries.cost import CostFilter, Group, cost_by, cost_table, unpriced
 from headgate_console.render.money import UNPRICED, cost_columns, cost_rows, unpriced_rows
 
 if TYPE_CHECKING:
@@ -44,9 +44,8 @@ def cost(
 
 def show_cost(to: Screen, connection: "duckdb.DuckDBPyConnection", by: Group, wanted: CostFilter) -> None:
     """Write the sums of one grouping, with their total."""
-    rows = cost_by(connection, by, wanted)
+    rows, total = cost_table(connection, by, wanted)
     if rows:
-        total = total_cost(connection, wanted)
         to.table(cost_columns(by.value), cost_rows(rows, total, unicode=to.unicode))
         to.show([""])
     else:

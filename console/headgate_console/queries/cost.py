@@ -5,7 +5,7 @@ session's sums hold beyond its calls is counted here too, so that every grouping
 whose agent reported no model calls at all is a row without tokens and cost, for its cost is unknown, not zero.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -53,36 +53,39 @@ def _beyond(name: str) -> str:
     return f"CASE WHEN {whole} > {calls} THEN {whole} - {calls} END AS {name}"
 
 
-_SPENT = f"""
-WITH calls AS (
+_CALLS = f"""
     SELECT {_WHO}, start_time, provider, coalesce(model, request_model) AS model, operation, prompt_name,
         1 AS calls, input_tokens, cache_read_tokens, output_tokens, cost_usd, cost_missing_reason,
         usage_missing_reason
     FROM model_calls
+"""
+_BEYOND = f"""
+CREATE TEMP TABLE IF NOT EXISTS spent_beyond_calls AS
+WITH vague AS (
+    SELECT session_id FROM sessions
+    WHERE model_call_count IS NULL
+        OR (usage_source IS DISTINCT FROM 'reported' AND coalesce(input_tokens, output_tokens) IS NOT NULL)
 ),
-vague AS (SELECT session_id FROM sessions WHERE usage_source IS DISTINCT FROM 'reported' OR model_call_count IS NULL),
 summed AS (
     SELECT session_id, coalesce(sum(input_tokens), 0) AS input_tokens,
         coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,
         coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(cost_usd), 0) AS cost_usd
-    FROM calls SEMI JOIN vague USING (session_id) GROUP BY session_id
-),
-beyond AS (
-    SELECT {", ".join(f"sessions.{name}" for name in _WHO.split(", "))}, start_time, NULL AS provider,
-        CASE WHEN len(models) = 1 THEN models[1] END AS model, 'container' AS operation, NULL AS prompt_name,
-        0 AS calls,
-        {_beyond("input_tokens")}, {_beyond("cache_read_tokens")}, {_beyond("output_tokens")}, {_beyond("cost_usd")},
-        CASE WHEN model_call_count IS NULL AND sessions.input_tokens IS NULL THEN 'no_calls_reported'
-            ELSE 'totals_only' END AS cost_missing_reason,
-        NULL AS usage_missing_reason
-    FROM sessions SEMI JOIN vague USING (session_id) LEFT JOIN summed USING (session_id)
-    WHERE sessions.input_tokens > coalesce(summed.input_tokens, 0)
-        OR sessions.output_tokens > coalesce(summed.output_tokens, 0)
-        OR sessions.cost_usd > coalesce(summed.cost_usd, 0)
-        OR model_call_count IS NULL
-),
-spent AS (SELECT * FROM calls UNION ALL BY NAME SELECT * FROM beyond)
+    FROM model_calls SEMI JOIN vague USING (session_id) GROUP BY session_id
+)
+SELECT {", ".join(f"sessions.{name}" for name in _WHO.split(", "))}, start_time, NULL::VARCHAR AS provider,
+    CASE WHEN len(models) = 1 THEN models[1] END AS model, 'container' AS operation, NULL::VARCHAR AS prompt_name,
+    0 AS calls,
+    {_beyond("input_tokens")}, {_beyond("cache_read_tokens")}, {_beyond("output_tokens")}, {_beyond("cost_usd")},
+    CASE WHEN model_call_count IS NULL AND sessions.input_tokens IS NULL THEN 'no_calls_reported'
+        ELSE 'totals_only' END AS cost_missing_reason,
+    NULL::VARCHAR AS usage_missing_reason
+FROM sessions SEMI JOIN vague USING (session_id) LEFT JOIN summed USING (session_id)
+WHERE sessions.input_tokens > coalesce(summed.input_tokens, 0)
+    OR sessions.output_tokens > coalesce(summed.output_tokens, 0)
+    OR sessions.cost_usd > coalesce(summed.cost_usd, 0)
+    OR model_call_count IS NULL
 """
+_SPENT = f"WITH spent AS ({_CALLS} UNION ALL BY NAME SELECT * FROM spent_beyond_calls)"
 
 _SUMS = """
     count(DISTINCT hash(session_id)) AS sessions,
@@ -93,6 +96,11 @@ _SUMS = """
     sum(cost_usd)::DECIMAL(18,9) AS cost_usd,
     count(cost_usd) / count(*) AS priced_share
 """
+_COUNTS = "count(cost_usd) AS priced_rows, count(*) AS rows"
+# What all rows of one session have alike: no session is in two groups of these.
+_OF_SESSIONS = frozenset(
+    {Group.TEAM, Group.WORKFLOW, Group.USER, Group.REPO, Group.TASK_CLASS, Group.ENVIRONMENT, Group.WORK_ITEM}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,19 +123,40 @@ def _where(wanted: CostFilter) -> Where:
 
 def cost_by(connection: "duckdb.DuckDBPyConnection", group: Group, wanted: CostFilter) -> list[Row]:
     """One row per value of `group`, dearest first, what has no cost last."""
+    return cost_table(connection, group, wanted)[0]
+
+
+def cost_table(connection: "duckdb.DuckDBPyConnection", group: Group, wanted: CostFilter) -> tuple[list[Row], Row]:
+    """The rows of `cost_by`, and those of `total_cost` over all of them."""
     where = _where(wanted)
     query = (
         f"{_SPENT} SELECT '{group.value}' AS group_by, {_EXPRESSIONS.get(group, group.value)}::VARCHAR AS group_value,"
-        f" {_SUMS} FROM spent {where.clause()} GROUP BY ALL"
+        f" {_SUMS}, {_COUNTS} FROM spent {where.clause()} GROUP BY ALL"
         " ORDER BY cost_usd DESC NULLS LAST, model_calls DESC, group_value"
     )
-    return fetch(connection, query, where.parameters)
+    found = _spent(connection, query, where)
+    total = _added(found) if found and group in _OF_SESSIONS else total_cost(connection, wanted)
+    return [{name: value for name, value in row.items() if name not in {"priced_rows", "rows"}} for row in found], total
 
 
 def total_cost(connection: "duckdb.DuckDBPyConnection", wanted: CostFilter) -> Row:
     """The same sums over everything."""
     where = _where(wanted)
-    return fetch(connection, f"{_SPENT} SELECT {_SUMS} FROM spent {where.clause()}", where.parameters)[0]
+    return _spent(connection, f"{_SPENT} SELECT {_SUMS} FROM spent {where.clause()}", where)[0]
+
+
+def _spent(connection: "duckdb.DuckDBPyConnection", query: str, where: Where) -> list[Row]:
+    """Ask what was spent; what sessions spent beyond their calls is worked out once for each connection."""
+    connection.execute(_BEYOND)
+    return fetch(connection, query, where.parameters)
+
+
+def _added(rows: Sequence[Row]) -> Row:
+    """The total of groups that share no session."""
+    names = ("sessions", "model_calls", "input_tokens", "cache_read_tokens", "output_tokens", "cost_usd")
+    known = {name: [row[name] for row in rows if row[name] is not None] for name in names}
+    share = sum(row["priced_rows"] for row in rows) / sum(row["rows"] for row in rows)
+    return {name: sum(values) if values else None for name, values in known.items()} | {"priced_share": share}
 
 
 def unpriced(connection: "duckdb.DuckDBPyConnection", wanted: CostFilter) -> list[Row]:
@@ -139,4 +168,4 @@ def unpriced(connection: "duckdb.DuckDBPyConnection", wanted: CostFilter) -> lis
             count(DISTINCT session_id) AS sessions, sum(calls)::BIGINT AS model_calls,
             sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens
         FROM spent {where.clause()} GROUP BY ALL ORDER BY model_calls DESC, provider, model, reason"""
-    return fetch(connection, query, where.parameters)
+    return _spent(connection, query, where)

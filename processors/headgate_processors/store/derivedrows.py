@@ -80,7 +80,7 @@ class DerivedRows:
 
     def _versions(self, table: SqlTable, *, settled: bool | None = None) -> str:
         files = self._files(table.name, settled=settled)
-        found = [f"SELECT DISTINCT {table.names} FROM {self._parquet(files)}"] if files else []
+        found = [f"SELECT {table.names} FROM {self._parquet(files)}"] if files else []
         return f"SELECT {table.names} FROM ({union(found, table)})"
 
     def _tables(self) -> Sequence[SqlTable]:
