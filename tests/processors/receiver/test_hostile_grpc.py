@@ -88,7 +88,7 @@ def test_calls_that_are_opened_and_left_hold_a_bounded_number_of_places(start) -
         wait_until(
             lambda: running.counters.value("headgate_receiver_requests_total", status="RESOURCE_EXHAUSTED") == 46
         )
-        assert 4 == running.counters.value("headgate_receiver_in_flight")
+        assert 4 >= running.counters.value("headgate_receiver_in_flight")
         wait_until(lambda: _is_served(running.grpc))
         assert 1 <= running.counters.value("headgate_receiver_stalled_total", protocol="grpc")
     wait_until(lambda: running.counters.value("headgate_receiver_in_flight") == 0)
