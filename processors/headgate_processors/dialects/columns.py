@@ -24,7 +24,7 @@ def values_of(column: pa.Array) -> list[Any]:
 
 def low(values: Sequence[str | None], take: pa.Array) -> pa.Array:
     """A dictionary column whose row `i` is `values[take[i]]`."""
-    return pa.array(values, pa.string()).take(take).dictionary_encode()
+    return pa.array(values, pa.string()).dictionary_encode().take(take)
 
 
 def tiled(value: str, rows: int) -> pa.Array:
@@ -51,7 +51,7 @@ def batch_of(dataset: Dataset, columns: Mapping[str, pa.Array], rows: Sequence[M
         ready = columns.get(field.name)
         if ready is None:
             own = given.get(field.name)
-            ready = pa.nulls(len(rows), field.type) if own is None else _array(own, field.type)
+            ready = pa.nulls(len(rows), field.type) if own is None else array_of(own, field.type)
         elif ready.type != field.type:
             ready = ready.dictionary_encode() if field.type == LOW else ready.cast(field.type)
         arrays.append(ready)
@@ -71,7 +71,8 @@ def _transposed(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]
     return columns
 
 
-def _array(values: Sequence[object], type_: pa.DataType) -> pa.Array:
+def array_of(values: Sequence[object], type_: pa.DataType) -> pa.Array:
+    """A column of that type."""
     if type_ == LOW:
         return pa.array(values, pa.string()).dictionary_encode()
     return pa.array(values, type_)

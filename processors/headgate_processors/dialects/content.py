@@ -6,6 +6,7 @@ before redaction; only the redacted text and the hashes are kept.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import orjson
 
@@ -16,6 +17,7 @@ from headgate_processors.dialects.messages import (
     RequestedCall,
     ReturnedResult,
     first_user_text,
+    message_list,
     plain_text,
     requested_calls,
     returned_results,
@@ -25,10 +27,12 @@ from headgate_processors.dialects.messages import (
 from headgate_processors.dialects.outcome import Signs, exit_code_in, outcome
 from headgate_processors.enrich.actions import ActionRules
 from headgate_processors.enrich.hashing import HashKey, canonical_arguments, canonical_bytes, canonical_json
+from headgate_processors.enrich.recent import Recent
 from headgate_processors.enrich.redact import Redactor
 
 TASK_CHARACTERS_MAX = 500
 KEYS_MAX = 8192
+KEY_CHARS_MAX = 256
 
 
 @dataclass(slots=True)
@@ -58,7 +62,8 @@ class ContentIndex:
             found = self._exact.get(key) or next(
                 (name for start, name in self._prefixes if key.startswith(start)), None
             )
-            self._seen[key] = found
+            if len(key) <= KEY_CHARS_MAX:
+                self._seen[key] = found
             return found
 
     def split(self, attributes: Mapping[str, object]) -> tuple[dict[str, object], list[tuple[str, str, object]]]:
@@ -97,6 +102,15 @@ def size_bytes(value: object) -> int:
     return len(as_text(value).encode("utf-8", "surrogatepass"))
 
 
+class Sealed(NamedTuple):
+    """Content ready to be stored: redacted, with the classes that were taken out, its size and hash before that."""
+
+    text: str
+    size_bytes: int
+    hash: str
+    classes: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentReader:
     """Computes what content tells, under one hash key and one set of rules."""
@@ -104,6 +118,18 @@ class ContentReader:
     key: HashKey
     redactor: Redactor
     actions: ActionRules
+    _sealed: Recent[Sealed] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_sealed", Recent(self._seal))
+
+    def sealed(self, value: object) -> Sealed:
+        """A value as it is stored; texts that come again are remembered."""
+        return self._sealed(as_text(value))
+
+    def _seal(self, text: str) -> Sealed:
+        redacted = self.redactor.redact(text)
+        return Sealed(redacted.text, size_bytes(text), self.key.hash(text), ",".join(redacted.classes) or None)
 
     def enrich(self, found: Meaning, dialect: Dialect) -> list[tuple[str, str, object]]:
         """Add hashes, sizes, actions and requested calls to `found`; return content rows derived on the way.
@@ -160,8 +186,9 @@ class ContentReader:
     def _input(self, found: Meaning, messages: object) -> None:
         system, tools = found.get("system_instructions"), found.get("tool_definitions")
         parsed = parse_json(messages)
+        listed = message_list(parsed)
         if system is None:
-            system = system_messages(parsed) or None
+            system = system_messages(listed) or None
         if tools is not None:
             found["tools_hash"] = self.key.hash(canonical_text(parse_json(tools)))
         if system is not None:
@@ -171,11 +198,11 @@ class ContentReader:
         if messages is None:
             return
         found["prompt_hash"] = self.key.hash(canonical_text(parsed))
-        found["context_source"] = context_source(parsed)
-        task = first_user_text(parsed)
+        found["context_source"] = context_source(listed) if isinstance(parsed, list) else None
+        task = first_user_text(listed)
         if task and found.get("task") is None:
             found["task"] = task
-        returned = [self._returned(item) for item in returned_results(parsed)]
+        returned = [self._returned(item) for item in returned_results(listed)]
         if returned:
             found["returned_tools"] = orjson.dumps(returned).decode()
 

@@ -80,7 +80,7 @@ def _error_type(record: Record, found: Meaning) -> object:
         (
             attributes.get("exception.type")
             for event in reversed(record.events)
-            if isinstance(attributes := event.get("attributes"), Mapping) and "exception.type" in attributes
+            if isinstance(attributes := event.get("attributes"), dict) and "exception.type" in attributes
         ),
         None,
     )

@@ -35,6 +35,7 @@ _ROLES = {
     "tool-response": "tool",
     "tool-call": "assistant",
 }
+_PLAIN_ROLES = frozenset({"user", "assistant", "system", "tool"})
 _CALL_LISTS = frozenset({"tool_calls", "toolCalls", "function_calls", "functionCalls", "tool_call"})
 _CONTENT_KEYS = ("content", "text", "parts", "contents", "blocks", "message_content", "output", "result", "response")
 
@@ -107,7 +108,7 @@ def _walk_calls(node: object, under: str, depth: int) -> Iterator[RequestedCall]
     if isinstance(node, list):
         for item in node:
             yield from _walk_calls(item, under, depth + 1)
-    elif isinstance(node, Mapping):
+    elif isinstance(node, dict):
         call = _call_of(node, under)
         if call is not None:
             yield call
@@ -122,10 +123,10 @@ def _walk_calls(node: object, under: str, depth: int) -> Iterator[RequestedCall]
 def _call_of(node: Mapping[str, object], under: str) -> RequestedCall | None:
     for key in ("functionCall", "function_call", "tool_call", "toolUse"):
         inner = node.get(key)
-        if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
+        if isinstance(inner, dict) and isinstance(inner.get("name"), str):
             return _call(inner, node)
     function = node.get("function")
-    if isinstance(function, Mapping) and isinstance(function.get("name"), str):
+    if isinstance(function, dict) and isinstance(function.get("name"), str):
         return _call(function, node) if under in _CALL_LISTS or node.get("type") == "function" else None
     bare = _type(node) is None and isinstance(node.get("toolCallId"), str) and not {"result", "output"} & node.keys()
     if bare or _type(node) in _CALL_TYPES or under in _CALL_LISTS:
@@ -156,7 +157,7 @@ def _call(inner: Mapping[str, object], outer: Mapping[str, object]) -> Requested
 
 def returned_results(messages: object) -> list[ReturnedResult]:
     """The tool results at the end of the input, behind the last message of the assistant."""
-    listed = _message_list(parse_json(messages))
+    listed = message_list(parse_json(messages))
     results: list[ReturnedResult] = []
     for message in reversed(listed):
         found = list(_results_of(message))
@@ -193,7 +194,7 @@ def event_messages(events: Sequence[Mapping[str, object]]) -> list[object] | Non
     messages: list[object] = []
     for event in events:
         role, attributes = _MESSAGE_EVENTS.get(str(event.get("name"))), event.get("attributes")
-        if role is not None and isinstance(attributes, Mapping):
+        if role is not None and isinstance(attributes, dict):
             messages.append({"role": role, **attributes, "content": parse_json(attributes.get("content"))})
     return messages or None
 
@@ -203,24 +204,24 @@ def event_choices(events: Sequence[Mapping[str, object]]) -> list[object] | None
     choices = [
         {"role": "assistant", "content": parse_json(attributes.get("message", attributes.get("content")))}
         for event in events
-        if event.get("name") == "gen_ai.choice" and isinstance(attributes := event.get("attributes"), Mapping)
+        if event.get("name") == "gen_ai.choice" and isinstance(attributes := event.get("attributes"), dict)
     ]
     return [*choices] or None
 
 
 def system_messages(messages: object) -> list[Mapping[str, object]]:
     """The messages of the input that instruct the model."""
-    return [message for message in _message_list(messages) if _role(message) in {"system", "developer"}]
+    return [message for message in message_list(messages) if _role(message) in {"system", "developer"}]
 
 
 def roles(messages: object) -> list[tuple[str, Mapping[str, object]]]:
     """Each message of the input with its role: `user`, `assistant`, `system`, `tool` or the source's own word."""
-    return [(_role(message), message) for message in _message_list(messages)]
+    return [(_role(message), message) for message in message_list(messages)]
 
 
 def first_user_text(messages: object) -> str | None:
     """The first text that a user wrote, else NULL."""
-    for message in _message_list(parse_json(messages)):
+    for message in message_list(parse_json(messages)):
         if _role(message) in {"user", "human"}:
             text = plain_text(message)
             if text:
@@ -236,13 +237,22 @@ def plain_text(node: object, depth: int = 0) -> str:
         return node
     if isinstance(node, list):
         return "\n".join(text for item in node if (text := plain_text(item, depth + 1)))
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         return next((text for key in _CONTENT_KEYS if (text := plain_text(node.get(key), depth + 1))), "")
     return ""
 
 
+class MessageList(list[Mapping[str, object]]):
+    """Messages one by one, each without what a framework wraps around it."""
+
+
+def message_list(node: object) -> MessageList:
+    """The messages in parsed content; what is a list of messages already stays as it is."""
+    return node if isinstance(node, MessageList) else MessageList(_message_list(node))
+
+
 def _message_list(node: object, depth: int = 0) -> list[Mapping[str, object]]:
-    if isinstance(node, Mapping):
+    if isinstance(node, dict):
         for key in ("messages", "contents", "prompt", "input"):
             if isinstance(node.get(key), list):
                 return _message_list(node[key], depth + 1)
@@ -257,7 +267,7 @@ def _message_list(node: object, depth: int = 0) -> list[Mapping[str, object]]:
         return [{"role": node[0], "content": node[1]}]
     messages: list[Mapping[str, object]] = []
     for item in node:
-        if isinstance(item, Mapping):
+        if isinstance(item, dict):
             messages.append(_unwrapped(item))
         elif isinstance(item, list):
             messages.extend(_message_list(item, depth + 1))
@@ -268,13 +278,15 @@ def _unwrapped(message: Mapping[str, object]) -> Mapping[str, object]:
     """LangChain and OpenInference keep the message one level down, its role beside it."""
     for key in ("message", "data", "kwargs"):
         inner = message.get(key)
-        if isinstance(inner, Mapping) and ("content" in inner or "role" in inner or "tool_calls" in inner):
+        if isinstance(inner, dict) and ("content" in inner or "role" in inner or "tool_calls" in inner):
             return {"role": _role(message), **inner}
     return message
 
 
 def _role(message: Mapping[str, object]) -> str:
     role = message.get("role") or message.get("type")
+    if isinstance(role, str) and role in _PLAIN_ROLES:
+        return role
     if role == "constructor":
         kind = message.get("id")
         role = str(kind[-1]) if isinstance(kind, list) and kind else ""
@@ -287,6 +299,6 @@ def _parts(message: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         listed = message.get(key)
         if isinstance(listed, list):
             for part in listed:
-                if isinstance(part, Mapping):
+                if isinstance(part, dict):
                     inner = part.get("message_content")
-                    yield inner if isinstance(inner, Mapping) else part
+                    yield inner if isinstance(inner, dict) else part

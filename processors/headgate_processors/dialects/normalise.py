@@ -1,25 +1,35 @@
 """From the wire batch of a request to the rows of the datasets: dialect, content apart, identity on every row."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import orjson
 import pyarrow as pa
 
-from headgate_processors.dialects.belief import Believed, believe, without_ours
-from headgate_processors.dialects.columns import batch_of, concatenated, low, mapped, values_of
-from headgate_processors.dialects.content import ContentIndex, ContentReader, as_text, size_bytes
+from headgate_processors.dialects.belief import believe, without_ours
+from headgate_processors.dialects.columns import batch_of, concatenated, mapped, values_of
+from headgate_processors.dialects.content import ContentIndex, ContentReader
 from headgate_processors.dialects.meaning import Meaning, read_planned
 from headgate_processors.dialects.plan import Plan
 from headgate_processors.dialects.record import Record
 from headgate_processors.dialects.records import content_hash, is_suspect, ordinals, span_record_id
+from headgate_processors.dialects.rows import (
+    Origins,
+    Owner,
+    Piece,
+    Sink,
+    attached_batch,
+    content_batch,
+    loads,
+    text_of,
+    who_columns,
+)
 from headgate_processors.dialects.table import DialectBook
-from headgate_processors.enrich.identity import Identity, Registry
+from headgate_processors.enrich.identity import Registry
 from headgate_processors.enrich.redact import Redactor
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.port import Sender
 from headgate_processors.schema import (
-    CONTENT,
     LOG_EVENTS,
     MEANING,
     METRIC_POINTS,
@@ -59,22 +69,6 @@ class WireRequest:
     blocks: Sequence[int] = ()
 
 
-@dataclass(slots=True)
-class _Sink:
-    """Rows on their way to the datasets; `received` has an entry a row, `blocks` how many rows each block has."""
-
-    believed: Believed
-    received: list[int]
-    blocks: Sequence[int]
-    meanings: Rows = field(default_factory=list)
-    attributes: list[str] = field(default_factory=list)
-    identities: list[Identity] = field(default_factory=list)
-    suspects: list[bool] = field(default_factory=list)
-    content: Rows = field(default_factory=list)
-    events: Rows = field(default_factory=list)
-    links: Rows = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Normaliser:
     """Applies dialects, redaction and identity to wire batches; pure but for its bounded caches."""
@@ -106,7 +100,7 @@ class Normaliser:
         return {name: concatenated(batches) for name, batches in filled.items()}
 
     def _part(self, signal: Signal, sender: Sender, requests: Sequence[WireRequest]) -> Batches:
-        build: Callable[[pa.RecordBatch, _Sink], Batches] = {
+        build: Callable[[pa.RecordBatch, Sink], Batches] = {
             Signal.TRACES: self._traces,
             Signal.LOGS: self._logs,
             Signal.METRICS: self._metrics,
@@ -119,7 +113,7 @@ class Normaliser:
             for _ in range(count)
         ]
         blocks = [rows for request in requests for rows in request.blocks or (request.wire.num_rows,)]
-        return build(believed.wire, _Sink(believed, received, blocks))
+        return build(believed.wire, Sink(believed, received, blocks))
 
     def _without_secrets(self, wire: pa.RecordBatch) -> pa.RecordBatch:
         """The batch with secrets taken out of what names a record and its sender, personal data out of messages."""
@@ -135,9 +129,9 @@ class Normaliser:
                 wire = wire.set_column(place, wire.schema.field(place), clean)
         return wire
 
-    def _traces(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
+    def _traces(self, wire: pa.RecordBatch, sink: Sink) -> Batches:
         wire = self._without_secrets(wire)
-        origins = _Origins(wire)
+        origins = Origins(wire)
         columns = {
             name: values_of(wire.column(name))
             for name in (
@@ -156,7 +150,7 @@ class Normaliser:
         for row in range(wire.num_rows):
             trace_id, span_id = columns["trace_id"][row], columns["span_id"][row]
             record = Record(
-                attributes=_loads(columns["attributes"][row]),
+                attributes=loads(columns["attributes"][row]),
                 resource=origins.resource(row),
                 scope=columns["scope_name"][row] or "",
                 name=columns["name"][row],
@@ -165,19 +159,21 @@ class Normaliser:
             )
             record_id = span_record_id(trace_id, span_id)
             ids.append(record_id)
-            owner = _Owner(row=row, signal="traces", record_id=record_id, trace_id=trace_id, span_id=span_id)
-            self._row(record, owner, columns["start_time_unix_nano"][row], sink)
+            owner = Owner(row=row, signal="traces", record_id=record_id, trace_id=trace_id, span_id=span_id)
+            self._row(record, columns["attributes"][row], owner, columns["start_time_unix_nano"][row], sink)
             self._span_events(record, owner, sink)
             self._span_links(columns["links"][row], owner, sink)
-        return {
+        batches = {
             "spans": self._batch(SPANS, wire, ids, origins, sink),
-            "span_events": _attached(SPAN_EVENTS, sink.events, wire=wire, origins=origins, sink=sink),
-            "span_links": _attached(SPAN_LINKS, sink.links, wire=wire, origins=origins, sink=sink),
-            "content": _content(sink, origins),
+            "content": content_batch(sink, origins, self.reader.key.key_id),
         }
+        for dataset, rows in ((SPAN_EVENTS, sink.events), (SPAN_LINKS, sink.links)):
+            if rows:
+                batches[dataset.name] = attached_batch(dataset, rows, wire=wire, origins=origins, sink=sink)
+        return batches
 
-    def _logs(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
-        origins = _Origins(wire)
+    def _logs(self, wire: pa.RecordBatch, sink: Sink) -> Batches:
+        origins = Origins(wire)
         columns = {
             name: values_of(wire.column(name))
             for name in (
@@ -209,9 +205,9 @@ class Normaliser:
         bodies: list[str | None] = []
         names: list[str | None] = []
         for row, record_id in enumerate(ids):
-            attributes = _loads(columns["attributes"][row])
+            attributes = loads(columns["attributes"][row])
             # Rust's tracing puts the source line into the event name and the name into the attribute.
-            names.append(_text(attributes.get("event.name")) or columns["event_name"][row])
+            names.append(text_of(attributes.get("event.name")) or columns["event_name"][row])
             record = Record(
                 attributes=attributes,
                 resource=origins.resource(row),
@@ -221,14 +217,14 @@ class Normaliser:
                 status="ERROR" if columns["severity_text"][row] in {"ERROR", "FATAL"} else "UNSET",
                 is_log=True,
             )
-            owner = _Owner(
+            owner = Owner(
                 row=row,
                 signal="logs",
                 record_id=record_id,
                 trace_id=columns["trace_id"][row],
                 span_id=columns["span_id"][row],
             )
-            self._row(record, owner, columns["time_unix_nano"][row], sink)
+            self._row(record, columns["attributes"][row], owner, columns["time_unix_nano"][row], sink)
             bodies.append(self._body(record, owner, sink))
         events = self._batch(
             LOG_EVENTS,
@@ -239,10 +235,10 @@ class Normaliser:
             body=pa.array(bodies, pa.string()),
             event_name=pa.array(names, pa.string()),
         )
-        return {"log_events": events, "content": _content(sink, origins)}
+        return {"log_events": events, "content": content_batch(sink, origins, self.reader.key.key_id)}
 
-    def _metrics(self, wire: pa.RecordBatch, sink: _Sink) -> Batches:
-        origins = _Origins(wire)
+    def _metrics(self, wire: pa.RecordBatch, sink: Sink) -> Batches:
+        origins = Origins(wire)
         columns = {
             name: values_of(wire.column(name))
             for name in (
@@ -274,7 +270,8 @@ class Normaliser:
         exemplars = mapped(wire.column("exemplars"), self._exemplars)
         return {"metric_points": self._batch(METRIC_POINTS, clean, ids, origins, sink, exemplars=exemplars)}
 
-    def _row(self, record: Record, owner: "_Owner", at_unix_nano: int, sink: _Sink) -> None:
+    def _row(self, record: Record, text: str, owner: Owner, at_unix_nano: int, sink: Sink) -> None:
+        """One record; `text` is its attributes as JSON."""
         plan = self.book.plan(record)
         found: Meaning = {}
         if plan is not None:
@@ -294,7 +291,9 @@ class Normaliser:
         for key, name, value in content:
             self._keep(owner, key, name, value, sink)
         redactor = self.secrets if plan is not None else self.reader.redactor
-        sink.attributes.append(redactor.redact(orjson.dumps(kept).decode()).text)
+        if len(kept) < len(record.attributes):
+            text = orjson.dumps(kept).decode()
+        sink.attributes.append(redactor.redact(text).text)
         error = found.get("error_type")
         if isinstance(error, str):
             # Some dialects have nothing but the message, and messages of failed log-ins hold keys.
@@ -310,30 +309,13 @@ class Normaliser:
         )
         sink.suspects.append(is_suspect(at_unix_nano, sink.received[len(sink.suspects)]))
 
-    def _keep(self, owner: "_Owner", attribute: str, name: str, value: object, sink: _Sink) -> None:
-        text = as_text(value)
-        redacted = self.reader.redactor.redact(text)
-        sink.content.append(
-            {
-                "_row": owner.row,
-                "record_id": owner.record_id,
-                "signal": owner.signal,
-                "trace_id": owner.trace_id,
-                "span_id": owner.span_id,
-                "field": name,
-                "attribute": attribute,
-                "text": redacted.text,
-                "bytes": size_bytes(text),
-                "hash": self.reader.key.hash(text),
-                "hash_key_id": self.reader.key.key_id,
-                "redacted": ",".join(redacted.classes) or None,
-            }
-        )
+    def _keep(self, owner: Owner, attribute: str, name: str, value: object, sink: Sink) -> None:
+        sink.content.append(Piece(owner, attribute, name, self.reader.sealed(value)))
 
-    def _span_events(self, record: Record, owner: "_Owner", sink: _Sink) -> None:
+    def _span_events(self, record: Record, owner: Owner, sink: Sink) -> None:
         for ordinal, event in enumerate(record.events):
             attributes = event.get("attributes")
-            kept, content = self.index.split(attributes if isinstance(attributes, Mapping) else _NOTHING)
+            kept, content = self.index.split(attributes if isinstance(attributes, dict) else _NOTHING)
             for key, name, value in content:
                 self._keep(owner, f"{event.get('name')}:{key}", name, value, sink)
             sink.events.append(
@@ -349,7 +331,7 @@ class Normaliser:
                 }
             )
 
-    def _span_links(self, text: str | None, owner: "_Owner", sink: _Sink) -> None:
+    def _span_links(self, text: str | None, owner: Owner, sink: Sink) -> None:
         for ordinal, link in enumerate(_loads_list(text)):
             kept = orjson.dumps(without_ours(link.get("attributes"))).decode()
             sink.links.append(
@@ -372,11 +354,11 @@ class Normaliser:
             exemplar["attributes"] = without_ours(exemplar.get("attributes"))
         return self.reader.redactor.redact(orjson.dumps(exemplars).decode()).text
 
-    def _body(self, record: Record, owner: "_Owner", sink: _Sink) -> str | None:
+    def _body(self, record: Record, owner: Owner, sink: Sink) -> str | None:
         """The body of a log, redacted; a message body is content and leaves the row."""
         if record.body is None:
             return None
-        if isinstance(record.body, Mapping) or record.event.startswith("gen_ai."):
+        if isinstance(record.body, dict) or record.event.startswith("gen_ai."):
             self._keep(owner, "body", "other", record.body, sink)
             return None
         return self.reader.redactor.redact(orjson.dumps(record.body).decode()).text
@@ -386,8 +368,8 @@ class Normaliser:
         dataset: Dataset,
         wire: pa.RecordBatch,
         ids: Sequence[str],
-        origins: "_Origins",
-        sink: _Sink,
+        origins: Origins,
+        sink: Sink,
         **replaced: pa.Array,
     ) -> pa.RecordBatch:
         columns: dict[str, pa.Array] = {name: wire.column(name) for name in wire.schema.names if name in dataset}
@@ -398,86 +380,8 @@ class Normaliser:
         columns["received_unix_nano"] = pa.array(sink.received, pa.int64())
         columns["time_suspect"] = pa.array(sink.suspects, pa.bool_())
         columns |= origins.service_columns()
-        columns |= _who(sink.identities)
+        columns |= who_columns(sink.identities)
         return batch_of(dataset, columns, sink.meanings)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Owner:
-    row: int
-    signal: str
-    record_id: str
-    trace_id: str | None
-    span_id: str | None
-
-
-class _Origins:
-    """The resources of a batch, each parsed once."""
-
-    def __init__(self, wire: pa.RecordBatch) -> None:
-        column = wire.column("resource_attributes")
-        self._indices: list[int] = column.indices.to_pylist()
-        self._texts: list[str] = column.dictionary.to_pylist()
-        self._parsed = [_loads(text) for text in self._texts]
-
-    def resource(self, row: int) -> Mapping[str, object]:
-        return self._parsed[self._indices[row]]
-
-    def text(self, row: int) -> str:
-        return self._texts[self._indices[row]]
-
-    def services(self) -> list[object]:
-        return [self._parsed[index].get("service.name") for index in self._indices]
-
-    def service_columns(self) -> dict[str, pa.Array]:
-        keys = {
-            "service_name": "service.name",
-            "service_version": "service.version",
-            "service_instance_id": "service.instance.id",
-        }
-        take = pa.array(self._indices, pa.int32())
-        return {name: low([_text(parsed.get(key)) for parsed in self._parsed], take) for name, key in keys.items()}
-
-
-def _who(identities: Sequence[Identity]) -> dict[str, pa.Array]:
-    distinct: dict[int, int] = {}
-    listed: list[Identity] = []
-    for identity in identities:
-        if id(identity) not in distinct:
-            distinct[id(identity)] = len(listed)
-            listed.append(identity)
-    take = pa.array([distinct[id(identity)] for identity in identities], pa.int32())
-    return {name: low([getattr(identity, name) for identity in listed], take) for name in _WHO_NAMES}
-
-
-def _content(sink: _Sink, origins: _Origins) -> pa.RecordBatch:
-    services = origins.services()
-    for entry, row in zip(sink.content, _rows(sink.content), strict=True):
-        entry["received_unix_nano"] = sink.received[row]
-        entry["tenant"] = sink.identities[row].tenant
-        entry["service_name"] = _text(services[row])
-    return batch_of(CONTENT, {}, sink.content)
-
-
-def _attached(dataset: Dataset, rows: Rows, *, wire: pa.RecordBatch, origins: _Origins, sink: _Sink) -> pa.RecordBatch:
-    """Rows that hang on a span take its record columns, identity and origin."""
-    owners = _rows(rows)
-    for entry, row in zip(rows, owners, strict=True):
-        entry["time_suspect"] = sink.suspects[row]
-        entry["dialect"] = sink.meanings[row].get("dialect")
-        entry["dialect_version"] = sink.meanings[row].get("dialect_version")
-    take = pa.array(owners, pa.int32())
-    columns = {name: column.take(take) for name, column in origins.service_columns().items()}
-    columns |= {name: column.take(take) for name, column in _who(sink.identities).items()}
-    columns["resource_attributes"] = wire.column("resource_attributes").take(take)
-    columns["witness"] = sink.believed.witness.take(take)
-    columns["received_unix_nano"] = pa.array([sink.received[row] for row in owners], pa.int64())
-    return batch_of(dataset, columns, rows)
-
-
-def _rows(entries: Rows) -> list[int]:
-    """The row of the record that each entry belongs to."""
-    return [row for entry in entries if isinstance(row := entry["_row"], int)]
 
 
 def _dialect_of(plan: Plan | None) -> dict[str, object]:
@@ -486,15 +390,6 @@ def _dialect_of(plan: Plan | None) -> dict[str, object]:
 
 def _redacting(redactor: Redactor) -> Callable[[str], str]:
     return lambda text: redactor.redact(text).text
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None if value is None else str(value)
-
-
-def _loads(text: str) -> Mapping[str, object]:
-    parsed: Mapping[str, object] = orjson.loads(text) if text != "{}" else _NOTHING
-    return parsed
 
 
 def _loads_list(text: str | None) -> Sequence[Mapping[str, object]]:

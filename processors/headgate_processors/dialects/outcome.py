@@ -1,7 +1,6 @@
 """How a tool call ended, from every sign that one record gives: span status alone is wrong for many dialects."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headgate_processors.dialects.coerce import parse_json, to_bool, to_int, to_text
@@ -42,13 +41,13 @@ class Signs:
 def exit_code_in(result: object, depth: int = 0) -> int | None:
     """The exit code that a result names, as a key or in its text."""
     parsed = parse_json(result)
-    if isinstance(parsed, Mapping):
+    if isinstance(parsed, dict):
         for key in ("exit_code", "exitCode", "returncode", "return_code", "exit_status"):
             code = to_int(parsed.get(key))
             if code is not None:
                 return code
         parsed = next((parsed[key] for key in ("output", "content", "result", "text", "stdout") if key in parsed), None)
-        if isinstance(parsed, Mapping):
+        if isinstance(parsed, dict):
             return exit_code_in(parsed, depth + 1) if depth < NESTING_MAX else None
     if not isinstance(parsed, str):
         return None
@@ -59,7 +58,7 @@ def exit_code_in(result: object, depth: int = 0) -> int | None:
 def _result_failed(result: object, depth: int = 0) -> bool | None:
     """Whether the result itself says that it failed; NULL when it says nothing."""
     parsed = parse_json(result)
-    if isinstance(parsed, Mapping) and depth < NESTING_MAX:
+    if isinstance(parsed, dict) and depth < NESTING_MAX:
         for key in ("isError", "is_error"):
             if to_bool(parsed.get(key)):
                 return True

@@ -84,6 +84,13 @@ class _Candidates:
         return None
 
 
+class Kept(NamedTuple):
+    """How many attribute keys and shapes a planner remembers."""
+
+    keys: int
+    shapes: int
+
+
 class Planner:
     """Finds the plan of a record; keeps a bounded number of them, none for names that are out of all proportion."""
 
@@ -92,6 +99,11 @@ class Planner:
         self._keys, self._prefixes = _vocabulary(rules)
         self._words: dict[str, str] = {}
         self._candidates: dict[Shape, _Candidates] = {}
+
+    @property
+    def kept(self) -> Kept:
+        """How much is remembered."""
+        return Kept(keys=len(self._words), shapes=len(self._candidates))
 
     def plan(self, record: Record) -> Plan | None:
         """The plan of the dialect that speaks for a record; NULL when none does."""

@@ -97,7 +97,7 @@ def _descended(value: object, path: Sequence[str]) -> object:
     """As `dig`, with the value itself parsed already."""
     for place, step in enumerate(path):
         value = parse_json(value) if place else value
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = value.get(step)
         elif isinstance(value, list) and step.removeprefix("-").isdecimal() and -len(value) <= int(step) < len(value):
             value = value[int(step)]
@@ -138,7 +138,7 @@ def _span_event(name: str, key: str) -> Source:
         for event in reversed(record.events):
             if name in (event.get("name"), "*"):
                 attributes = event.get("attributes")
-                value = attributes.get(key) if isinstance(attributes, Mapping) else None
+                value = attributes.get(key) if isinstance(attributes, dict) else None
                 if value is not None:
                     return value
         return None

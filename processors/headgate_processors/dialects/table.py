@@ -220,7 +220,7 @@ class DialectBook:
 
     dialects: tuple[Dialect, ...]
     content: Mapping[str, Sequence[str]]
-    _rules: tuple[Detection, ...] = field(init=False)
+    rules: tuple[Detection, ...] = field(init=False)
     _planner: Planner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -228,12 +228,12 @@ class DialectBook:
         for dialect in self.dialects:
             with _naming(dialect.name):
                 rules += [Detection(dialect, compile_predicate(choice)) for choice in dialect.detect]
-        self._rules = tuple(rules)
-        self._planner = Planner(self._rules)
+        self.rules = tuple(rules)
+        self._planner = Planner(self.rules)
 
     def detect(self, record: Record) -> Dialect | None:
         """The dialect of a record; NULL when no table knows it."""
-        return next((rule.dialect for rule in self._rules if rule.applies.test(record)), None)
+        return next((rule.dialect for rule in self.rules if rule.applies.test(record)), None)
 
     def plan(self, record: Record) -> Plan | None:
         """The dialect of a record, made ready for records of its shape; NULL when no table knows it."""
