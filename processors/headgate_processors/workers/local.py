@@ -10,7 +10,7 @@ import pyarrow as pa
 from headgate_processors.dialects.columns import concatenated
 from headgate_processors.dialects.normalise import Arrival, Batches, Normaliser, WireRequest
 from headgate_processors.errors import HeadgateError, PermanentError
-from headgate_processors.otlp.port import Decoded, Decoder, GroupDecoder, Rejected
+from headgate_processors.otlp.port import Decoded, Decoder, Encoding, GroupDecoder, Rejected, Signal
 from headgate_processors.workers.port import ExportRequest, Outcome, Prepared
 
 _LOG = logging.getLogger(__name__)
@@ -48,10 +48,21 @@ class LocalPreparer:
         return Prepared(batches=batches, outcomes=outcomes)
 
     def _decoded_together(self, requests: Sequence[ExportRequest]) -> list[Decoded | HeadgateError]:
-        kinds = {(request.signal, request.encoding) for request in requests}
-        if self.group_decoder is None or len(requests) == 1 or len(kinds) > 1:
+        """What each request holds, in order; those of one signal and encoding share the cost of their batch."""
+        if self.group_decoder is None or len(requests) == 1:
             return [self._decoded(request) for request in requests]
-        (signal, encoding) = kinds.pop()
+        kinds: dict[tuple[Signal, Encoding], list[int]] = {}
+        for place, request in enumerate(requests):
+            kinds.setdefault((request.signal, request.encoding), []).append(place)
+        found: dict[int, Decoded | HeadgateError] = {}
+        for places in kinds.values():
+            found |= zip(places, self._decoded_alike([requests[place] for place in places]), strict=True)
+        return [found[place] for place in range(len(requests))]
+
+    def _decoded_alike(self, requests: Sequence[ExportRequest]) -> Sequence[Decoded | HeadgateError]:
+        signal, encoding = requests[0].signal, requests[0].encoding
+        if self.group_decoder is None or len(requests) == 1:
+            return [self._decoded(request) for request in requests]
         try:
             return [*self.group_decoder([request.body for request in requests], signal=signal, encoding=encoding)]
         except MemoryError:

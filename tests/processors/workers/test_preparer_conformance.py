@@ -54,6 +54,25 @@ def test_every_signal_has_its_datasets(preparer: Preparer) -> None:
         assert batch.schema.equals(DATASETS[name].schema)
 
 
+def test_a_group_of_many_kinds_keeps_each_outcome_with_its_request(preparer: Preparer) -> None:
+    """Signals and encodings mixed: outcomes stand in the order of requests, and so do the rows of one signal."""
+    in_json = exported(to_json(traces_request([{"name": "j"}])), encoding="json")
+    logs = [exported(to_protobuf(numbered_request(Signal.LOGS, range(count))), Signal.LOGS) for count in (2, 3)]
+    group = [
+        exported_spans("a", trace=2),
+        logs[0],
+        in_json,
+        exported(b"\xff\xff\xff\xff"),
+        logs[1],
+        exported_spans("b"),
+    ]
+    prepared = preparer.prepare(group)
+    received = [outcome.received if isinstance(outcome, Outcome) else type(outcome) for outcome in prepared.outcomes]
+    assert [1, 2, 1, PermanentError, 3, 1] == received
+    assert ["a", "j", "b"] == _names(prepared.batches["spans"])
+    assert 5 == prepared.batches["log_events"].num_rows
+
+
 def test_what_a_request_says_of_its_sender_is_on_its_rows(preparer: Preparer) -> None:
     """Witness and time of arrival are those of the request."""
     body = exported_spans("a").body
