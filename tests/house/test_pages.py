@@ -20,6 +20,7 @@ PAGES = (
     "docs/guides/identify-agents.md",
     "docs/guides/collector.md",
     "docs/guides/credentials.md",
+    "docs/guides/operate-the-store.md",
 )
 ELSEWHERE = ("make", "pip install .", "headgate up", "headgate collector run", "headgate replay recordings --endpoint")
 
