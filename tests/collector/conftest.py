@@ -1,6 +1,7 @@
 """A real Collector on free ports, a real receiver behind it, and the credentials that both need."""
 
 import os
+import random
 import socket
 import subprocess
 import time
@@ -82,9 +83,13 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
 
 
 def _free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
+    """A port where nobody listens, below those that systems give to outgoing connections at any moment."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
         return port
 
 
@@ -173,6 +178,12 @@ class Collector:
             return grpc.insecure_channel(self.address(port), options=options)
         trusted = grpc.ssl_channel_credentials(authority.read_bytes())
         return grpc.secure_channel(self.address(port), trusted, options=options)
+
+
+@pytest.fixture(scope="session")
+def find_port() -> Callable[[], int]:
+    """Finds ports where nobody listens yet."""
+    return _free_port
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,13 @@ def _jars() -> None:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def broker(tmp_path_factory: pytest.TempPathFactory, find_port: Callable[[], int]) -> Iterator[str]:
     """HOST:PORT of a broker; where Java or Maven is missing these tests are left out, in CI as well."""
     if shutil.which("java") is None or shutil.which("mvn") is None:
         pytest.skip("needs java and mvn: the broker's jars come from Maven Central")
     _jars()
     folder = tmp_path_factory.mktemp("kafka")
-    port, controller = _free_port(), _free_port()
+    port, controller = find_port(), find_port()
     properties = folder / "server.properties"
     properties.write_text(
         (FILES / "server.properties").read_text(encoding="utf-8")
@@ -66,12 +66,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
