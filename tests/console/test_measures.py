@@ -14,6 +14,7 @@ from headgate_console.serve.up import supervisor_meter
 from headgate_console.serve.uses import process_use
 from headgate_console.settings import Settings
 from headgate_console.wiring import build_intake, open_store, preparer_config
+from headgate_processors.errors import OverloadError
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.port import CLIENT
@@ -84,6 +85,20 @@ def test_records_add_up_through_the_whole_receiver(settings: Settings, store: St
     assert 2 == intake.counters.value("headgate_receiver_records_rejected_total", reason="zero_id")
     assert 2 == intake.counters.value("headgate_receiver_dead_letters_total", reason="zero_id")
     assert "headgate_store_commit_seconds_count 2" in meter.prometheus()
+
+
+def test_a_disk_that_is_nearly_full_is_told_by_readiness(tmp_path: Path) -> None:
+    """With the store's own words, and how much is free on /metrics."""
+    full = Settings(data=tmp_path / "full", store={"disk_free_min": "100%"})
+    meter = Meter("test")
+    with closing(open_store(full)) as store:
+        preparer = build_preparer(preparer_config(full))
+        intake = build_intake(full, store, preparer, meter=meter)
+        watch_receiver(meter, store=store, preparer=preparer, pipeline=intake.ingest, folder=full.data)
+        with pytest.raises(OverloadError):
+            intake.ingest(_body(), signal=Signal.TRACES, encoding="protobuf", sender=CLIENT)
+        assert "nearly full" in str(unready(store, preparer))
+    assert "headgate_store_overloads_total 1" in meter.prometheus()
 
 
 def test_the_supervisor_measures_its_parts() -> None:

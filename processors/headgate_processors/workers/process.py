@@ -96,9 +96,15 @@ class Worker:
         except OSError as error:
             raise self._death() from error
         head, content = self._received()
-        self.rss_bytes = head["rss_bytes"]
-        self.cpu_ns += head["cpu_ns"]
-        return read_prepared(head, content)
+        try:
+            self.rss_bytes = head["rss_bytes"]
+            self.cpu_ns += head["cpu_ns"]
+            return read_prepared(head, content)
+        except (ValueError, KeyError, TypeError) as error:
+            # Arrow's own errors are ValueErrors. Whoever answers nonsense once is not asked again.
+            self._process.kill()
+            self._process.wait()
+            raise WorkerDied(f"answered what is no answer ({error})", "died") from error
 
     def kill(self) -> None:
         """End it at once, because it takes too long; whoever waits for it hears that it died."""
@@ -117,7 +123,7 @@ class Worker:
     def _received(self) -> tuple[Mapping[str, Any], memoryview]:
         try:
             frame = receive(self._socket)
-        except (OSError, FrameError) as error:
+        except (OSError, FrameError, ValueError) as error:
             raise self._death() from error
         if frame is None:
             raise self._death()
