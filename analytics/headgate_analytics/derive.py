@@ -132,8 +132,9 @@ class Deriver:
         clear_spills(self._folder)
         manifest = read_manifest(self._folder)
         live = _raw(manifest)
-        full = full or manifest.derived_epoch > self._progress.epoch
-        since = 0 if full else self._progress.version
+        # Derived rows were lost with a damaged file: all are made again, and those that cannot be made again stay.
+        again = manifest.derived_epoch > self._progress.epoch
+        since = 0 if full or again else self._progress.version
         fresh = [file for file in live if file.live_version > since]
         sessions: list[Stitched] = []
         removed: set[str] = set()

@@ -5,9 +5,10 @@ grow (earliest, latest, any), so any order of arrival gives the same sessions.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from sys import intern
 
 from headgate_analytics.served import Servings, ToolSpan
 
@@ -169,8 +170,7 @@ class Stitcher:
             return None
         anchor = self._anchors.get(anchor_id)
         if anchor is None:
-            anchor = self._anchors[anchor_id] = Anchor(tenant=fact.tenant, trace_id=fact.trace_id)
-            self._members[self._find(anchor_id)] = {anchor_id}
+            anchor = self._anchors[anchor_id] = Anchor(tenant=intern(fact.tenant), trace_id=fact.trace_id)
         anchor.absorb(fact)
         for key in anchor.keys:
             self._union(anchor_id, f"key\0{key.tenant}\0{key.scope}\0{key.key}")
@@ -195,14 +195,24 @@ class Stitcher:
         a, b = self._find(left), self._find(right)
         if a == b:
             return
-        if len(self._members.get(a, ())) < len(self._members.get(b, ())):
-            a, b = b, a
+        mine, theirs = self._group(a), self._group(b)
+        if len(mine) < len(theirs):
+            a, b, mine, theirs = b, a, theirs, mine
         self._parents[b] = a
-        self._members.setdefault(a, set()).update(self._members.pop(b, ()))
+        self._members.pop(b, None)
+        if theirs:
+            kept = self._members.get(a)
+            if kept is None:
+                kept = self._members[a] = set(mine)
+            kept.update(theirs)
+
+    def _group(self, root: str) -> Collection[AnchorId]:
+        """The anchors under a root; most are alone, and nothing is kept for those."""
+        return self._members.get(root) or ((root,) if root in self._anchors else ())
 
     def component(self, anchor_id: AnchorId) -> frozenset[AnchorId]:
         """The anchors that share a key, directly or through each other."""
-        return frozenset(self._members.get(self._find(anchor_id), {anchor_id}))
+        return frozenset(self._group(self._find(anchor_id)) or (anchor_id,))
 
     def received(self, sessions: Iterable[Stitched]) -> tuple[int, int]:
         """When the first and the last record of these sessions was received, in nanoseconds."""
