@@ -20,7 +20,7 @@ from pathlib import Path
 
 import duckdb
 import numbered
-from parts import Part, free_port, headgate, sender
+from parts import Part, compactor, free_port, headgate, sender
 from topologies import TOPOLOGIES, Way
 
 from headgate_processors.errors import HeadgateError
@@ -35,6 +35,7 @@ MEMBERS = {
     "worker": r"headgate_processors\.workers|multiprocessing\.spawn",
     "deriver": r"headgate_console\.serve\.derive",
 }
+COMPACTOR = r"headgate_console compact"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +66,7 @@ class Trial:
         self._store, self._log = folder / "store", folder / "acknowledged.txt"
         port = free_port()
         self._headgate = headgate(self._store, folder, port=port)
+        self._compactor = compactor(self._store, folder)
         self._way: Way = TOPOLOGIES[topology](folder, port)
         self._senders: dict[int, Part] = {}
         self._generation = 0
@@ -82,6 +84,7 @@ class Trial:
             for _ in range(faults):
                 self._rest(self._chance.choice(victims))
             self._settle()
+            self._compactor.kill()
             for part in self._way.parts:
                 part.stop()
             code = self._headgate.stop()
@@ -105,9 +108,10 @@ class Trial:
                 part.start()
             for number in range(SENDERS):
                 self._send(number)
+            self._compactor.start()
             yield
         finally:
-            for part in (*self._senders.values(), *self._way.parts, self._headgate):
+            for part in (*self._senders.values(), self._compactor, *self._way.parts, self._headgate):
                 part.kill()
 
     def _send(self, number: int) -> None:
@@ -133,6 +137,8 @@ class Trial:
     def _kill(self, victim: str) -> bool:
         if victim in MEMBERS:
             return self._headgate.kill_member(MEMBERS[victim], self._chance.randrange(1000))
+        if victim == "compactor":
+            return self._compactor.kill_member(COMPACTOR, 0)
         if victim == "sender":
             number = self._chance.randrange(SENDERS)
             self._senders[number].kill()
@@ -200,7 +206,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--faults", type=int, default=12, help="how many in each seed")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds that a sender waits between requests")
-    every = [*MEMBERS, "sender", "headgate", "collector", "collector_while_headgate_is_down"]
+    every = [*MEMBERS, "compactor", "sender", "headgate", "collector", "collector_while_headgate_is_down"]
     parser.add_argument("--victims", nargs="+", choices=every, help="what is killed; everything there is if left out")
     arguments = parser.parse_args()
     if arguments.victims is None:

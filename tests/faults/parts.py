@@ -36,12 +36,13 @@ def listens(port: int) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class Part:
-    """One command that listens on `port`; `logs` gets what it says."""
+    """One command that listens on `port`; `logs` gets what it says. A crash of a `group` takes its children too."""
 
     name: str
     command: Sequence[str]
     port: int | None
     logs: Path
+    group: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
@@ -69,6 +70,8 @@ class Part:
     def kill(self) -> None:
         """End it as a crash would, with nothing said."""
         if self.process is not None:
+            if self.group and self.runs:
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.kill()
             self.process.wait()
 

@@ -58,7 +58,7 @@ class Plan:
 
 KILLS = (
     Plan(
-        what="Sender, receiver, worker, deriver, supervisor killed; no Collector; seeds of 12 kills",
+        what="Sender, receiver, worker, compactor, deriver, supervisor killed; no Collector; seeds of 12 kills",
         script="kill.py",
         arguments=["--topology", "direct"],
         counted="--seeds",
