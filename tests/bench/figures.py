@@ -1,5 +1,6 @@
 """Figures and how they are shown: as a table on the terminal, as a page in the documentation."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,4 +51,4 @@ def markdown(section: Section) -> str:
     """A section for a page."""
     rows = [f"| {' | '.join(figure.cells())} |".replace("  ", " ") for figure in section.figures]
     head = "| what | figure | × baseline | |\n| --- | ---: | ---: | --- |"
-    return f"## {section.title}\n\n{section.text}\n\n{head}\n" + "\n".join(rows) + "\n"
+    return f"## {section.title}\n\n{textwrap.fill(section.text, 120)}\n\n{head}\n" + "\n".join(rows) + "\n"

@@ -44,6 +44,11 @@ class Run:
     rate: float = 0.0
     probes: bool = True
 
+    @property
+    def in_flight(self) -> int:
+        """Requests under way at once: few Collectors, or many SDKs."""
+        return 64 if self.is_sdk else 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -96,7 +101,7 @@ def _load(
 ) -> tuple[dict[str, Any], Watch, list[float]]:
     """Send, and watch until nothing is under way any more; `passed_on_s` is how long that took."""
     command = [sys.executable, str(SENDER), "--endpoint", f"grpc://{address}", "--seconds", str(run.seconds)]
-    command += ["--rate", str(run.rate)] + (["--sdk"] if run.is_sdk else [])
+    command += ["--in-flight", str(run.in_flight), "--rate", str(run.rate)] + (["--sdk"] if run.is_sdk else [])
     command += ["--mix", json.dumps(dict(UNFILTERED))] if run.through_collector else []
     sender = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert sender.stdout is not None
@@ -254,7 +259,11 @@ def _title(run: Run) -> str:
 
 
 def _text(run: Run) -> str:
-    pace = f"held to {run.rate:,.0f} spans a second" if run.rate else "as fast as it is acknowledged, 16 under way"
+    pace = (
+        f"held to {run.rate:,.0f} spans a second"
+        if run.rate
+        else f"as fast as it is acknowledged, {run.in_flight} under way"
+    )
     text = f"`headgate up` as it is installed, {run.seconds:,.0f} s, {pace}; the sender runs on the same machine."
     if run.through_collector:
         text += " `local.yaml` acknowledges from its queue on disk; without Codex, whose noise its filter drops."

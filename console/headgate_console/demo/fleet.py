@@ -40,11 +40,12 @@ def running(data: Path, log: Path) -> Iterator[dict[str, str]]:
             process = subprocess.Popen(  # noqa: S603 - our own command, no shell
                 command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
             )
-            try:
-                yield _listeners(process, log)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
+            with process:
+                try:
+                    yield _listeners(process, log)
+                finally:
+                    process.send_signal(signal.SIGTERM)
+                    process.wait()
 
 
 def _listeners(process: "subprocess.Popen[str]", log: Path) -> dict[str, str]:
