@@ -72,16 +72,37 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """The plans of the dialects that may speak for records of a shape, each with what is left to test."""
+    """The dialects that may speak for records of a shape, each with what is left to test; planned at first use."""
 
-    tests: tuple[tuple[Test | None, Plan], ...]
+    shape: Shape
+    tests: tuple[tuple[Test | None, Dialect], ...]
+    _plans: dict[str, Plan] = field(default_factory=dict)
 
     def first(self, record: Record) -> Plan | None:
         """The plan of the dialect that speaks for the record."""
-        for test, plan in self.tests:
+        for test, dialect in self.tests:
             if test is None or test(record):
+                plan = self._plans.get(dialect.name)
+                if plan is None:
+                    plan = self._plans[dialect.name] = Plan.of(dialect, self.shape)
                 return plan
         return None
+
+
+class _Words(dict[str, str]):
+    """What any table knows of an attribute key: the key, its start, or nothing; a bounded number is kept."""
+
+    def __init__(self, keys: frozenset[str], prefixes: Sequence[str]) -> None:
+        super().__init__()
+        self._keys, self._prefixes = keys, prefixes
+
+    def __missing__(self, key: str) -> str:
+        word = key if key in self._keys else next((one for one in self._prefixes if key.startswith(one)), _UNKNOWN)
+        if len(key) <= KEY_CHARS_MAX:
+            if len(self) >= KEYS_MAX:
+                self.clear()
+            self[key] = word
+        return word
 
 
 class Kept(NamedTuple):
@@ -96,8 +117,7 @@ class Planner:
 
     def __init__(self, rules: Sequence[Detection]) -> None:
         self._rules = rules
-        self._keys, self._prefixes = _vocabulary(rules)
-        self._words: dict[str, str] = {}
+        self._words = _Words(*_vocabulary(rules))
         self._candidates: dict[Shape, _Candidates] = {}
 
     @property
@@ -126,30 +146,18 @@ class Planner:
             record.is_log,
             record.body is not None,
             bool(record.events),
-            frozenset(map(self._word, record.attributes)),
+            frozenset(map(self._words.__getitem__, record.attributes)),
         )
 
-    def _word(self, key: str) -> str:
-        """What a table knows of a key: the key, its start, or nothing."""
-        try:
-            return self._words[key]
-        except KeyError:
-            word = key if key in self._keys else next((one for one in self._prefixes if key.startswith(one)), _UNKNOWN)
-            if len(key) <= KEY_CHARS_MAX:
-                if len(self._words) >= KEYS_MAX:
-                    self._words.clear()
-                self._words[key] = word
-            return word
-
     def _compiled(self, shape: Shape) -> _Candidates:
-        tests: list[tuple[Test | None, Plan]] = []
+        tests: list[tuple[Test | None, Dialect]] = []
         for dialect, applies in self._rules:
             decided = applies.decided(shape)
             if decided is not False:
-                tests.append((None if decided else applies.test, Plan.of(dialect, shape)))
+                tests.append((None if decided else applies.test, dialect))
             if decided:
                 break
-        return _Candidates(tuple(tests))
+        return _Candidates(shape, tuple(tests))
 
 
 def _vocabulary(rules: Sequence[Detection]) -> tuple[frozenset[str], tuple[str, ...]]:
