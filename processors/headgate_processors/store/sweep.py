@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headgate_processors.store.disk import Disk, changed_s, remove
 from headgate_processors.store.manifest import DeadFile, Manifest, read_manifest, update_manifest
-from headgate_processors.store.rebuild import unlisted
+from headgate_processors.store.rebuild import described, unlisted
 
 _PATTERNS = ("*/day=*/bucket=*/*.parquet*", "derived/*/bucket=*/*.parquet*", "*.tmp")
 
@@ -39,9 +39,9 @@ def remove_orphans(root: Path, *, age_s: float) -> int:
 
 
 def orphans(root: Path, manifest: Manifest, *, age_s: float) -> list[Path]:
-    """Data files that a manifest does not name and nobody touched for `age_s`; those that a seal finished are not."""
+    """Data files that a manifest does not name and nobody touched for `age_s`; readable ones that a seal finished are none."""
     before = time.time() - age_s
     old = [path for pattern in _PATTERNS for path in root.glob(pattern) if changed_s(path) < before]
     known = {file.path for file in manifest.files} | {file.path for file in manifest.dead}
-    sealed = set(unlisted(root, manifest))
+    sealed = {path for path in unlisted(root, manifest) if described(root, path) is not None}
     return [path for path in old if path.relative_to(root).as_posix() not in known and path not in sealed]

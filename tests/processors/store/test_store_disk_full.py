@@ -53,11 +53,10 @@ with Store.open(root, writer="w", config=config) as store:
     store.seal()
 
     ballast = Path("/mnt/ballast")
-    with ballast.open("wb") as file:
+    with ballast.open("wb", buffering=0) as file:
         try:
             while True:
                 file.write(bytes(1 << 16))
-                file.flush()
         except OSError:
             pass
     for more in range(number, number + 20):
