@@ -39,7 +39,7 @@ def remove_orphans(root: Path, *, age_s: float) -> int:
 
 
 def orphans(root: Path, manifest: Manifest, *, age_s: float) -> list[Path]:
-    """Data files that a manifest does not name and nobody touched for `age_s`; readable ones that a seal finished are none."""
+    """Data files that a manifest does not name and nobody touched for `age_s`; a readable one of a seal is none."""
     before = time.time() - age_s
     old = [path for pattern in _PATTERNS for path in root.glob(pattern) if changed_s(path) < before]
     known = {file.path for file in manifest.files} | {file.path for file in manifest.dead}
