@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headgate_processors.errors import ConfigError, HeadgateError, PoisonError, TransientError
+from headgate_processors.errors import HeadgateError, PoisonError, TransientError
 from headgate_processors.receiver.stalls import StallWatch
 from headgate_processors.workers.build import PreparerConfig
 from headgate_processors.workers.local import joined
@@ -241,9 +241,22 @@ class WorkerPool:
         """Keep as many workers as there should be. Every worker is started by this thread, which outlives them."""
         while not self._closing:
             for _ in range(self._missing()):
-                worker = Worker(self._preparer, memory_max_bytes=self._config.memory_max_bytes, nice=self._config.nice)
-                threading.Thread(target=self._admit, args=(worker,), name="headgate-worker-start", daemon=True).start()
+                self._begin()
             self._look()
+
+    def _begin(self) -> None:
+        """Start one worker; a machine without room for another process is asked again later."""
+        try:
+            worker = Worker(self._preparer, memory_max_bytes=self._config.memory_max_bytes, nice=self._config.nice)
+        except OSError as error:
+            self._joined(None, TransientError(f"no process can be started for it: {error}"))
+            return
+        try:
+            threading.Thread(target=self._admit, args=(worker,), name="headgate-worker-start", daemon=True).start()
+        except RuntimeError as error:
+            worker.kill()
+            worker.close()
+            self._joined(None, TransientError(f"no thread can be started for it: {error}"))
 
     def _missing(self) -> int:
         """How many workers are to be started now; they count as starting from here on."""
@@ -268,23 +281,30 @@ class WorkerPool:
         try:
             with self._starts.watching(worker.kill):
                 worker.wait_ready()
-        except ConfigError as error:
+        except HeadgateError as error:
             failure = error
         except WorkerDied as death:
             failure = TransientError(f"it {death} before it was ready")
+        is_kept = self._joined(worker, failure)
+        if not is_kept:
+            worker.close()
+
+    def _joined(self, worker: Worker | None, failure: HeadgateError | None) -> bool:
+        """What became of a start; whether the worker is one of the pool."""
         with self._changed:
             self._starting -= 1
-            if failure is None and not self._closing:
+            is_kept = worker is not None and failure is None and not self._closing
+            if worker is not None and is_kept:
                 self._workers.add(worker)
                 self._idle.append(worker)
                 self._backoff_s = 0.0
             else:
                 self._unstarted(failure)
-                threading.Thread(target=worker.close, name="headgate-worker-end", daemon=True).start()
             if failure is not None or len(self._workers) == self._config.workers:
                 self._failure = self._failure if self._started.is_set() else failure
                 self._started.set()
             self._changed.notify_all()
+        return is_kept
 
     def _unstarted(self, failure: HeadgateError | None) -> None:
         """Wait longer before the next start, the more of them failed. The lock is held."""

@@ -1,6 +1,7 @@
 """Workers that die, hang, grow or are killed: what it costs, which is nothing that was sent."""
 
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -50,6 +51,31 @@ def test_a_worker_that_is_killed_while_idle_is_replaced(made: PoolMaker) -> None
     wait_until(lambda: pool.state.restarts == {"killed": 1} and pool.state.workers == 1)
     assert [before] != _pids(pool)
     assert ["a"] == _names(pool, exported_spans("a"))
+
+
+def test_a_process_without_files_for_a_worker_tries_until_it_has_them(made: PoolMaker) -> None:
+    """Whoever replaces workers outlives a moment in which none can be started."""
+    pool = made(PoolConfig(workers=1))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        for pid in _pids(pool):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: pool.state.restarts.get("unstarted", 0) > 0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert ["a"] == _names(pool, exported_spans("a"))
+
+
+def test_a_pool_without_files_for_a_worker_does_not_start(made: PoolMaker) -> None:
+    """It says why, and waits for nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(TransientError, match="no process can be started for it"):
+            made(PoolConfig(workers=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_requests_of_workers_that_are_killed_are_prepared_all_the_same(made: PoolMaker) -> None:
