@@ -1,10 +1,12 @@
 """Ends requests whose sender stopped sending: a thread that waits for them would wait for ever."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+_LOGGER = logging.getLogger(__name__)
 _LOOK_EVERY_S = 0.25
 
 
@@ -56,7 +58,10 @@ class StallWatch:
     def _run(self) -> None:
         while not self._closing.wait(min(_LOOK_EVERY_S, self._timeout_s)):
             for end in self._overdue():
-                end()
+                try:
+                    end()
+                except Exception:  # the edge of a worker loop: without it nothing would be ended again
+                    _LOGGER.exception("what took too long could not be ended")
 
     def _overdue(self) -> list[Callable[[], object]]:
         """What is overdue, each once."""

@@ -262,3 +262,14 @@ def test_a_stall_watch_ends_only_what_is_overdue() -> None:
         wait_until(lambda: "slow" in ended)
     watch.close()
     assert ["slow"] == ended
+
+
+def test_a_stall_watch_outlives_what_cannot_be_ended() -> None:
+    """One failure would else let every later stall last for ever."""
+    ended: list[str] = []
+    watch = StallWatch(0.01)
+    watch.start()
+    with watch.watching(lambda: 1 // 0), watch.watching(lambda: ended.append("next")):
+        wait_until(lambda: bool(ended))
+    watch.close()
+    assert ["next"] == ended
