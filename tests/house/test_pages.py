@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,9 +32,8 @@ def _console_lines(page: str) -> Iterator[str]:
         yield from (line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ "))
 
 
-def _commands() -> list[tuple[str, str]]:
-    found = [(page, line) for page in PAGES for line in _console_lines(page)]
-    return [(page, line) for page, line in found if not line.startswith(ELSEWHERE)]
+def _commands(page: str) -> list[str]:
+    return [line for line in _console_lines(page) if not line.startswith(ELSEWHERE)]
 
 
 def _run(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
@@ -53,12 +53,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize(("page", "line"), _commands())
-def test_a_command_of_a_page_works(folder: Path, page: str, line: str) -> None:
-    """It ends with exit code 0 and says something."""
-    done = _run(line, folder)
-    assert 0 == done.returncode, done.stderr
-    assert "" != done.stdout + done.stderr
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_work(folder: Path, tmp_path: Path, page: str) -> None:
+    """Typed one after the other, each ends with exit code 0 and says something."""
+    place = shutil.copytree(folder, tmp_path / "reader")
+    for line in _commands(page):
+        done = _run(line, place)
+        assert (line, 0) == (line, done.returncode), done.stdout + done.stderr
+        assert "" != done.stdout + done.stderr, line
 
 
 def test_commands_that_are_tried_elsewhere_are_real_ones() -> None:
