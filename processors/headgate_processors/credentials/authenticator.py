@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from headgate_processors.credentials.keystore import KeyStore
-from headgate_processors.credentials.tokens import PREFIX, Credential, claims_collector, token_id_of
+from headgate_processors.credentials.tokens import PREFIX, Credential, claims_collector, is_cut_collectors, token_id_of
 from headgate_processors.credentials.web_tokens import WebTokens, refusal
 from headgate_processors.errors import ConfigError, ForbiddenError, TransientError, UnauthenticatedError
 from headgate_processors.receiver.port import Peer, Sender
@@ -62,8 +62,9 @@ class CredentialAuthenticator:
 
     def _by_opaque_token(self, token: str) -> Sender:
         token_id = token_id_of(token)
-        if token_id is None:
-            raise UnauthenticatedError("the token is cut short or changed")
+        if token_id is None or is_cut_collectors(token):
+            # A Collector reads its token from a file, perhaps while that is written.
+            raise refusal("the token is cut short or changed", is_collectors=is_cut_collectors(token))
         found = self._keys.keys().by_id.get(token_id)
         if found is None:
             raise refusal("the token is not known", is_collectors=claims_collector(token_id))

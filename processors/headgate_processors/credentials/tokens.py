@@ -19,6 +19,7 @@ SECRET_BYTES = 32
 ID_BYTES = 6
 TOKEN_CHARACTERS_MAX = 256
 _PERSON = b"headgate-token"
+_COLLECTORS = "collector-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,12 @@ def token_id_of(token: str) -> str | None:
     return token_id if token_id and mark and secret else None
 
 
+def is_cut_collectors(token: str) -> bool:
+    """Whether a token is the beginning of a Collector's, as of a file that is being written."""
+    beginning = f"{PREFIX}{_COLLECTORS}"
+    return token.startswith(beginning) and len(token) < len(beginning) + 2 * ID_BYTES + 1 + 2 * SECRET_BYTES
+
+
 def claims_collector(token_id: str) -> bool:
     """Whether an id says that its token is a Collector's."""
-    return token_id.startswith("collector-")
+    return token_id.startswith(_COLLECTORS)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import get_args
 
-from headgate_processors.errors import ForbiddenError, UnauthenticatedError
+from headgate_processors.errors import ForbiddenError, TransientError, UnauthenticatedError
 from headgate_processors.receiver.port import CLIENT, Authenticator, Peer, Role, Sender
 
 EVERYBODY: frozenset[Role] = frozenset(get_args(Role))
@@ -27,10 +27,13 @@ class Gate:
 
         Raises:
             UnauthenticatedError, ForbiddenError: nobody who may.
-            TransientError: as the authenticator says.
+            TransientError: as the authenticator says, or an empty token.
         """
         sender = self.authenticate(peer)
         if sender is None:
+            if self.needs_credential and "authorization" in peer.headers:
+                # A Collector sends `Bearer` alone while the file of its token is empty, as in a replacement.
+                raise TransientError("the token is empty: give the sender one; a Collector keeps its data until then")
             if self.needs_credential:
                 message = "this listener needs a credential: `authorization: Bearer TOKEN`, see headgate token create"
                 raise UnauthenticatedError(message)

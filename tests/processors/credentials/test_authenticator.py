@@ -13,6 +13,7 @@ from headgate_processors.credentials.authenticator import CredentialAuthenticato
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.credentials.web_tokens import LEEWAY_S, WebTokenConfig, WebTokens
 from headgate_processors.errors import ForbiddenError, TransientError, UnauthenticatedError
+from headgate_processors.receiver.gate import Gate
 from headgate_processors.receiver.port import Peer, Role, Sender
 from headgate_processors.testing.issuers import TokenIssuer, write_key_file
 
@@ -116,6 +117,10 @@ def test_an_expired_token_is_refused_and_a_collector_told_to_keep_its_data(
         ("hgt_collector-000000000000_" + "0" * 64, TransientError),
         ("hgt_", UnauthenticatedError),
         ("hgt_client-000000000000", UnauthenticatedError),
+        ("hgt_client-000000000000_" + "0" * 63, UnauthenticatedError),
+        ("hgt_collector-", TransientError),
+        ("hgt_collector-00000000", TransientError),
+        ("hgt_collector-000000000000_", TransientError),
         ("hgt_collector-1_" + "x" * 10_000, UnauthenticatedError),
         ("hgk_client-000000000000_" + "0" * 64, UnauthenticatedError),
         ("sk-proj-1234567890", UnauthenticatedError),
@@ -145,6 +150,24 @@ def test_a_token_with_another_secret_is_refused_for_good(bench: Bench) -> None:
     changed = token[:-1] + ("0" if token[-1] != "0" else "1")
     with pytest.raises(UnauthenticatedError, match="not good"):
         bench.sender(changed)
+
+
+def test_a_collectors_token_that_is_cut_short_costs_no_data(bench: Bench) -> None:
+    """It may have read the file of its token while that was written."""
+    token = bench.token("collector")
+    for size in range(len("hgt_collector-"), len(token)):
+        with pytest.raises(TransientError, match="cut short"):
+            bench.sender(token[:size])
+    assert bench.sender(token) is not None
+
+
+def test_where_a_credential_is_needed_an_empty_token_costs_no_data(bench: Bench) -> None:
+    """A Collector sends `Bearer` alone while the file of its token is empty; whoever sends nothing is refused."""
+    gate = Gate(authenticate=bench.authenticate, needs_credential=True)
+    with pytest.raises(TransientError, match="the token is empty"):
+        gate(Peer(address="10.0.0.1:5", headers={"authorization": "Bearer"}))
+    with pytest.raises(UnauthenticatedError):
+        gate(Peer(address="10.0.0.1:5", headers={}))
 
 
 def test_an_admins_token_may_not_send(bench: Bench) -> None:
