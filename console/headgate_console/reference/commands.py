@@ -1,5 +1,6 @@
 """`commands.md`: the help of every command, as it is printed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -50,21 +51,28 @@ COMMANDS = (
 
 def commands_page() -> str:
     """The page, in Markdown."""
-    return HEAD + "\n".join(map(_section, COMMANDS))
+    return HEAD + "\n".join(map(_section, COMMANDS, _helps()))
 
 
-def _section(command: tuple[str, ...]) -> str:
+def _section(command: tuple[str, ...], text: str) -> str:
     name = " ".join(("headgate", *command))
-    return f"## {name}\n\n```console\n$ {name} --help\n{_help(command)}\n```\n"
+    return f"## {name}\n\n```console\n$ {name} --help\n{_tidy(text)}\n```\n"
 
 
-def _help(command: tuple[str, ...]) -> str:
+def _helps() -> list[str]:
+    """The help of every command, from a process of its own: the width of help is settled when it is imported."""
     environment = {**os.environ, "COLUMNS": str(WIDTH), "TERMINAL_WIDTH": str(WIDTH), "NO_COLOR": "1"}
-    printed = subprocess.run(  # noqa: S603 - our own command, no shell
-        [sys.executable, "-m", "headgate_console", *command, "--help"],
+    printed = subprocess.run(
+        [sys.executable, "-m", "headgate_console.reference.helps"],
+        input=json.dumps(COMMANDS),
         capture_output=True,
         text=True,
         check=True,
         env=environment,
     ).stdout
-    return "\n".join(line.rstrip() for line in printed.strip("\n").splitlines()).strip("\n")
+    found: list[str] = json.loads(printed)
+    return found
+
+
+def _tidy(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip("\n").splitlines()).strip("\n")
