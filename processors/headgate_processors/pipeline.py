@@ -144,6 +144,7 @@ class Pipeline:
             rejected=len(rejected),
             message=_why(rejected),
             reasons=Counter(record.reason for record in rejected),
+            forged=outcome.forged,
         )
 
 

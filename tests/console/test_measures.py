@@ -87,6 +87,19 @@ def test_records_add_up_through_the_whole_receiver(settings: Settings, store: St
     assert "headgate_store_commit_seconds_count 2" in meter.prometheus()
 
 
+def test_what_a_sender_may_not_say_is_counted(settings: Settings, store: Store) -> None:
+    """It is dropped without an error, so this is how anybody comes to know of it."""
+    meter = Meter("test")
+    intake = build_intake(settings, store, meter=meter)
+    spans = [{"name": "a", "attributes": {"headgate.decision_id": "d"}}]
+    body = to_protobuf(traces_request(spans, resource={"service.name": "x"}))
+    receiver = Receiver(intake.ingest, config=ReceiverConfig(grpc=None, http="127.0.0.1:0"), counters=intake.counters)
+    address = receiver.start()["http"]
+    assert 200 == request(address, "POST", "/v1/traces", body, content_type=PROTOBUF).status
+    receiver.drain(5)
+    assert 'headgate_receiver_forged_total{signal="traces"} 1' in meter.prometheus()
+
+
 def test_a_disk_that_is_nearly_full_is_told_by_readiness(tmp_path: Path) -> None:
     """With the store's own words, and how much is free on /metrics."""
     full = Settings(data=tmp_path / "full", store={"disk_free_min": "100%"})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import orjson
 import pyarrow as pa
 
-from headgate_processors.dialects.belief import believe, without_ours
+from headgate_processors.dialects.belief import Believed, believe, without_ours
 from headgate_processors.dialects.columns import batch_of, concatenated, mapped, values_of
 from headgate_processors.dialects.content import ContentIndex, ContentReader
 from headgate_processors.dialects.meaning import Meaning, read_planned
@@ -83,29 +83,34 @@ class Normaliser:
         """The rows of every dataset that `wire` fills; empty datasets are left out."""
         return self.together([WireRequest(signal=signal, wire=wire, arrival=arrival)])
 
-    def together(self, requests: Sequence[WireRequest]) -> Batches:
+    def together(
+        self, requests: Sequence[WireRequest], *, forged: Callable[[Signal, int], None] | None = None
+    ) -> Batches:
         """The rows of several requests, what each alone would give, in one batch for each dataset.
 
         Building a batch costs as much for one row as for hundreds, so small requests are best taken together.
-        The rows of one signal and sender stand in the order of the requests.
+        The rows of one signal and sender stand in the order of the requests. `forged` is told how many values of
+        a signal's rows lost what their sender may not say, when some did.
         """
         parts: dict[tuple[Signal, Sender], list[WireRequest]] = {}
         for request in requests:
             parts.setdefault((request.signal, request.arrival.sender), []).append(request)
         filled: dict[str, list[pa.RecordBatch]] = {}
         for (signal, sender), own in parts.items():
-            for name, batch in self._part(signal, sender, own).items():
+            believed = believe(concatenated([request.wire for request in own]), sender)
+            if believed.forged and forged is not None:
+                forged(signal, believed.forged)
+            for name, batch in self._part(signal, believed, own).items():
                 if batch.num_rows:
                     filled.setdefault(name, []).append(batch)
         return {name: concatenated(batches) for name, batches in filled.items()}
 
-    def _part(self, signal: Signal, sender: Sender, requests: Sequence[WireRequest]) -> Batches:
+    def _part(self, signal: Signal, believed: Believed, requests: Sequence[WireRequest]) -> Batches:
         build: Callable[[pa.RecordBatch, Sink], Batches] = {
             Signal.TRACES: self._traces,
             Signal.LOGS: self._logs,
             Signal.METRICS: self._metrics,
         }[signal]
-        believed = believe(concatenated([request.wire for request in requests]), sender)
         counts = [request.wire.num_rows for request in requests]
         received = [
             request.arrival.received_unix_nano

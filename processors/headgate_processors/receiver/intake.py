@@ -94,3 +94,5 @@ class Intake:
         for reason, count in accepted.reasons.items():
             add("headgate_receiver_records_rejected_total", count, signal=signal, reason=reason)
         add("headgate_receiver_records_duplicate_total", duplicates, signal=signal)
+        if accepted.forged:
+            add("headgate_receiver_forged_total", accepted.forged, signal=signal)

@@ -62,7 +62,8 @@ class Accepted:
     """What became of the records of one request.
 
     `received` = `stored` + `rejected` + those that were already there. `message` says why records were
-    rejected, for `partial_success`; it is empty when none was. `reasons` counts the rejected by reason.
+    rejected, for `partial_success`; it is empty when none was. `reasons` counts the rejected by reason,
+    `forged` the values of kept records that lost what their sender may not say.
     """
 
     received: int
@@ -70,6 +71,7 @@ class Accepted:
     rejected: int
     message: str
     reasons: Mapping[str, int] = field(default_factory=dict)
+    forged: int = 0
 
 
 class Ingest(Protocol):

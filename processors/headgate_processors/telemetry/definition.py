@@ -57,6 +57,10 @@ RECEIVER: Mapping[str, Metric] = {
     "headgate_receiver_records_rejected_total": _counter(
         "Records refused in requests that were otherwise kept, by reason.", "signal", "reason"
     ),
+    "headgate_receiver_forged_total": _counter(
+        "Values of records (a resource, attributes, an event) that lost `headgate.*` which their sender may not say.",
+        "signal",
+    ),
     "headgate_receiver_dead_letters_total": _counter(
         "Refused records and requests by reason, and whether their bytes were kept.", "signal", "reason", "outcome"
     ),

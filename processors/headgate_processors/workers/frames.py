@@ -187,7 +187,12 @@ def _packed(outcome: Outcome | HeadgateError, raws: list[Content]) -> dict[str, 
         for records in (outcome.rejected, outcome.unreadable)
     )
     raws += [record.raw for record in (*outcome.rejected, *outcome.unreadable)]
-    return {"received": outcome.received, "rejected": rejected, "unreadable": unreadable}
+    return {
+        "received": outcome.received,
+        "rejected": rejected,
+        "unreadable": unreadable,
+        "forged": outcome.forged,
+    }
 
 
 def _unpacked(packed: Head, pieces: _Pieces) -> Outcome | HeadgateError:
@@ -199,4 +204,4 @@ def _unpacked(packed: Head, pieces: _Pieces) -> Outcome | HeadgateError:
         )
         for name in ("rejected", "unreadable")
     )
-    return Outcome(received=packed["received"], rejected=rejected, unreadable=unreadable)
+    return Outcome(received=packed["received"], rejected=rejected, unreadable=unreadable, forged=packed["forged"])

@@ -1,7 +1,8 @@
 """Preparing in this process."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import orjson
@@ -35,15 +36,19 @@ class LocalPreparer:
             for request, found in zip(requests, decoded, strict=True)
             if not isinstance(found, HeadgateError)
         ]
-        batches, unreadable = self._normalised(readable)
+        forged: Counter[Signal] = Counter()
+        batches, unreadable = self._normalised(readable, forged)
         refused = iter(unreadable)
         outcomes = [
             found
             if isinstance(found, HeadgateError)
             else Outcome(
-                received=found.batch.num_rows + len(found.rejected), rejected=found.rejected, unreadable=next(refused)
+                received=found.batch.num_rows + len(found.rejected),
+                rejected=found.rejected,
+                unreadable=next(refused),
+                forged=forged.pop(request.signal, 0),
             )
-            for found in decoded
+            for request, found in zip(requests, decoded, strict=True)
         ]
         return Prepared(batches=batches, outcomes=outcomes)
 
@@ -83,35 +88,46 @@ class LocalPreparer:
             return PermanentError("Headgate failed to read the request; its log has the traceback")
 
     def _normalised(
-        self, readable: Sequence[tuple[ExportRequest, Decoded]]
+        self, readable: Sequence[tuple[ExportRequest, Decoded]], forged: Counter[Signal]
     ) -> tuple[Batches, Sequence[tuple[Rejected, ...]]]:
-        """The rows of all requests, and what could not be read of each: one record costs no other its place."""
+        """The rows of all requests, and what could not be read of each: one record costs no other its place.
+
+        `forged` is added to, by signal.
+        """
         wires = [_wire(request, found) for request, found in readable]
         try:
-            return self.normaliser.together(wires), [()] * len(wires)
+            return self.normaliser.together(wires, forged=_adding(forged)), [()] * len(wires)
         except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - the edge: one record that fails costs no other
             rows = sum(wire.wire.num_rows for wire in wires)
             _LOG.exception("a record could not be normalised; looking for it among %d", rows)
-        each = [self._one_by_one(wire) for wire in wires]
+        forged.clear()
+        each = [self._one_by_one(wire, forged) for wire in wires]
         return joined([batches for batches, _ in each]), [unreadable for _, unreadable in each]
 
-    def _one_by_one(self, request: WireRequest) -> tuple[Batches, tuple[Rejected, ...]]:
+    def _one_by_one(self, request: WireRequest, forged: Counter[Signal]) -> tuple[Batches, tuple[Rejected, ...]]:
         """The rows of a request. What our own code cannot read is set apart, or its sender would retry for ever."""
         rows = [replace(request, wire=request.wire.slice(row, 1), blocks=()) for row in range(request.wire.num_rows)]
-        single = [self._one(row) for row in rows]
+        single = [self._one(row, forged) for row in rows]
         bad = tuple(_unreadable(row.wire) for row, batches in zip(rows, single, strict=True) if batches is None)
         if not bad:
             return joined([batches for batches in single if batches is not None]), ()
         readable = pa.array([batches is not None for batches in single], pa.bool_())
         return self.normaliser.together([replace(request, wire=request.wire.filter(readable), blocks=())]), bad
 
-    def _one(self, row: WireRequest) -> Batches | None:
+    def _one(self, row: WireRequest, forged: Counter[Signal]) -> Batches | None:
         try:
-            return self.normaliser.together([row])
+            return self.normaliser.together([row], forged=_adding(forged))
         except Exception:  # noqa: BLE001 — the edge: whatever is wrong with one record, the others are kept
             return None
+
+
+def _adding(forged: Counter[Signal]) -> Callable[[Signal, int], None]:
+    def add(signal: Signal, count: int) -> None:
+        forged[signal] += count
+
+    return add
 
 
 def _wire(request: ExportRequest, found: Decoded) -> WireRequest:

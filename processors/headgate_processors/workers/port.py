@@ -27,12 +27,14 @@ class Outcome:
     """What became of a request that could be read.
 
     `received` counts its records, refused ones too. `rejected` are records that the decoder refuses, in the
-    request's encoding; `unreadable` those that Headgate's own code failed on, as JSON.
+    request's encoding; `unreadable` those that Headgate's own code failed on, as JSON. `forged` counts the values
+    that lost what their sender may not say; those of a group stand with the first request of their signal.
     """
 
     received: int
     rejected: tuple[Rejected, ...] = ()
     unreadable: tuple[Rejected, ...] = ()
+    forged: int = 0
 
     @property
     def kept(self) -> int:

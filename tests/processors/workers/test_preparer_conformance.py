@@ -83,6 +83,15 @@ def test_what_a_request_says_of_its_sender_is_on_its_rows(preparer: Preparer) ->
     ]
 
 
+def test_what_a_sender_may_not_say_is_counted_once(preparer: Preparer) -> None:
+    """With the first request of its signal in the group, so that the sum is exact; our own parts may say it."""
+    spans = [{"name": "a", "attributes": {"headgate.decision_id": "d", "kept": 1}}, {"name": "b"}]
+    body = to_protobuf(traces_request(spans, resource={"service.name": "x"}))
+    forging, own = exported(body), exported(body, sender=Sender(role="gateway", subject="g"))
+    prepared = preparer.prepare([exported_spans("c"), own, forging, forging])
+    assert [2, 0, 0, 0] == [outcome.forged for outcome in prepared.outcomes if isinstance(outcome, Outcome)]
+
+
 def test_a_request_that_is_noise_costs_the_others_nothing(preparer: Preparer) -> None:
     """Its outcome is the error, the others have their rows."""
     prepared = preparer.prepare([exported_spans("a"), exported(b"\xff\xff\xff\xff"), exported_spans("b", trace=2)])
