@@ -6,6 +6,7 @@ here fails no request: the loss is counted.
 """
 
 import base64
+import errno
 import os
 import threading
 import time
@@ -131,12 +132,15 @@ class DeadLetters:
 
 
 def read_dead_letters(folder: Path) -> Iterator[DeadLetter]:
-    """Every letter in `folder`, oldest day first; a line that a crash cut short is passed over."""
+    """Every letter in `folder`, oldest day first; a line that a crash or a full disk cut short is passed over."""
     for path in _files(folder):
         with path.open("rb") as lines:
             for line in lines:
-                if line.endswith(b"\n"):
-                    yield _letter(orjson.loads(line))
+                try:
+                    fields = orjson.loads(line)
+                except ValueError:
+                    continue
+                yield _letter(fields)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -144,9 +148,18 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _append(path: Path, line: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    """Append a line; behind one that a crash or a full disk cut short it begins a line of its own.
+
+    Raises:
+        OSError: it was not written whole.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, line)
+        size = os.fstat(descriptor).st_size
+        is_cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        content = b"\n" + line if is_cut else line
+        if os.write(descriptor, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)
 

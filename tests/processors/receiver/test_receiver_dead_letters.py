@@ -158,3 +158,16 @@ def test_refusals_are_counted_by_reason(tmp_path, reason) -> None:
     counters = Counters()
     keep(letters_in(tmp_path, counters), reason=reason)
     assert 1 == counters.value("headgate_receiver_dead_letters_total", signal="traces", reason=reason, outcome="kept")
+
+
+def test_a_letter_that_was_cut_short_costs_no_other(tmp_path: Path) -> None:
+    """A crash or a full disk leaves half a line: the next letter begins a line of its own."""
+    letters = letters_in(tmp_path)
+    keep(letters, b"before")
+    (path,) = (tmp_path / "dead-letters").iterdir()
+    with path.open("ab") as file:
+        file.write(b'{"received_unix_nano":1,"raw":"b')
+    for raw in (b"after", b"last"):
+        keep(letters, raw)
+    found = [letter.raw for letter in read_dead_letters(tmp_path / "dead-letters")]
+    assert [b"before", b"after", b"last"] == found
