@@ -1,7 +1,11 @@
 """The supervisor and the console's listener, without a receiver behind them."""
 
+import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -9,8 +13,9 @@ from starlette.testclient import TestClient
 from headgate_console.errors import CommandError
 from headgate_console.serve.children import Part
 from headgate_console.serve.console import address_of, console_app, listen
-from headgate_console.serve.supervisor import PartState, Supervisor
+from headgate_console.serve.supervisor import PartState, Supervisor, SupervisorConfig
 from headgate_console.serve.up import metrics, supervisor_meter
+from headgate_processors.testing.waiting import wait_until
 
 BRIEF = Part(name="brief", module="this")
 
@@ -47,6 +52,29 @@ def test_a_part_that_ends_before_it_was_ready_ends_everything(supervisor: Superv
     assert 1 == supervisor.run()
     assert "The Zen of Python, by Tim Peters" in told.said
     assert ([], False, False) == (told.out, supervisor.ready, supervisor.healthy)
+
+
+def test_a_second_signal_ends_every_part_at_once(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, and however long they would have had."""
+    lines = ("import signal, time", "signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    more = ("""print('{"event": "ready"}', flush=True)""", "time.sleep(600)")
+    (tmp_path / "deaf.py").write_text("\n".join([*lines, *more]))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    parts = [Part(name=name, module="deaf") for name in ("one", "two")]
+    config = SupervisorConfig(drain_s=600)
+    supervisor = Supervisor(parts, {}, out=told.out.append, say=told.said.append, config=config)
+
+    def signal_twice() -> None:
+        wait_until(lambda: supervisor.ready)
+        os.kill(os.getpid(), signal.SIGTERM)
+        wait_until(lambda: bool(told.said))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=signal_twice)
+    thread.start()
+    assert 0 == supervisor.run()
+    thread.join()
+    assert any(said.startswith("Ended at once: one, two.") for said in told.said)
 
 
 def test_health_tells_each_part(supervisor: Supervisor) -> None:

@@ -157,20 +157,22 @@ class Supervisor:
             state.ready = False
             if state.child is not None:
                 state.child.stop()
-                self._wait(state.child, deadline)
+                if not self._wait(state.child, deadline):
+                    deadline = 0.0
         late = [name for name, state in self.states.items() if state.child is not None and state.child.running]
         if late:
             self._say(
                 f"Ended at once: {', '.join(late)}. What was acknowledged is in segments; the next start seals it."
             )
 
-    def _wait(self, child: Child, deadline: float) -> None:
-        """Wait for one part to end: until the deadline, or a second signal."""
+    def _wait(self, child: Child, deadline: float) -> bool:
+        """Wait for one part to end, until the deadline; False when another signal says not to wait."""
         while child.running and time.monotonic() < deadline:
             try:
                 sender, event = self._events.get(timeout=POLL_S)
             except queue.Empty:
                 continue
             if sender is None:
-                return
+                return False
             self._note(sender.part.name, event)
+        return True
