@@ -19,6 +19,7 @@ ActionName = Literal[
     "memory_read", "memory_write", "search", "delegate", "plan",
 ]  # fmt: skip
 CACHED_PATHS_MAX = 4096
+CACHED_GLOBS_MAX = 4096
 SENSITIVITIES: tuple[Sensitivity, ...] = ("public", "internal", "confidential", "secret")
 
 
@@ -159,4 +160,9 @@ def _path_glob(glob: str) -> str:
 
 
 def _any_glob(globs: Sequence[str], name: str) -> bool:
-    return any(glob == name or ("*" in glob and re.match(translate(glob), name) is not None) for glob in globs)
+    return any(glob == name or ("*" in glob and _glob(glob).match(name) is not None) for glob in globs)
+
+
+@lru_cache(maxsize=CACHED_GLOBS_MAX)
+def _glob(glob: str) -> re.Pattern[str]:
+    return re.compile(translate(glob))

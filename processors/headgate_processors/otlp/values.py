@@ -37,12 +37,9 @@ class Attributes(dict[bytes, Pair]):
 
     def __missing__(self, encoded: bytes) -> Pair:
         try:
-            attribute = KeyValue.FromString(encoded)
-        except DecodeError:
+            pair = _pair(KeyValue.FromString(encoded))
+        except (DecodeError, UnreadableError):
             pair = _read_key_value(encoded, 0, len(encoded), 0)
-        else:
-            scalar = _scalar(attribute.value)
-            pair = (attribute.key, scalar) if scalar else _read_key_value(encoded, 0, len(encoded), 0)
         self[encoded] = pair
         return pair
 
@@ -69,20 +66,17 @@ class Attributes(dict[bytes, Pair]):
         return members
 
     def _learn(self, encoded: Iterable[bytes]) -> None:
-        """Read texts and numbers all at once, for a call of the parser costs as much as three values.
+        """Read what is not long all at once, for a call of the parser costs as much as three values.
 
         When one of them is bad nothing is learnt, and each is read by itself later.
         """
         distinct = [one for one in dict.fromkeys(encoded) if len(one) <= _BUNDLED_BYTES and one not in self]
         bundle = message_class("common.v1.KeyValueList")(values=distinct).SerializeToString()
         try:
-            attributes = KeyValueList.FromString(bundle).values
-        except DecodeError:
+            pairs = list(map(_pair, KeyValueList.FromString(bundle).values))
+        except (DecodeError, UnreadableError):
             return
-        for one, attribute in zip(distinct, attributes, strict=True):
-            scalar = _scalar(attribute.value)
-            if scalar:
-                self[one] = attribute.key, scalar
+        self.update(zip(distinct, pairs, strict=True))
 
     def readable_json(self, encoded: Iterable[bytes]) -> bytes | None:
         """One JSON object of those attributes that can be read, None when none can."""
@@ -103,7 +97,10 @@ def value_json(encoded: bytes) -> bytes | None:
     Raises:
         UnreadableError: it cannot be read.
     """
-    value = _read_value(encoded, 0, len(encoded), 0)
+    try:
+        value = _plain(AnyValue.FromString(encoded), 0)
+    except (DecodeError, UnreadableError):
+        value = _read_value(encoded, 0, len(encoded), 0)
     return None if value is None else orjson.dumps(value)
 
 
@@ -154,13 +151,40 @@ def _not_utf8(error: UnicodeDecodeError, what: str) -> UnreadableError:
     return UnreadableError("invalid_utf8", f"the {what} is not UTF-8 at its byte {error.start}")
 
 
-def _scalar(value: AnyValue) -> object:
-    """A text or number that is not empty or zero, as nearly every value is; else something false."""
-    scalar = value.string_value or value.int_value
-    if scalar:
-        return scalar
-    number = value.double_value
-    return number and double_or_word(number)
+def _pair(attribute: KeyValue) -> Pair:
+    """Key and value of an attribute; nearly every value is a text or number that is not empty or zero."""
+    value = attribute.value
+    return attribute.key, value.string_value or value.int_value or _plain(value, 0)
+
+
+def _plain(value: AnyValue, depth: int) -> object:
+    """A parsed `AnyValue` as Python data.
+
+    Raises:
+        UnreadableError: lists and objects nest too deeply.
+    """
+    match value.WhichOneof("value"):
+        case "string_value":
+            return value.string_value
+        case "int_value":
+            return value.int_value
+        case "bool_value":
+            return value.bool_value
+        case "double_value":
+            return double_or_word(value.double_value)
+        case "array_value":
+            check_nesting(depth + 1)
+            return [_plain(item, depth + 1) for item in value.array_value.values]
+        case "kvlist_value":
+            check_nesting(depth + 1)
+            members: Members = {}
+            for member in value.kvlist_value.values:
+                members.setdefault(member.key, _plain(member.value, depth + 1))
+            return members
+        case "bytes_value":
+            return b64encode(value.bytes_value).decode()
+        case _:
+            return None
 
 
 def _read_key_value(buffer: bytes, position: int, end: int, depth: int) -> tuple[str, object]:
