@@ -89,7 +89,8 @@ WORKERS: Mapping[str, Metric] = {
     "headgate_worker_cpu_seconds_total": _counter("CPU time that decode workers spent on requests.", unit="s"),
     "headgate_worker_memory_bytes": _gauge("Memory of all decode workers after their last group.", unit="By"),
     "headgate_worker_restarts_total": _counter(
-        "Decode workers replaced: died, hung, killed from outside, recycled for their memory, unstarted.", "cause"
+        "Decode workers replaced: died, hung, starved of CPU, killed from outside, recycled for memory, unstarted.",
+        "cause",
     ),
     "headgate_worker_poisoned_total": _counter("Requests refused for good because reading them ends a worker."),
 }

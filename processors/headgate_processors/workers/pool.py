@@ -2,7 +2,7 @@
 
 What ended a worker is found by trying its requests again, each alone. One that ends a worker again is poison:
 it is refused for good, now and when it is sent again, or it would end workers for ever. A worker that was ended
-from outside says little about its requests, so that takes more tries.
+from outside, or was not given the CPU, says little about its requests, so that takes more tries.
 """
 
 import logging
@@ -36,7 +36,7 @@ class PoolConfig:
     replaced; `memory_max_bytes`: what it can never pass, for then its allocations fail.
     `backoff_s`, `backoff_max_s`: between two starts of workers that end at once; it doubles.
     `deaths_max`: of workers that end by themselves or hang over one request; `kills_max`: of workers that are
-    ended from outside. `nice` is added to the workers' niceness, so that receiving goes before decoding.
+    ended from outside or starved. `nice` is added to the workers' niceness, so that receiving goes before decoding.
     """
 
     workers: int = 2
@@ -60,7 +60,7 @@ class PoolConfig:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolState:
     """What a pool does, and what it did since its start; `restarts` by cause: `died`, `killed`, `hung`,
-    `recycled`, and `unstarted` for one that ended before it was ready.
+    `starved`, `recycled`, and `unstarted` for one that ended before it was ready.
     """
 
     workers: int

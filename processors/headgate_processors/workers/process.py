@@ -1,11 +1,14 @@
 """The receiver's side of one decode worker: start it, give it requests, notice how it ended."""
 
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from headgate_processors.workers.build import PreparerConfig
@@ -24,11 +27,15 @@ _END_S = 2.0
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
 
 
-Cause = Literal["died", "hung", "killed"]
+Cause = Literal["died", "hung", "starved", "killed"]
+_STARVED_SHARE = 0.1
 
 
 class WorkerDied(Exception):  # noqa: N818 - an end, not an error
-    """A worker ended while it had requests: by itself, because it took too long, or by a signal from outside."""
+    """A worker ended while it had requests: by itself, because it took too long, or by a signal from outside.
+
+    One that took too long and was hardly given the CPU is `starved`: stopped, or on a machine that is.
+    """
 
     def __init__(self, how: str, cause: Cause) -> None:
         super().__init__(how)
@@ -45,6 +52,8 @@ class Worker:
         """
         self._socket, theirs = socket.socketpair()
         self._ended_by_us = False
+        self._began_s = self._began_cpu_s = 0.0
+        self._was_starved = False
         self.rss_bytes = 0
         self.cpu_ns = 0
         with theirs:
@@ -91,6 +100,7 @@ class Worker:
         Raises:
             WorkerDied: it ended before it answered.
         """
+        self._began_s, self._began_cpu_s = time.monotonic(), _cpu_s(self.pid)
         try:
             send(self._socket, *request_frame(requests))
         except OSError as error:
@@ -108,6 +118,8 @@ class Worker:
 
     def kill(self) -> None:
         """End it at once, because it takes too long; whoever waits for it hears that it died."""
+        used_s = _cpu_s(self.pid) - self._began_cpu_s
+        self._was_starved = used_s < _STARVED_SHARE * (time.monotonic() - self._began_s)
         self._ended_by_us = True
         self._process.kill()
 
@@ -136,12 +148,23 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
+        if self._ended_by_us and self._was_starved:
+            return WorkerDied("was not given the CPU and was ended", "starved")
         if self._ended_by_us:
             return WorkerDied("took too long and was ended", "hung")
         if code >= 0:
             return WorkerDied(f"ended with code {code}", "died")
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         return WorkerDied(f"was ended by {name}", "killed" if -code == signal.SIGKILL else "died")
+
+
+def _cpu_s(pid: int) -> float:
+    """The CPU time that a process has used; not a number where that cannot be told, or it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return math.nan
+    return sum(int(field) for field in fields[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 def _set_nice(pid: int, nice: int) -> None:

@@ -49,7 +49,7 @@ class Suspects:
                 self._sizes[key[0]] = self._sizes.get(key[0], 0) + 1
             blame = self._blamed[key]
             self._blamed.move_to_end(key)
-            if cause == "killed":
+            if cause in {"killed", "starved"}:
                 blame.kills += 1
             else:
                 blame.deaths += 1

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -120,6 +121,25 @@ def test_a_worker_that_takes_too_long_is_ended(made: PoolMaker) -> None:
     slow = exported_spans(*map(str, range(40_000)))
     assert isinstance(pool.prepare([slow]).outcomes[0], PoisonError)
     assert {"hung": 2} == pool.state.restarts
+
+
+def test_requests_of_workers_that_are_stopped_are_prepared_all_the_same(made: PoolMaker) -> None:
+    """A worker that is not given the CPU takes too long, and its requests are no poison for that."""
+    pool = made(PoolConfig(workers=1, group_s=0.3, mebibyte_s=0.0))
+    stopped: list[int] = []
+
+    def stop() -> None:
+        while len(stopped) < 3:
+            for pid in set(_pids(pool)) - set(stopped):
+                os.kill(pid, signal.SIGSTOP)
+                stopped.append(pid)
+            time.sleep(0.01)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    assert ["a"] == _names(pool, exported_spans("a"))
+    stopper.join()
+    assert (0, 3) == (pool.state.poisoned, pool.state.restarts["starved"])
 
 
 def test_a_worker_that_holds_much_memory_is_recycled(made: PoolMaker) -> None:
