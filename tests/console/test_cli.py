@@ -22,6 +22,7 @@ RECORDINGS = resources.files("headgate_console.demo") / "recordings"
 AGENTS = ("claude-code-subagent", "openai-agents-mcp-loop", "autogen-nocontent", "claude-code-killed")
 
 pytestmark = pytest.mark.recordings
+_SLOW = pytest.mark.slow
 
 
 class Result(NamedTuple):
@@ -79,7 +80,7 @@ def test_sessions_are_listed_within_eighty_cells(run: Run) -> None:
     assert "\x1b" not in result.out
 
 
-@pytest.mark.parametrize("width", [40, 60, 100, 160])
+@pytest.mark.parametrize("width", [40, *(pytest.param(width, marks=_SLOW) for width in (60, 100, 160))])
 def test_every_table_fits_the_columns_given(run: Run, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     """COLUMNS decides the width of each command's output; no line is ever longer."""
     monkeypatch.setenv("COLUMNS", str(width))
@@ -261,6 +262,7 @@ def test_a_replay_says_what_it_read_kept_and_refused(run: Run, tmp_path: Path) -
     assert f"{file}:2" in result.err
 
 
+@pytest.mark.slow
 def test_the_same_file_is_another_session_with_a_suffix(run: Run, tmp_path: Path) -> None:
     """Replayed twice it is one session, with a suffix it is one more."""
     file, data = str(RECORDINGS / "claude-code-killed.jsonl.gz"), str(tmp_path / "new")
@@ -286,6 +288,7 @@ def test_an_empty_recording_makes_an_empty_store(run: Run, tmp_path: Path) -> No
     assert "No sessions yet" in run("sessions", "--data", data).err
 
 
+@pytest.mark.slow
 def test_compaction_keeps_what_queries_see(run: Run, tmp_path: Path) -> None:
     """Fewer files, the same answers."""
     data = str(tmp_path / "new")
@@ -311,7 +314,10 @@ def test_config_validate_checks_the_file_given(run: Run, tmp_path: Path) -> None
     assert 2 == run("config", "validate", str(tmp_path / "other.yaml")).code
 
 
-@pytest.mark.parametrize("command", [["sessions"], ["cost"], ["doctor"], ["ledger"], ["session", "dd"]])
+@pytest.mark.parametrize(
+    "command",
+    [["session", "dd"], *(pytest.param([name], marks=_SLOW) for name in ("sessions", "cost", "doctor", "ledger"))],
+)
 def test_a_terminal_without_unicode_gets_ascii(filled: Path, command: list[str]) -> None:
     """Marks, dashes and bars have plain forms; nothing ends in an encoding error."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}

@@ -69,6 +69,7 @@ def _count(run: Run, view: str) -> int:
     return int(rows[0]["n"])
 
 
+@pytest.mark.slow
 def test_damage_is_named_served_around_and_mended(run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Check finds it, a query goes on without it, repair takes the file back from a copy: as if nothing had been."""
     assert (0, []) == ((sound := run("store", "check", "--deep", "--json")).code, _json(sound))
@@ -126,6 +127,7 @@ def test_damaged_derived_rows_are_derived_again(run: Run, tmp_path: Path) -> Non
     assert before == _json(run("sql", "SELECT session_id, model_call_count FROM sessions ORDER BY 1", "--json"))
 
 
+@pytest.mark.slow
 def test_a_store_without_manifests_is_rebuilt(run: Run, tmp_path: Path) -> None:
     """Both lost: the commands say what to do, and it works."""
     before = {view: _count(run, view) for view in ("spans", "content", "sessions", "tool_calls")}
@@ -150,6 +152,7 @@ def test_a_backup_is_a_store(run: Run, tmp_path: Path) -> None:
     assert 0 == run("store", "check", "--deep", "--data", str(tmp_path / "copy")).code
 
 
+@pytest.mark.slow
 def test_a_forgotten_session_is_gone_for_good(run: Run, tmp_path: Path) -> None:
     """Out of every view at once; its bytes off the disk; a replay of the same records does not bring it back."""
     wanted, other = _json(

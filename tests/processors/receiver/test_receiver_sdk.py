@@ -52,7 +52,14 @@ def test_spans_of_an_sdk_arrive(start, protocol) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-@pytest.mark.parametrize("error", [TransientError("later"), OverloadError("full", retry_after_s=1), OSError("disk")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        TransientError("later"),
+        pytest.param(OverloadError("full", retry_after_s=1), marks=pytest.mark.slow),
+        pytest.param(OSError("disk"), marks=pytest.mark.slow),
+    ],
+)
 def test_an_sdk_sends_again_what_may_be_sent_again(start, protocol, error) -> None:
     """After a failure that is not its fault the SDK sends again, and the spans are there."""
     ingest = MemoryIngest(plan=lambda call: error if call == 0 else None)

@@ -24,10 +24,16 @@ from headgate_processors.workers import (
 )
 
 
-@pytest.fixture(params=["in process", "pool"])
-def preparer(request: pytest.FixtureRequest, rules: PreparerConfig) -> Preparer:
+@pytest.fixture(scope="session")
+def local(rules: PreparerConfig) -> Preparer:
+    """The implementation in this process."""
+    return build_preparer(rules)
+
+
+@pytest.fixture(params=["local", "pool"])
+def preparer(request: pytest.FixtureRequest) -> Preparer:
     """Each implementation."""
-    made: Preparer = build_preparer(rules) if request.param == "in process" else request.getfixturevalue("pool")
+    made: Preparer = request.getfixturevalue(request.param)
     return made
 
 
