@@ -154,7 +154,13 @@ class WorkerPool:
         return self._one_by_one(requests)
 
     def _one_by_one(self, requests: Sequence[ExportRequest]) -> Prepared:
-        parts = [self._alone(request) for request in requests]
+        """Each alone, until there is no worker to try one with: the others then wait for none either."""
+        parts: list[Prepared] = []
+        lack: HeadgateError | None = None
+        for request in requests:
+            part = self._alone(request) if lack is None else Prepared(batches={}, outcomes=[lack])
+            lack = next((found for found in part.outcomes if isinstance(found, TransientError)), None)
+            parts.append(part)
         return Prepared(
             batches=joined([part.batches for part in parts]),
             outcomes=[outcome for part in parts for outcome in part.outcomes],

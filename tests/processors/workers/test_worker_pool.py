@@ -85,20 +85,22 @@ def test_requests_of_workers_that_are_killed_are_prepared_all_the_same(made: Poo
     ended = threading.Event()
 
     def kill() -> None:
-        while not ended.wait(0.3):
+        while not ended.wait(0.1):
             for pid in _pids(pool)[:1]:
                 os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        for number in range(12):
+        for number in range(10_000):
+            if number >= 12 and pool.state.restarts.get("killed", 0) > 1:
+                break
             names = [f"{number}-{position}" for position in range(200)]
             assert names == _names(pool, exported_spans(*names[:100]), exported_spans(*names[100:], trace=2))
     finally:
         ended.set()
         killer.join()
-    assert pool.state.restarts["killed"] > 0
+    assert pool.state.restarts["killed"] > 1
     assert 0 == pool.state.poisoned
 
 
@@ -157,6 +159,18 @@ def test_without_a_worker_requests_are_to_be_sent_again(made: PoolMaker) -> None
         pool._idle.clear()
     with pytest.raises(TransientError, match="no decode worker was free within"):
         pool.prepare([exported_spans("a")])
+
+
+def test_without_a_worker_a_group_under_suspicion_waits_once(made: PoolMaker) -> None:
+    """Its requests are tried one by one, and each would else wait as long as one may."""
+    pool = made(PoolConfig(workers=1, wait_s=0.5))
+    requests = [exported_spans("a", trace=number) for number in range(1, 200)]
+    pool._suspects.blame(requests[0], cause="died")
+    with pool._changed:
+        pool._idle.clear()
+    outcomes = pool.prepare(requests).outcomes
+    assert isinstance(outcomes[0], TransientError)
+    assert {id(outcomes[0])} == {id(outcome) for outcome in outcomes}
 
 
 def test_a_closed_pool_leaves_no_process(made: PoolMaker) -> None:
