@@ -71,6 +71,7 @@ def test_a_rebuild_replaces_all_derived_files(workbench: Any, turn: Callable[...
     assert [{"n": 3}] == workbench.query("SELECT trace_count AS n FROM sessions")
 
 
+@pytest.mark.slow
 def test_a_rebuild_that_was_killed_changes_nothing(workbench: Any, turn: Callable[..., Any]) -> None:
     """The tables of before stand until the end, and the next run clears what was left and does all of it."""
     workbench.ingest([turn(number, key=f"thread-{number}", at_unix_nano=10**18) for number in range(3)])

@@ -63,6 +63,7 @@ def test_a_run_with_nothing_new_does_nothing(workbench: Any, turn: Turn) -> None
         assert Derived(files=0, sessions=0, removed=0, revision=1) == deriver.run()
 
 
+@pytest.mark.slow
 def test_a_full_run_rebuilds_every_session_and_changes_no_row(workbench: Any, turn: Turn) -> None:
     """All of them under a higher revision, with the same content."""
     workbench.ingest([turn(n, key=f"thread-{n}", at_unix_nano=NOW) for n in range(3)])
@@ -89,6 +90,7 @@ def test_a_run_that_was_killed_between_two_writes_is_done_again(workbench: Any, 
     assert [{"n": 4}] == workbench.query("SELECT count(*) AS n FROM model_calls")
 
 
+@pytest.mark.slow
 def test_a_run_that_could_not_record_its_progress_is_done_again(workbench: Any, turn: Turn) -> None:
     """Everything was written and nobody knows: the same rows come out, and old names stay removed."""
     workbench.ingest([turn(1, at_unix_nano=NOW)])
@@ -121,6 +123,7 @@ def test_a_session_that_gets_a_name_hides_the_one_that_it_was(workbench: Any, tu
         assert [{"n": 0}] == workbench.query(query), view
 
 
+@pytest.mark.slow
 def test_compaction_is_nothing_new(workbench: Any, turn: Turn) -> None:
     """Rows that were only written anew are not derived again, before and after a restart, and no view changes."""
     for number in range(5):

@@ -119,6 +119,7 @@ def test_it_serves_derives_and_drains(start: Callable[..., Up], tmp_path: Path) 
     assert [{"n": 1}] == _query(data, "SELECT count(*) AS n FROM sessions")
 
 
+@pytest.mark.slow
 def test_when_it_is_killed_its_parts_end_and_the_next_start_succeeds(start: Callable[..., Up], tmp_path: Path) -> None:
     """After `kill -9` of the main process nothing runs on, nothing acknowledged is lost, and it starts again."""
     up = start()
@@ -133,6 +134,7 @@ def test_when_it_is_killed_its_parts_end_and_the_next_start_succeeds(start: Call
     assert 0 == again.end()
 
 
+@pytest.mark.slow
 def test_a_part_that_dies_is_started_again_where_it_was(start: Callable[..., Up]) -> None:
     """The receiver takes requests on the same ports again, and people are told."""
     up = start()
@@ -161,6 +163,7 @@ def test_a_second_one_on_the_same_folder_is_refused(start: Callable[..., Up], tm
     assert 200 == up.get("/healthz")[0]
 
 
+@pytest.mark.slow
 def test_an_address_that_is_taken_is_bad_configuration(start: Callable[..., Up], tmp_path: Path) -> None:
     """Exit code 2, and the address is named."""
     taken = start().addresses["otlp-grpc"]

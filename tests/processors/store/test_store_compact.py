@@ -212,6 +212,7 @@ def test_segments_of_a_writer_that_is_gone_are_adopted(tmp_path, open_store, ids
     assert 2 == len(ids())
 
 
+@pytest.mark.slow
 def test_readers_and_writers_go_on_meanwhile(tmp_path, open_store) -> None:
     """While stores seal and a compactor merges and deletes, no query counts a row twice or misses one."""
     store = open_store(seal_interval_s=0.01)

@@ -141,6 +141,7 @@ def test_a_store_whose_manifests_are_lost_is_rebuilt_from_its_files(tmp_path, op
     assert [5, 5, 5] == counts(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_backup_under_load_holds_what_was_acknowledged_before_it(tmp_path) -> None:
     """While rows come, are sealed and compacted: the copy opens, has every row once, and takes more."""
     config = StoreConfig(seal_interval_s=0.01, compact_interval_s=0.05, grace_s=0.2, peers_interval_s=60)

@@ -127,7 +127,7 @@ class Life(RuleBasedStateMachine):
 class TestLife(Life.TestCase):  # type: ignore[misc]
     """A few lives, for every run of the tests."""
 
-    settings = settings(max_examples=5, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = settings(max_examples=3, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.slow

@@ -61,6 +61,7 @@ def test_unsettled_rows_are_told_apart(tmp_path: Path) -> None:
     assert 3 == found.settled["span_events"].num_rows
 
 
+@pytest.mark.slow
 def test_a_last_frame_cut_at_any_byte_is_left_out_whole(tmp_path: Path) -> None:
     """A frame is there for all datasets or for none, wherever the file ends."""
     pieces = [

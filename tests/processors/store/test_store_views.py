@@ -70,6 +70,7 @@ def fill(folder: Path, open_store) -> None:
     DerivedWriter(folder).write({}, removed_session_ids=["c"])
 
 
+@pytest.mark.slow
 def test_they_show_what_our_reader_shows(tmp_path, open_store) -> None:
     """Repeats, versions and revisions come out alike, before and after compaction, with every column."""
     fill(tmp_path, open_store)
