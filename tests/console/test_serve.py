@@ -1,6 +1,7 @@
 """The supervisor and the console's listener, without a receiver behind them."""
 
 import os
+import resource
 import signal
 import socket
 import threading
@@ -75,6 +76,37 @@ def test_a_second_signal_ends_every_part_at_once(told: Told, tmp_path: Path, mon
     assert 0 == supervisor.run()
     thread.join()
     assert any(said.startswith("Ended at once: one, two.") for said in told.said)
+
+
+def test_a_part_that_cannot_be_started_again_is_tried_until_it_can(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moment without files, processes or memory for it ends nothing else."""
+    (tmp_path / "alive.py").write_text("""import time\nprint('{"event": "ready"}', flush=True)\ntime.sleep(600)""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    config = SupervisorConfig(restart_wait_s=0.1)
+    supervisor = Supervisor(
+        [Part(name="one", module="alive")], {}, out=told.out.append, say=told.said.append, config=config
+    )
+
+    def harm() -> None:
+        wait_until(lambda: supervisor.ready)
+        child = supervisor.states["one"].child
+        assert child is not None
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            os.kill(child.pid, signal.SIGKILL)
+            wait_until(lambda: any("cannot be started" in said for said in told.said))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        wait_until(lambda: supervisor.ready)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=harm)
+    thread.start()
+    assert 0 == supervisor.run()
+    thread.join()
 
 
 def test_health_tells_each_part(supervisor: Supervisor) -> None:

@@ -144,10 +144,23 @@ class Supervisor:
                 self._say(f"The {name} ended with code {code} again and again.")
             return False
         self._say(f"The {name} ended with code {code}; it is started again.")
-        state.restarts.append(now)
-        time.sleep(self._config.restart_wait_s)
-        self._start(name)
-        return True
+        return self._start_again(name)
+
+    def _start_again(self, name: str) -> bool:
+        """Start a part again; a machine without room for another process is asked as often as a part may end."""
+        state, wait_s = self.states[name], self._config.restart_wait_s
+        while len(state.restarts) < self._config.restarts_max:
+            state.restarts.append(time.monotonic())
+            time.sleep(wait_s)
+            try:
+                self._start(name)
+            except OSError as error:
+                self._say(f"The {name} cannot be started: {error}. Trying again.")
+                wait_s *= 2
+            else:
+                return True
+        state.failed = True
+        return False
 
     def _drain(self) -> None:
         deadline = time.monotonic() + self._config.drain_s
