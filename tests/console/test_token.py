@@ -80,6 +80,15 @@ def test_a_token_can_go_into_a_file_without_being_shown(run: Run, tmp_path: Path
     assert "collector" == found.role
 
 
+def test_a_token_whose_file_cannot_be_written_is_revoked(run: Run, tmp_path: Path) -> None:
+    """Nobody has it; the error names the file, and what to do."""
+    made = run("create", "--role", "client", "--file", "nowhere/there.token")
+    assert (1, "") == (made.code, made.out)
+    assert "nowhere/there.token cannot be written: No such file or directory" in " ".join(made.err.split())
+    (kept,) = KeyStore(tmp_path / "data").keys().by_id.values()
+    assert kept.revoked_unix_nano is not None
+
+
 def test_a_certificate_is_let_in_by_name(run: Run) -> None:
     """It needs no token, and is listed and revoked like one."""
     made = json.loads(run("create", "--role", "gateway", "--certificate", "spiffe://a/gateway/b", "--json").out)

@@ -11,6 +11,7 @@ import typer
 
 from headgate_console.cli.options import Data, Json, examples, settings
 from headgate_console.cli.screen import Screen, screen, utf8_stdout
+from headgate_console.errors import CommandError
 from headgate_console.render.records import rfc3339
 from headgate_console.render.table import Column
 from headgate_processors.errors import ConfigError
@@ -70,7 +71,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a token, print it once, and keep only a digest of it. A running `headgate up` knows it at once."""
-    from headgate_processors.credentials.keystore import KeyStore, write_secret
+    from headgate_processors.credentials.keystore import KeyStore
 
     if file is not None and certificate is not None:
         message = "--certificate makes no token that --file could hold: give one of them"
@@ -81,7 +82,7 @@ def create(
     )
     shown = issued.token
     if file is not None and shown is not None:
-        write_secret(file, shown.encode())
+        _write(file, shown, keys, issued.credential)
         shown = None
     row = _row(issued.credential)
     _show(screen(), row if shown is None else {"token_id": row["token_id"], "token": shown, **row}, as_json=as_json)
@@ -108,6 +109,21 @@ def revoke(
     """End a credential for good. A running `headgate up` refuses it from its next request on."""
     row = _row(_keys(context, data).revoke(token_id))
     _show(screen(), row, as_json=as_json)
+
+
+def _write(file: Path, token: str, keys: "KeyStore", credential: "Credential") -> None:
+    """Put a token into its file; one that nobody has is revoked."""
+    from headgate_processors.credentials.keystore import write_secret
+
+    try:
+        write_secret(file, token.encode())
+    except OSError as error:
+        keys.revoke(credential.token_id)
+        message = (
+            f"--file: {file} cannot be written: {error.strerror}. {credential.token_id} was revoked; "
+            "name a file in a folder that is there and that you may write to"
+        )
+        raise CommandError(message) from error
 
 
 def _show(to: Screen, row: dict[str, Any], *, as_json: bool) -> None:
