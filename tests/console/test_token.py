@@ -89,6 +89,14 @@ def test_a_token_whose_file_cannot_be_written_is_revoked(run: Run, tmp_path: Pat
     assert kept.revoked_unix_nano is not None
 
 
+def test_a_folder_that_cannot_be_made_is_named(run: Run, tmp_path: Path) -> None:
+    """In a sentence, not a traceback."""
+    (tmp_path / "file").write_text("")
+    made = run("create", "--role", "client", "--data", "file/store")
+    assert (1, "") == (made.code, made.out)
+    assert made.err.startswith("headgate: file/store: Not a directory.")
+
+
 def test_a_certificate_is_let_in_by_name(run: Run) -> None:
     """It needs no token, and is listed and revoked like one."""
     made = json.loads(run("create", "--role", "gateway", "--certificate", "spiffe://a/gateway/b", "--json").out)

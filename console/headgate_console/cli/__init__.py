@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from headgate_console.cli.app import app
+from headgate_console.errors import about_file
 from headgate_processors.errors import ConfigError, HeadgateError
 
 FAILED = 1
@@ -19,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HeadgateError as error:
         sys.stderr.write(f"headgate: {error}\n")
         sys.exit(BAD_USAGE if isinstance(error, ConfigError) else FAILED)
+    except OSError as error:
+        sys.stderr.write(f"headgate: {about_file(error)}\n")
+        sys.exit(FAILED)
 
 
 def _never_fail_to_write() -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from headgate_analytics.derive import Deriver
+from headgate_console.errors import about_file
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
 from headgate_console.serve.measures import open_meter
 from headgate_console.wiring import MANIFEST, manifest_state, open_deriver
@@ -36,6 +37,9 @@ def main() -> None:
     except HeadgateError as error:
         lifeline.tell("say", text=f"headgate: {error}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except OSError as error:
+        lifeline.tell("say", text=f"headgate: {about_file(error)}")
+        sys.exit(1)
 
 
 def give_way() -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 
+from headgate_console.errors import about_file
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
 from headgate_console.serve.measures import open_meter, unready, watch_receiver
 from headgate_console.settings import Settings
@@ -31,6 +32,9 @@ def main() -> None:
     except HeadgateError as error:
         lifeline.tell("say", text=f"headgate: {error}")
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except OSError as error:
+        lifeline.tell("say", text=f"headgate: {about_file(error)}")
+        sys.exit(1)
 
 
 def allow_files() -> None:
