@@ -14,7 +14,7 @@ from cryptography import x509
 from headgate_processors.errors import ConfigError
 
 _LOGGER = logging.getLogger(__name__)
-_State = tuple[tuple[int, int, int] | None, ...]
+_State = tuple[tuple[int, int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +97,12 @@ def ends_at(chain: bytes) -> datetime:
     return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(chain))
 
 
-def _state(path: Path) -> tuple[int, int, int] | None:
+def _state(path: Path) -> tuple[int, int, int, int] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _read(config: TlsConfig) -> TlsMaterial:

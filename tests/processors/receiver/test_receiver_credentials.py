@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
 from headgate_processors.receiver.grpc_server import SERVICES
 from headgate_processors.receiver.port import CLIENT, Peer, Sender
-from headgate_processors.receiver.tls import TlsConfig
+from headgate_processors.receiver.tls import TlsConfig, TlsFiles
 from headgate_processors.testing.http import PROTOBUF, request
 from headgate_processors.testing.ingest import MemoryIngest, numbered_request
 from headgate_processors.testing.issuers import Authority, CertificateFiles
@@ -220,6 +221,16 @@ def test_a_certificate_is_replaced_while_we_run(start, keys, tmp_path) -> None:
     assert 1 == len(after)
     assert before != after
     assert ("OK", 200) == (_grpc(running.grpc, None, files), _http(running.http, None, files))
+
+
+def test_a_certificate_that_was_written_in_place_is_read_again(tmp_path: Path) -> None:
+    """Also where whoever copied it kept its time and its size is the same."""
+    issued = Authority(tmp_path).issue("receiver")
+    files = TlsFiles(_tls(issued))
+    before, found = files.current(), issued.certificate.stat()
+    issued.certificate.write_bytes(issued.certificate.read_bytes())
+    os.utime(issued.certificate, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert before is not files.current()
 
 
 def _serial(address: str, authority: Path) -> str:
