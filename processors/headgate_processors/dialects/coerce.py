@@ -105,12 +105,13 @@ def parse_json(value: object) -> object:
     return value
 
 
+MASK_CHARS_MAX = 14
 _MASKS = frozenset({"__REDACTED__", "<REDACTED>", "[REDACTED]", "REDACTED", "<MASKED>", "[MASKED]"})
 
 
 def is_mask(value: object) -> bool:
     """Whether the source put a placeholder where content was: that says nothing, and is equal for every record."""
-    return isinstance(value, str) and len(value) <= 14 and value.strip().strip('"').upper() in _MASKS
+    return isinstance(value, str) and len(value) <= MASK_CHARS_MAX and value.strip().strip('"').upper() in _MASKS
 
 
 def to_int(value: object) -> int | None:

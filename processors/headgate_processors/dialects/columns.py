@@ -24,7 +24,10 @@ def values_of(column: pa.Array) -> list[Any]:
 
 def low(values: Sequence[str | None], take: pa.Array) -> pa.Array:
     """A dictionary column whose row `i` is `values[take[i]]`."""
-    return pa.array(values, pa.string()).dictionary_encode().take(take)
+    distinct: dict[str, int] = {}
+    places = [None if value is None else distinct.setdefault(value, len(distinct)) for value in values]
+    indices = take if places == list(range(len(places))) else pa.array(places, pa.int32()).take(take)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(list(distinct), pa.string()))
 
 
 def tiled(value: str, rows: int) -> pa.Array:
@@ -73,6 +76,4 @@ def _transposed(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]
 
 def array_of(values: Sequence[object], type_: pa.DataType) -> pa.Array:
     """A column of that type."""
-    if type_ == LOW:
-        return pa.array(values, pa.string()).dictionary_encode()
     return pa.array(values, type_)

@@ -145,7 +145,7 @@ class ContentReader:
         task = found.pop("task", None)
         if task is not None:
             # Redacted before it is cut, or the cut could leave half of a secret.
-            text = self.redactor.redact(as_text(task)[: 4 * TASK_CHARACTERS_MAX]).text
+            text = self.redactor.clean(as_text(task)[: 4 * TASK_CHARACTERS_MAX])
             rows.append(("task", "task", text[:TASK_CHARACTERS_MAX]))
         for name in ("system_instructions", "tool_definitions"):
             found.pop(name, None)
@@ -154,8 +154,9 @@ class ContentReader:
     def _tool(self, found: Meaning, rows: list[tuple[str, str, object]]) -> None:
         raw, result = found.pop("tool_arguments", None), found.pop("tool_result", None)
         arguments = canonical_arguments(raw) if raw is not None else None
+        written = canonical_json(arguments)
         if raw is not None:
-            found["arguments_hash"] = self.key.hash(canonical_json(arguments))
+            found["arguments_hash"] = self.key.hash(written)
             found.setdefault("arguments_bytes", size_bytes(raw))
             rows.append(("canonical", "tool_arguments", arguments))
         if result is not None:
@@ -163,18 +164,20 @@ class ContentReader:
             found.setdefault("result_bytes", size_bytes(result))
         name = found.get("gen_ai_tool_name")
         if isinstance(name, str):
-            found.update(self._action(name, arguments, found.get("mcp_server"), found.get("gen_ai_tool_type")))
+            server, kind = found.get("mcp_server"), found.get("gen_ai_tool_type")
+            found.update(self._action(name, arguments, written, server, kind))
 
-    def _action(self, name: str, arguments: object, server: object, kind: object) -> dict[str, object]:
-        action = self.actions.classify(
+    def _action(self, name: str, arguments: object, written: bytes, server: object, kind: object) -> dict[str, object]:
+        action = self.actions.classify_canonical(
             name,
             arguments,
+            written,
             mcp_server=server if isinstance(server, str) else None,
             tool_type=kind if isinstance(kind, str) else None,
         )
         if action is None:
             return {}
-        resource = self.redactor.redact(action.resource).text if action.resource else None
+        resource = self.redactor.clean(action.resource) if action.resource else None
         return {
             "action": action.action,
             "action_resource": resource,
@@ -185,6 +188,8 @@ class ContentReader:
 
     def _input(self, found: Meaning, messages: object) -> None:
         system, tools = found.get("system_instructions"), found.get("tool_definitions")
+        if messages is None and system is None and tools is None:
+            return
         parsed = parse_json(messages)
         listed = message_list(parsed)
         if system is None:
@@ -224,24 +229,26 @@ class ContentReader:
         calls = [call for call in requested_calls(messages) if not is_pseudo_tool(split_tool(call.name)[1], dialect)]
         if not calls:
             return
-        described = [self._requested(call, dialect) for call in calls]
+        arguments = [canonical_arguments(call.arguments) for call in calls]
+        described = [self._requested(call, own, dialect) for call, own in zip(calls, arguments, strict=True)]
         found["requested_tools"] = orjson.dumps(described).decode()
         shown = [
-            {"id": call.call_id, "name": call.name, "arguments": canonical_arguments(call.arguments)} for call in calls
+            {"id": call.call_id, "name": call.name, "arguments": own}
+            for call, own in zip(calls, arguments, strict=True)
         ]
         rows.append(("requested", "requested_tools", shown))
 
-    def _requested(self, call: RequestedCall, dialect: Dialect) -> dict[str, object]:
+    def _requested(self, call: RequestedCall, arguments: object, dialect: Dialect) -> dict[str, object]:
         server, name = split_tool(call.name)
         kind = tool_type(name, None, server, dialect)
-        arguments = canonical_arguments(call.arguments) if call.arguments is not None else None
-        action = self._action(name, arguments, server, kind)
+        written = canonical_json(arguments)
+        action = self._action(name, arguments, written, server, kind)
         return {
             "id": call.call_id,
             "name": name,
             "type": kind,
             "mcp_server": server,
-            "arguments_hash": self.key.hash(canonical_json(arguments)) if call.arguments is not None else None,
+            "arguments_hash": self.key.hash(written) if call.arguments is not None else None,
             "arguments_bytes": size_bytes(call.arguments) if call.arguments is not None else None,
             "action": action.get("action"),
             "resource": action.get("action_resource"),

@@ -49,8 +49,14 @@ def _meaning(
     found: Meaning = {"operation_kind": kind, "dialect": dialect.name, "dialect_version": dialect.version}
     for name, read, convert in reading:
         value = read(record)
-        if value is None or value == "" or coerce.is_mask(value):
+        if value is None or value == "":
             continue
+        if type(value) is str:
+            if len(value) <= coerce.MASK_CHARS_MAX and coerce.is_mask(value):
+                continue
+            if convert is coerce.to_text:
+                found[name] = value
+                continue
         value = convert(value)
         if value is not None:
             found[name] = value
@@ -76,18 +82,20 @@ def _read_flattened(record: Record, flattened: Mapping[str, str], found: Meaning
 
 
 def _error_type(record: Record, found: Meaning) -> object:
-    exception = next(
-        (
-            attributes.get("exception.type")
-            for event in reversed(record.events)
-            if isinstance(attributes := event.get("attributes"), dict) and "exception.type" in attributes
-        ),
-        None,
-    )
+    exception = _exception_type(record.events) if record.events else None
     failed_http = found.get("http_response_status_code")
     if isinstance(failed_http, int) and failed_http >= 400 and not (found.get("error_type") or exception):
         return str(failed_http)
     return error_type_of(record.status, found.get("error_type"), exception if record.status == "ERROR" else None)
+
+
+def _exception_type(events: Sequence[Mapping[str, object]]) -> object:
+    """The type of the last exception among span events."""
+    for event in reversed(events):
+        attributes = event.get("attributes")
+        if isinstance(attributes, dict) and "exception.type" in attributes:
+            return attributes["exception.type"]
+    return None
 
 
 def _settle_task(dialect: Dialect, found: Meaning) -> None:

@@ -5,7 +5,7 @@ paths. Content is only read here; nothing is kept but what the caller stores aft
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from headgate_processors.dialects.coerce import parse_json, to_text
 
@@ -40,8 +40,7 @@ _CALL_LISTS = frozenset({"tool_calls", "toolCalls", "function_calls", "functionC
 _CONTENT_KEYS = ("content", "text", "parts", "contents", "blocks", "message_content", "output", "result", "response")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestedCall:
+class RequestedCall(NamedTuple):
     """A tool call that a model's message asks for; `arguments` as sent, text or structure."""
 
     name: str
@@ -49,8 +48,7 @@ class RequestedCall:
     arguments: object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReturnedResult:
+class ReturnedResult(NamedTuple):
     """A tool result that the input carries back to the model; `failed` when its message says so beside the text."""
 
     call_id: str | None

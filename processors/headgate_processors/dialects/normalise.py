@@ -130,7 +130,7 @@ class Normaliser:
         ):
             place = wire.schema.get_field_index(name)
             if place >= 0:
-                clean = mapped(wire.column(place), _redacting(redactor))
+                clean = mapped(wire.column(place), redactor.clean)
                 wire = wire.set_column(place, wire.schema.field(place), clean)
         return wire
 
@@ -267,7 +267,7 @@ class Normaliser:
             record = Record(attributes=_NOTHING, resource=origins.resource(row), scope=columns["scope_name"][row] or "")
             plan = self.book.plan(record)
             sink.meanings.append(_dialect_of(plan))
-            sink.attributes.append(self.secrets.redact(columns["attributes"][row]).text)
+            sink.attributes.append(self.secrets.clean(columns["attributes"][row]))
             principal = sink.believed.principals[row]
             sink.identities.append(self.registry.resolve(record.resource, agent_name=None, subject=principal))
             sink.suspects.append(is_suspect(columns["time_unix_nano"][row], sink.received[row]))
@@ -298,11 +298,11 @@ class Normaliser:
         redactor = self.secrets if plan is not None else self.reader.redactor
         if len(kept) < len(record.attributes):
             text = orjson.dumps(kept).decode()
-        sink.attributes.append(redactor.redact(text).text)
+        sink.attributes.append(redactor.clean(text))
         error = found.get("error_type")
         if isinstance(error, str):
             # Some dialects have nothing but the message, and messages of failed log-ins hold keys.
-            found["error_type"] = self.reader.redactor.redact(error).text
+            found["error_type"] = self.reader.redactor.clean(error)
         sink.meanings.append(found)
         agent = found.get("gen_ai_agent_name")
         sink.identities.append(
@@ -330,7 +330,7 @@ class Normaliser:
                     "ordinal": ordinal,
                     "name": event.get("name") or "",
                     "time_unix_nano": event.get("time_unix_nano") or 0,
-                    "attributes": self.reader.redactor.redact(orjson.dumps(kept).decode()).text,
+                    "attributes": self.reader.redactor.clean(orjson.dumps(kept).decode()),
                     "_row": owner.row,
                     "record_id": f"{owner.record_id}-{ordinal}",
                 }
@@ -347,7 +347,7 @@ class Normaliser:
                     "linked_trace_id": link.get("trace_id") or "",
                     "linked_span_id": link.get("span_id") or "",
                     "trace_state": link.get("trace_state"),
-                    "attributes": self.reader.redactor.redact(kept).text,
+                    "attributes": self.reader.redactor.clean(kept),
                     "_row": owner.row,
                     "record_id": f"{owner.record_id}-{ordinal}",
                 }
@@ -357,7 +357,7 @@ class Normaliser:
         exemplars = orjson.loads(text)
         for exemplar in exemplars:
             exemplar["attributes"] = without_ours(exemplar.get("attributes"))
-        return self.reader.redactor.redact(orjson.dumps(exemplars).decode()).text
+        return self.reader.redactor.clean(orjson.dumps(exemplars).decode())
 
     def _body(self, record: Record, owner: Owner, sink: Sink) -> str | None:
         """The body of a log, redacted; a message body is content and leaves the row."""
@@ -366,7 +366,7 @@ class Normaliser:
         if isinstance(record.body, dict) or record.event.startswith("gen_ai."):
             self._keep(owner, "body", "other", record.body, sink)
             return None
-        return self.reader.redactor.redact(orjson.dumps(record.body).decode()).text
+        return self.reader.redactor.clean(orjson.dumps(record.body).decode())
 
     def _batch(
         self,
@@ -391,10 +391,6 @@ class Normaliser:
 
 def _dialect_of(plan: Plan | None) -> dict[str, object]:
     return {} if plan is None else {"dialect": plan.dialect.name, "dialect_version": plan.dialect.version}
-
-
-def _redacting(redactor: Redactor) -> Callable[[str], str]:
-    return lambda text: redactor.redact(text).text
 
 
 def _loads_list(text: str | None) -> Sequence[Mapping[str, object]]:

@@ -1,7 +1,7 @@
 """How a tool call ended, from every sign that one record gives: span status alone is wrong for many dialects."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from headgate_processors.dialects.coerce import parse_json, to_bool, to_int, to_text
 
@@ -25,8 +25,7 @@ TEXT_MAX = 65_536
 NESTING_MAX = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signs:
+class Signs(NamedTuple):
     """What one record says of a tool call's end."""
 
     status: str = "UNSET"

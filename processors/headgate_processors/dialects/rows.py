@@ -19,8 +19,7 @@ _WHO_NAMES = tuple(column.name for column in WHO)
 _NOTHING: Mapping[str, object] = {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class Owner(NamedTuple):
     """The record that content, events and links hang on; `row` is its place in the batch."""
 
     row: int
@@ -77,14 +76,15 @@ class Origins:
         names = [text_of(parsed.get("service.name")) for parsed in self._parsed]
         return [names[index] for index in self._indices]
 
-    def service_columns(self) -> dict[str, pa.Array]:
-        """What the resource says of the service."""
+    def service_columns(self, rows: Sequence[int] | None = None) -> dict[str, pa.Array]:
+        """What the resource says of the service, of all rows or of some."""
         keys = {
             "service_name": "service.name",
             "service_version": "service.version",
             "service_instance_id": "service.instance.id",
         }
-        take = pa.array(self._indices, pa.int32())
+        indices = self._indices if rows is None else [self._indices[row] for row in rows]
+        take = pa.array(indices, pa.int32())
         return {name: low([text_of(parsed.get(key)) for parsed in self._parsed], take) for name, key in keys.items()}
 
 
@@ -137,8 +137,8 @@ def attached_batch(
         entry["dialect"] = sink.meanings[row].get("dialect")
         entry["dialect_version"] = sink.meanings[row].get("dialect_version")
     take = pa.array(owners, pa.int32())
-    columns = {name: column.take(take) for name, column in origins.service_columns().items()}
-    columns |= {name: column.take(take) for name, column in who_columns(sink.identities).items()}
+    columns = origins.service_columns(owners)
+    columns |= who_columns([sink.identities[row] for row in owners])
     columns["resource_attributes"] = wire.column("resource_attributes").take(take)
     columns["witness"] = sink.believed.witness.take(take)
     columns["received_unix_nano"] = pa.array([sink.received[row] for row in owners], pa.int64())

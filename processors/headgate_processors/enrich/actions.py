@@ -80,11 +80,18 @@ class ActionRules:
         self, tool: str, arguments: object | None, *, mcp_server: str | None = None, tool_type: str | None = None
     ) -> Action | None:
         """What a call did, by tool name and arguments (values or text in any dialect); None without a rule."""
+        canonical = canonical_arguments(arguments)
+        return self.classify_canonical(
+            tool, canonical, canonical_json(canonical), mcp_server=mcp_server, tool_type=tool_type
+        )
+
+    def classify_canonical(
+        self, tool: str, canonical: object, written: bytes, *, mcp_server: str | None, tool_type: str | None
+    ) -> Action | None:
+        """As `classify`, of arguments that are canonical already; `written` is their canonical JSON."""
         rules = self._candidates(tool, mcp_server, tool_type)
         if not rules:
             return None
-        canonical = canonical_arguments(arguments)
-        written = canonical_json(canonical)
         if len(written) > CACHED_CALL_BYTES_MAX:
             return self._classified(rules, canonical, tool, mcp_server)
         key = (tool, mcp_server, tool_type, written)

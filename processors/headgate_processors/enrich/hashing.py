@@ -28,6 +28,11 @@ class HashKey:
 
     key_id: str
     secret: bytes = field(repr=False)
+    _keyed: blake2b = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # To copy a hash that has taken the key in is cheaper than to make one.
+        object.__setattr__(self, "_keyed", blake2b(digest_size=DIGEST_BYTES, key=self.secret))
 
     @classmethod
     def load_or_create(cls, folder: Path) -> "HashKey":
@@ -54,7 +59,9 @@ class HashKey:
     def hash(self, content: bytes | str) -> str:
         """The keyed hash of `content`, 32 hexadecimal digits; text is hashed as UTF-8."""
         encoded = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        return blake2b(encoded, digest_size=DIGEST_BYTES, key=self.secret).hexdigest()
+        digest = self._keyed.copy()
+        digest.update(encoded)
+        return digest.hexdigest()
 
 
 def _settle(keys: Path) -> None:

@@ -126,11 +126,18 @@ class Redactor:
         """
         return self._redact(text, NESTED_JSON_MAX)
 
+    def clean(self, text: str) -> str:
+        """The text that `redact` gives; most texts hold nothing to take out, and no value is made for those."""
+        raw = text.encode("utf-8", "surrogatepass")
+        matched = self._set.Match(raw)
+        return self._matched(text, raw, matched, NESTED_JSON_MAX).text if matched else text
+
     def _redact(self, text: str, depth: int) -> Redacted:
         raw = text.encode("utf-8", "surrogatepass")
         matched = self._set.Match(raw)
-        if not matched:
-            return Redacted(text=text, classes=())
+        return self._matched(text, raw, matched, depth) if matched else Redacted(text=text, classes=())
+
+    def _matched(self, text: str, raw: bytes, matched: Sequence[int], depth: int) -> Redacted:
         hits = _disjoint([hit for number in matched for hit in self._hits(self._compiled[number], raw)])
         if not hits:
             return Redacted(text=text, classes=())
