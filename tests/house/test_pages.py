@@ -53,7 +53,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [page if page == "README.md" else pytest.param(page, marks=pytest.mark.slow) for page in PAGES]
+)
 def test_the_commands_of_a_page_work(folder: Path, tmp_path: Path, page: str) -> None:
     """Typed one after the other, each ends with exit code 0 and says something."""
     place = shutil.copytree(folder, tmp_path / "reader")
