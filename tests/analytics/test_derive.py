@@ -13,6 +13,9 @@ from headgate_analytics import DeriveConfig, Derived, Deriver
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Signal
 from headgate_processors.store import compact
+from headgate_processors.store.disk import LocalDisk
+from headgate_processors.store.manifest import LiveFile, read_manifest, update_manifest
+from headgate_processors.store.repair import repair
 from headgate_processors.testing.otlp import logs_request, to_json, traces_request
 
 NOW = time.time_ns() // 10**9 * 10**9 - 3_600 * 10**9
@@ -214,3 +217,29 @@ def test_no_record_stops_the_tables_of_others(workbench: Any, turn: Turn) -> Non
     assert (1, 100) == found["thread-1"]
     assert "s'\0" in found
     assert len(spans) + 3 == workbench.query("SELECT count(*) AS n FROM spans")[0]["n"]
+
+
+def _lose(workbench: Any, derived: LiveFile, raw: set[str]) -> None:
+    """Raw files as retention takes them away, and a derived file that a disk lost."""
+    update_manifest(
+        workbench.folder, lambda one: one.swap(remove=frozenset(raw), add=(), now_unix_nano=NOW), disk=LocalDisk()
+    )
+    (workbench.folder / derived.path).unlink()
+    assert repair(workbench.folder).derive
+
+
+def test_lost_derived_files_are_made_again_and_what_cannot_be_made_again_stays(workbench: Any, turn: Turn) -> None:
+    """After repair one run brings the lost rows back; a session whose raw rows are gone keeps those that it has."""
+    workbench.ingest([turn(1, key="thread-1", at_unix_nano=NOW)])
+    workbench.derive()
+    before = read_manifest(workbench.folder).files
+    workbench.ingest([turn(2, key="thread-2", at_unix_nano=NOW)])
+    workbench.derive()
+    expected = _sessions(workbench)
+    lost = next(file for file in read_manifest(workbench.folder).of("sessions", derived=True) if file not in before)
+    _lose(workbench, lost, {file.path for file in before if not file.derived})
+    assert ["thread-1"] == [row["source_key"] for row in _sessions(workbench)]
+
+    assert 1 == _deriver(workbench).run().sessions
+    assert expected == _sessions(workbench)
+    assert 0 == _deriver(workbench).run().sessions
