@@ -109,6 +109,28 @@ def test_a_part_that_cannot_be_started_again_is_tried_until_it_can(
     thread.join()
 
 
+def test_a_part_that_was_ready_is_started_again_however_often_it_ends(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only one that ends before it is ready, again and again, ends everything."""
+    (tmp_path / "brave.py").write_text("""print('{"event": "ready"}', flush=True)""")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    config = SupervisorConfig(restart_wait_s=0.001, restart_wait_s_max=0.002, attempts_max=2)
+    supervisor = Supervisor(
+        [Part(name="one", module="brave")], {}, out=told.out.append, say=told.said.append, config=config
+    )
+
+    def end() -> None:
+        wait_until(lambda: len(told.said) >= 6)
+        (tmp_path / "brave.py").write_text("raise SystemExit(3)")
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    assert 1 == supervisor.run()
+    thread.join()
+    assert "The one ended with code 3, 2 times before it was ready." == told.said[-1]
+
+
 def test_health_tells_each_part(supervisor: Supervisor) -> None:
     """Healthy while parts run or are started again, ready when all take work."""
     client = TestClient(console_app(supervisor, lambda: "x 1\n"))

@@ -15,12 +15,18 @@ POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorConfig:
-    """How long all parts together may take to end, and how often one may be started again within a time."""
+    """How long all parts together may take to end, and when one that ended by itself is started again.
+
+    A part that was ready is started again however often it ends: after `restart_wait_s`, doubled for each time within
+    `restarts_window_s`, to `restart_wait_s_max`. After `attempts_max` starts in a row in which it never was ready,
+    everything ends.
+    """
 
     drain_s: float = 30.0
-    restarts_max: int = 5
+    attempts_max: int = 5
     restarts_window_s: float = 60.0
     restart_wait_s: float = 0.5
+    restart_wait_s_max: float = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +38,7 @@ class PartState:
     failed: bool = False
     unready: str | None = None
     starts: int = 0
+    attempts: int = 0
     listeners: dict[str, str] = field(default_factory=dict)
     restarts: list[float] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -114,9 +121,9 @@ class Supervisor:
                     self._out(f"ready {event['name']} {event['address']}")
                 self._keep_port(event)
             case "ready":
-                state.ready, state.unready = True, None
+                state.ready, state.unready, state.attempts = True, None, 0
             case "unready":
-                state.ready, state.unready = False, event["why"]
+                state.ready, state.unready, state.attempts = False, event["why"], 0
             case "say":
                 self._say(event["text"])
             case "facts":
@@ -132,31 +139,30 @@ class Supervisor:
         branch[last] = event["address"]
 
     def _restart(self, name: str, code: int) -> bool:
-        """Start a part that ended by itself again; False when it has ended too often."""
+        """Start a part that ended by itself again; False when it cannot be brought to be ready."""
         state = self.states[name]
-        began = state.ready or state.unready is not None or bool(state.restarts)
+        began = state.ready or state.unready is not None or state.attempts > 0
         state.ready, state.unready = False, None
-        now = time.monotonic()
-        state.restarts = [at for at in state.restarts if now - at < self._config.restarts_window_s]
-        if not began or len(state.restarts) >= self._config.restarts_max:
+        if not began or state.attempts >= self._config.attempts_max:
             state.failed = True
             if began:
-                self._say(f"The {name} ended with code {code} again and again.")
+                self._say(f"The {name} ended with code {code}, {state.attempts} times before it was ready.")
             return False
         self._say(f"The {name} ended with code {code}; it is started again.")
         return self._start_again(name)
 
     def _start_again(self, name: str) -> bool:
-        """Start a part again; a machine without room for another process is asked as often as a part may end."""
-        state, wait_s = self.states[name], self._config.restart_wait_s
-        while len(state.restarts) < self._config.restarts_max:
-            state.restarts.append(time.monotonic())
-            time.sleep(wait_s)
+        """Start a part again; a machine without room for another process is asked `attempts_max` times."""
+        state, config = self.states[name], self._config
+        while state.attempts < config.attempts_max:
+            state.attempts += 1
+            now = time.monotonic()
+            state.restarts = [*(at for at in state.restarts if now - at < config.restarts_window_s), now]
+            time.sleep(min(config.restart_wait_s * 2 ** (len(state.restarts) - 1), config.restart_wait_s_max))
             try:
                 self._start(name)
             except OSError as error:
                 self._say(f"The {name} cannot be started: {error}. Trying again.")
-                wait_s *= 2
             else:
                 return True
         state.failed = True
