@@ -1,6 +1,7 @@
 """Raw rows as nodes: columns are read as whole columns, and only what a row has becomes a Python value."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,36 +67,31 @@ def _single(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _node(row: Sequence[object], facts: Facts) -> Node:
+def _node(row: Sequence[Any], facts: Facts) -> Node:
     """A node from `is_log` and the values of `PLACE_COLUMNS`; a log that tells how long something took ends then."""
     is_log, record_id, trace_id, span_id, parent_span_id, name, side, start, end, *more = row
     flags, status, event, suspect, witness, service, resource_text = more
-    begin = start if isinstance(start, int) else 0
-    until = end if isinstance(end, int) else None
+    begin: int = start or 0
     if is_log:
         took = facts.get("event_duration_ns")
-        until = begin
+        end = begin
         begin = max(0, begin - took) if isinstance(took, int) else begin
     return Node(
-        record_id=str(record_id),
-        is_log=bool(is_log),
-        trace_id=_text(trace_id),
-        span_id=_text(span_id),
-        parent_span_id=_text(parent_span_id),
-        name=str(name or ""),
+        record_id=record_id,
+        is_log=is_log,
+        trace_id=trace_id or None,
+        span_id=span_id or None,
+        parent_span_id=parent_span_id or None,
+        name=name or "",
         start=begin,
-        end=until,
-        flags=flags if isinstance(flags, int) else 0,
-        status=str(status or "UNSET"),
-        event=str(event or ""),
+        end=end,
+        flags=flags or 0,
+        status=status or "UNSET",
+        event=event or "",
         suspect=bool(suspect),
-        witness=str(witness or "client"),
-        service=_text(service),
-        resource_text=str(resource_text or "{}"),
+        witness=witness or "client",
+        service=service or None,
+        resource_text=resource_text or "{}",
         facts=facts,
-        side=str(side or "UNSPECIFIED"),
+        side=side or "UNSPECIFIED",
     )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

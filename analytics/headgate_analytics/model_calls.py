@@ -23,8 +23,8 @@ class Call:
     primary: Node
     others: list[Node] = field(default_factory=list)
     attempts: list[Node] = field(default_factory=list)
-    _nodes: list[Node] = field(default_factory=list, init=False, repr=False)
-    _told: dict[str, object] = field(default_factory=dict, init=False, repr=False)
+    _nodes: Sequence[Node] = field(default=(), init=False, repr=False)
+    _told: Facts = field(default_factory=dict, init=False, repr=False)
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -32,24 +32,27 @@ class Call:
         known = self._nodes
         if len(known) != 1 + len(self.others) or known[0] is not self.primary:
             self._nodes = known = [self.primary, *self.others]
-            self._told = {}
-            for node in reversed(known):
-                self._told.update(node.facts)
+            self._told = joint(known)
         return known
 
     @property
     def told(self) -> Facts:
         """Every fact, each from the first record that has it."""
-        return self._told if self.nodes else {}
+        known = self._nodes
+        if len(known) != 1 + len(self.others) or known[0] is not self.primary:
+            return self._told if self.nodes else {}
+        return self._told
 
     @property
     def start(self) -> int:
         """The earliest start of what tells of the call."""
-        return min(node.start for node in self.nodes)
+        return min([node.start for node in self.nodes]) if self.others else self.primary.start
 
     @property
     def end(self) -> int | None:
         """The latest end; NULL while its span is open."""
+        if not self.others:
+            return self.primary.end
         ends = [node.end for node in self.nodes if node.end is not None]
         return max(ends) if ends else None
 
@@ -90,6 +93,16 @@ class Call:
         """Take another telling of the same call in; the one with more to say stays primary."""
         self.others.extend(other.nodes)
         self.attempts.extend(other.attempts)
+
+
+def joint(nodes: Sequence[Node]) -> Facts:
+    """Every fact of some records, each from the first that has it; of one record its own."""
+    if len(nodes) == 1:
+        return nodes[0].facts
+    joint: dict[str, object] = {}
+    for node in reversed(nodes):
+        joint.update(node.facts)
+    return joint
 
 
 def _has_usage(node: Node) -> bool:

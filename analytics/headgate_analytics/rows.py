@@ -53,10 +53,17 @@ class Who:
 
     def row(self, nodes: Sequence[Node], agent_name: str | None) -> Row:
         """The who columns of a row that `nodes` tell of, without the shared ones."""
+        if len(nodes) == 1:
+            only = nodes[0]
+            return {
+                "service_name": only.service or self.service_name,
+                "agent_name": agent_name,
+                "witnesses": [only.witness],
+            }
         return {
             "service_name": next((node.service for node in nodes if node.service), self.service_name),
             "agent_name": agent_name,
-            "witnesses": [nodes[0].witness] if len(nodes) == 1 else sorted({node.witness for node in nodes}),
+            "witnesses": sorted({node.witness for node in nodes}),
         }
 
 
@@ -124,8 +131,11 @@ def agents_of(nodes: Sequence[Node]) -> Agents:
         agent_id = node.text("gen_ai_agent_id")
         if agent_id is not None and (node.is_log or node.kind in CALL_KINDS):
             by_agent_id.setdefault(agent_id, set()).add(name)
-        if node.trace_id is not None and not _in_tool(node) and name not in per_trace.setdefault(node.trace_id, []):
-            per_trace[node.trace_id].append(name)
+        if node.trace_id is None:
+            continue
+        names = per_trace.setdefault(node.trace_id, [])
+        if name not in names and not _in_tool(node):
+            names.append(name)
     tops = [node for node in nodes if node.kind == "agent" and node.text("gen_ai_agent_name") and not _inside(node)]
     main = min(tops, key=lambda node: (node.start, node.record_id)).text("gen_ai_agent_name") if tops else first
     return Agents(
@@ -141,6 +151,10 @@ def _inside(node: Node) -> bool:
 
 def _in_tool(node: Node) -> bool:
     return any(up.kind == "tool" for up in node.ancestors())
+
+
+def _record_ids(nodes: Sequence[Node]) -> list[str]:
+    return [nodes[0].record_id] if len(nodes) == 1 else sorted({node.record_id for node in nodes})
 
 
 def stable_id(*parts: str | None) -> str:
@@ -249,7 +263,7 @@ def model_call_row(call: Call, who: Who) -> Row:
         "usage_source": "reported" if call.has_usage else None,
         "usage_missing_reason": missing,
         "dialect": call.primary.dialect,
-        "record_ids": sorted({node.record_id for node in (*nodes, *call.attempts)}),
+        "record_ids": _record_ids((*nodes, *call.attempts)),
     }
 
 
@@ -313,7 +327,7 @@ def tool_call_row(tool: ToolCall, who: Who, arguments: Mapping[str, str], reques
         "decision": decided.text("decision") if decided else None,
         "decision_source": decided.text("decision_source") if decided else None,
         "dialect": first.dialect,
-        "record_ids": sorted({node.record_id for node in nodes}),
+        "record_ids": _record_ids(nodes),
     }
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from headgate_analytics.model_calls import Call
-from headgate_analytics.node import TOOL_KINDS, Node
+from headgate_analytics.model_calls import Call, joint
+from headgate_analytics.node import TOOL_KINDS, Facts, Node
 from headgate_analytics.served import SLACK_NS
 
 HOPS_MAX = 3
@@ -42,7 +42,7 @@ class ToolCall:
     request: Request | None = None
     returned: dict[str, object] | None = None
     _nodes: list[Node] = field(default_factory=list, init=False, repr=False)
-    _told: dict[str, object] = field(default_factory=dict, init=False, repr=False)
+    _told: Facts = field(default_factory=dict, init=False, repr=False)
 
     @property
     def nodes(self) -> Sequence[Node]:
@@ -52,9 +52,7 @@ class ToolCall:
             if len(runs) > 1:
                 runs = sorted(runs, key=lambda node: (node.is_log, node.start, node.record_id))
             self._nodes = [*runs, *self.parts, *self.approvals]
-            self._told = {}
-            for node in reversed(self._nodes):
-                self._told.update(node.facts)
+            self._told = joint(self._nodes)
         return self._nodes
 
     def first(self, name: str) -> object:
@@ -104,9 +102,9 @@ class ToolCall:
     @property
     def start(self) -> int:
         """When it started to run, else when it was decided or asked for."""
-        ran = [node.start for node in (self.runs or self.parts or self.approvals)]
+        ran = self.runs or self.parts or self.approvals
         if ran:
-            return min(ran)
+            return ran[0].start if len(ran) == 1 else min([node.start for node in ran])
         return self.request.at_unix_nano if self.request else 0
 
     @property

@@ -6,10 +6,7 @@ from headgate_analytics.model_calls import Call
 from headgate_analytics.node import CALL_KINDS, Node
 from headgate_analytics.rows import Row, Who
 
-_TOKENS = {
-    "input_tokens": "gen_ai_usage_input_tokens",
-    "output_tokens": "gen_ai_usage_output_tokens",
-}
+_INPUT, _OUTPUT = "gen_ai_usage_input_tokens", "gen_ai_usage_output_tokens"
 
 
 def usage_rows(nodes: Sequence[Node], calls: Sequence[Call], call_rows: Sequence[Row], who: Who) -> list[Row]:
@@ -19,13 +16,14 @@ def usage_rows(nodes: Sequence[Node], calls: Sequence[Call], call_rows: Sequence
     }
     rows: list[Row] = []
     for node in nodes:
-        call, row = call_of.get(node, (None, None))
         if node.kind not in CALL_KINDS and not _tells(node):
             continue
+        call, row = call_of.get(node, (None, None))
         rows.append(
             {
                 **who.row([node], who.agents.of([node])),
-                **{column: node.number(fact) for column, fact in _TOKENS.items()},
+                "input_tokens": node.number(_INPUT),
+                "output_tokens": node.number(_OUTPUT),
                 "record_id": node.record_id,
                 "unix_nano": node.start,
                 "usage_role": _role(node, call),
@@ -37,7 +35,7 @@ def usage_rows(nodes: Sequence[Node], calls: Sequence[Call], call_rows: Sequence
 
 
 def _tells(node: Node) -> bool:
-    return any(fact in node.facts for fact in _TOKENS.values())
+    return _INPUT in node.facts or _OUTPUT in node.facts
 
 
 def _role(node: Node, call: Call | None) -> str:
