@@ -140,6 +140,18 @@ def headgate(folder: Path, logs: Path, *, port: int) -> Part:
     )
 
 
+def compactor(folder: Path, logs: Path) -> Part:
+    """`headgate compact`, again and again, beside the compactor that `headgate up` has."""
+    compact = f"{sys.executable} -m headgate_console compact --data {folder}"
+    return Part(
+        name="compactor",
+        command=["sh", "-c", f"while true; do {compact}; sleep 1; done"],
+        port=None,
+        logs=logs,
+        group=True,
+    )
+
+
 def sender(
     number: int, count: int, address: str, acknowledged: Path, logs: Path, *, first: int, pause_s: float
 ) -> Part:
