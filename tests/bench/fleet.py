@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.port import Accepted, Sender
 from headgate_processors.receiver.server import Receiver
+from headgate_processors.testing.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COLLECTOR = ROOT / "build" / "collector" / "headgate-collector"
@@ -109,13 +109,6 @@ def sink(kind: str) -> Iterator[Running]:
         yield Running(process=process, listeners={"otlp-grpc": process.stdout.readline().strip()})
     finally:
         _end(process)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -2,10 +2,12 @@
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+
+from headgate_processors.testing.processes import command_line, descendants
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -36,31 +38,15 @@ def used(pid: int) -> Used | None:
     return Used(cpu_s=(int(stat[11]) + int(stat[12])) * _TICK_S, rss_bytes=int(stat[21]) * _PAGE_BYTES)
 
 
-def below(root: int) -> Iterator[int]:
+def below(root: int) -> list[int]:
     """A process and all that it started."""
-    yield root
-    try:
-        children = Path(f"/proc/{root}/task/{root}/children").read_text(encoding="utf-8").split()
-        threads = [int(path.name) for path in Path(f"/proc/{root}/task").iterdir()]
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    for thread in threads:
-        if thread != root:
-            try:
-                children += Path(f"/proc/{root}/task/{thread}/children").read_text(encoding="utf-8").split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    for child in children:
-        yield from below(int(child))
+    return [root, *descendants(root)]
 
 
 def part_of(pid: int) -> str:
     """Which part of Headgate a process is."""
-    try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-    except (FileNotFoundError, ProcessLookupError):
-        return "gone"
-    return next((name for mark, name in PARTS.items() if mark in command), command.strip() or "other")
+    command = command_line(pid)
+    return next((name for mark, name in PARTS.items() if mark in command), command or "gone")
 
 
 @dataclass(slots=True)

@@ -1,8 +1,6 @@
 """A real Collector on free ports, a real receiver behind it, and the credentials that both need."""
 
 import os
-import random
-import socket
 import subprocess
 import time
 import urllib.error
@@ -26,6 +24,7 @@ from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.port import Ingest
 from headgate_processors.receiver.server import Receiver
 from headgate_processors.testing.otlp import to_protobuf
+from headgate_processors.testing.ports import free_port
 
 START_S_MAX = 60.0
 PORTS = ("GRPC", "HTTP", "PLATFORM", "HEALTH", "METRICS")
@@ -82,17 +81,6 @@ def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
     )
 
 
-def _free_port() -> int:
-    """A port where nobody listens, below those that systems give to outgoing connections at any moment."""
-    while True:
-        port = random.SystemRandom().randrange(15_000, 32_000)
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            continue
-        return port
-
-
 @dataclass(kw_only=True)
 class Collector:
     """A Collector on ports of its own, which stay the same when it is started again."""
@@ -101,7 +89,7 @@ class Collector:
     name: str
     folder: Path
     environment: Mapping[str, str]
-    ports: Mapping[str, int] = field(default_factory=lambda: {name: _free_port() for name in PORTS})
+    ports: Mapping[str, int] = field(default_factory=lambda: {name: free_port() for name in PORTS})
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -178,18 +166,6 @@ class Collector:
             return grpc.insecure_channel(self.address(port), options=options)
         trusted = grpc.ssl_channel_credentials(authority.read_bytes())
         return grpc.secure_channel(self.address(port), trusted, options=options)
-
-
-@pytest.fixture(scope="session")
-def find_port() -> Callable[[], int]:
-    """Finds ports where nobody listens yet."""
-    return _free_port
-
-
-@pytest.fixture
-def free_port() -> int:
-    """A port where nobody listens yet."""
-    return _free_port()
 
 
 StartCollector = Callable[..., Collector]

@@ -5,6 +5,7 @@ import pytest
 from headgate_processors.errors import OverloadError, TransientError
 from headgate_processors.otlp.port import Signal
 from headgate_processors.testing.ingest import MemoryIngest, numbered_request
+from headgate_processors.testing.ports import free_port
 from headgate_processors.testing.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -22,16 +23,16 @@ def _all_there(ingest: MemoryIngest, numbers: range) -> bool:
 
 
 def test_what_was_acknowledged_survives_the_collector_and_an_outage_of_the_receiver(
-    start_collector: Any, start_receiver: Any, free_port: int
+    start_collector: Any, start_receiver: Any
 ) -> None:
     """The receiver is away, the Collector is killed and started again, the receiver comes: everything arrives."""
-    ingest = MemoryIngest()
-    collector = start_collector("local", HEADGATE_COLLECTOR_RECEIVER=f"127.0.0.1:{free_port}")
+    ingest, port = MemoryIngest(), free_port()
+    collector = start_collector("local", HEADGATE_COLLECTOR_RECEIVER=f"127.0.0.1:{port}")
     _send(collector, range(200))
     collector.kill()
     collector.start()
     _send(collector, range(200, 300))
-    start_receiver(ingest, port=free_port)
+    start_receiver(ingest, port=port)
     wait_until(lambda: _all_there(ingest, range(300)), timeout_s=30)
 
 

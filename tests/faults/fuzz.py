@@ -12,6 +12,7 @@ import argparse
 import gzip
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ with atheris.instrument_imports(include=["headgate_processors.otlp"]):
 
 from headgate_processors.errors import HeadgateError, PermanentError
 from headgate_processors.otlp.port import Encoding, Signal
-from headgate_processors.receiver.port import Sender
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.replay.convert import to_protobuf
 from headgate_processors.store import Store
 from headgate_processors.workers.build import PreparerConfig, build_preparer
@@ -36,6 +37,7 @@ from headgate_processors.workers.port import ExportRequest, Outcome
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 SIGNALS = tuple(Signal)
+ROOTS = ("resourceSpans", "resourceLogs", "resourceMetrics")
 SEED_BYTES_MAX = 6_000
 SEEDS_MAX = 400
 GROUP = 256
@@ -93,7 +95,7 @@ class Target:
                 body=body,
                 signal=signal,
                 encoding=self._encoding,
-                sender=Sender(role="client", subject=None, token_id=None),
+                sender=CLIENT,
                 received_unix_nano=RECEIVED_UNIX_NANO + self.tally.runs,
             )
         )
@@ -103,12 +105,10 @@ class Target:
     def flush(self) -> None:
         """Bring the group into the store, and count."""
         group, self._group = self._group, []
-        if not group:
-            return
         prepared = self._preparer.prepare(group)
         for outcome in prepared.outcomes:
             self._count(outcome)
-        if any(batch.num_rows for batch in prepared.batches.values()):
+        if prepared.batches:
             appended = self._store.append(prepared.batches)
             self.tally.stored += appended.stored
             self.tally.known += appended.duplicates
@@ -141,9 +141,6 @@ def seeds(encoding: Encoding) -> Iterator[bytes]:
                 form = text if encoding == "json" else to_protobuf(text, signal=signal, encoding="json")
                 if len(form) <= SEED_BYTES_MAX:
                     yield bytes([SIGNALS.index(signal)]) + form
-
-
-ROOTS = ("resourceSpans", "resourceLogs", "resourceMetrics")
 
 
 def fuzz(arguments: argparse.Namespace) -> None:
@@ -184,7 +181,9 @@ def launch(arguments: argparse.Namespace) -> int:
     duration_s = round(time.monotonic() - began, 1)
     holds = code == 0 and tally.get("runs", 0) >= arguments.runs
     print(json.dumps({"encoding": arguments.encoding, "holds": holds, "duration_s": duration_s, **tally}, indent=1))
-    if not holds:
+    if holds:
+        shutil.rmtree(folder)
+    else:
         print(f"exit code {code}; what broke it is in {folder}; the end of its log:", file=sys.stderr)
         print("\n".join((folder / "log").read_text(errors="replace").splitlines()[-40:]), file=sys.stderr)
     return int(not holds)

@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,10 +21,11 @@ from pathlib import Path
 
 import duckdb
 import numbered
-from parts import Part, compactor, free_port, headgate, sender
+from parts import Part, compactor, headgate, sender
 from topologies import TOPOLOGIES, Way
 
 from headgate_processors.errors import HeadgateError
+from headgate_processors.testing.ports import free_port
 
 SENDERS = 3
 SETTLE_S = 180.0
@@ -31,11 +33,13 @@ LOOK_EVERY_S = 0.5
 DOWN_S_MAX = 2.0
 BETWEEN_S = (0.2, 2.0)
 MEMBERS = {
-    "receiver": r"headgate_console\.serve\.receive",
-    "worker": r"headgate_processors\.workers|multiprocessing\.spawn",
-    "deriver": r"headgate_console\.serve\.derive",
+    "receiver": "headgate_console.serve.receive",
+    "worker": "headgate_processors.workers.child",
+    "deriver": "headgate_console.serve.derive",
 }
-COMPACTOR = r"headgate_console compact"
+COMPACTOR = "headgate_console compact"
+VICTIMS = (*MEMBERS, "compactor", "sender", "headgate")
+COLLECTOR_VICTIMS = ("collector", "collector_while_headgate_is_down")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,7 @@ class Trial:
         began = time.monotonic()
         with self._running():
             for _ in range(faults):
-                self._rest(self._chance.choice(victims))
+                self._strike(self._chance.choice(victims))
             self._settle()
             self._compactor.kill()
             for part in self._way.parts:
@@ -128,8 +132,8 @@ class Trial:
         )
         self._senders[number].start()
 
-    def _rest(self, victim: str) -> None:
-        """Let it work for a while, then kill one victim, and start it again after a while if nobody else does."""
+    def _strike(self, victim: str) -> None:
+        """Let it work for a while, then kill one victim, and start it again if nobody else does."""
         self._work(self._chance.uniform(*BETWEEN_S))
         if self._kill(victim):
             self.faults[victim] = self.faults.get(victim, 0) + 1
@@ -178,11 +182,12 @@ class Trial:
                 return
             time.sleep(LOOK_EVERY_S)
 
-    def _stored(self) -> "numbered.Counter[str]":
+    def _stored(self) -> Counter[str]:
+        """What the views have; nothing while they cannot be asked, for compaction may have replaced what they read."""
         try:
             return numbered.stored(self._store)
         except (HeadgateError, duckdb.Error):
-            return numbered.Counter()
+            return Counter()
 
 
 def trials(arguments: argparse.Namespace, say: Callable[[str], None]) -> Iterator[Outcome]:
@@ -206,11 +211,11 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--faults", type=int, default=12, help="how many in each seed")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds that a sender waits between requests")
-    every = [*MEMBERS, "compactor", "sender", "headgate", "collector", "collector_while_headgate_is_down"]
+    every = [*VICTIMS, *COLLECTOR_VICTIMS]
     parser.add_argument("--victims", nargs="+", choices=every, help="what is killed; everything there is if left out")
     arguments = parser.parse_args()
     if arguments.victims is None:
-        arguments.victims = every if arguments.topology != "direct" else every[:-2]
+        arguments.victims = VICTIMS if arguments.topology == "direct" else every
     outcomes = list(trials(arguments, lambda text: print(text, file=sys.stderr)))
     print(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
     sys.exit(not all(outcome.holds for outcome in outcomes))

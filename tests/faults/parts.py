@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,26 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from headgate_processors.testing.ports import listens
+from headgate_processors.testing.processes import descendants
+
 READY_S = 60.0
 END_S = 60.0
 LOOK_EVERY_S = 0.05
 CONFIGURATIONS = Path(__file__).parents[2] / "collector-config"
 COLLECTOR = Path(__file__).parents[2] / "build" / "collector" / "headgate-collector"
-
-
-def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def listens(port: int) -> bool:
-    """Whether somebody takes connections there."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
-        return True
-    return False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,45 +73,14 @@ class Part:
             time.sleep(LOOK_EVERY_S)
         return self.process.wait(END_S)
 
-    def members(self, pattern: str) -> list[int]:
-        """The processes under this one whose command line matches; none when it does not run."""
-        if not self.runs:
-            return []
-        assert self.process is not None
-        return [pid for pid in descendants(self.process.pid) if re.search(pattern, command_line(pid))]
-
-    def kill_member(self, pattern: str, choose: int) -> bool:
-        """Kill one of the processes under this one; False when there is none."""
-        members = self.members(pattern)
+    def kill_member(self, command: str, choose: int) -> bool:
+        """Kill one of the processes under this one whose command line contains `command`; False when there is none."""
+        members = descendants(self.process.pid, command=command) if self.process is not None and self.runs else []
         if not members:
             return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(members[choose % len(members)], signal.SIGKILL)
         return True
-
-
-def descendants(pid: int) -> list[int]:
-    """The children of a process and theirs, in order of their number."""
-    parents: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                parents.setdefault(parent, []).append(int(entry.name))
-    found, look_at = [], [pid]
-    while look_at:
-        children = parents.get(look_at.pop(), [])
-        found += children
-        look_at += children
-    return sorted(found)
-
-
-def command_line(pid: int) -> str:
-    """The command line of a process; empty when it is gone."""
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
 
 
 def headgate(folder: Path, logs: Path, *, port: int) -> Part:

@@ -1,7 +1,9 @@
 """Runs every fault plan and the fuzzer, and writes what they showed as a page.
 
-python tests/faults/report.py --out docs/reference/reliability.md
-python tests/faults/report.py --share 0.1
+    python tests/faults/report.py --out docs/reference/reliability.md
+    python tests/faults/report.py --share 0.1
+
+Without --out it prints the page.
 """
 
 import argparse

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
-from parts import COLLECTOR, CONFIGURATIONS, Part, free_port
+from parts import COLLECTOR, CONFIGURATIONS, Part
 
 from headgate_processors.credentials.issuer import ISSUER, Issuer, make_keys
+from headgate_processors.testing.ports import free_port
 
 AGENT = "spiffe://headgate.internal/collector/agent"
 LIFETIME_S = 12 * 3600.0

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 
 from headgate_analytics import open_views
+from headgate_processors.testing.ports import free_port, listens
 from headgate_processors.testing.recorder import Endpoints
 
 HEADGATE = [sys.executable, "-m", "headgate_console"]
@@ -24,19 +24,6 @@ START_S = 60.0
 END_S = 30.0
 SEEN_S = 60.0
 LOOK_EVERY_S = 0.2
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
-        return True
-    return False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,13 +51,13 @@ class Deployment:
         any_port = [word for name in ("grpc", "http", "console") for word in (f"--{name}", "127.0.0.1:0")]
         receiver = self._headgate("up", "up", "--behind-collector", *any_port)
         addresses = dict(self._ready(receiver))
-        self.ports = {name: _free_port() for name in ("GRPC", "HTTP", "PLATFORM", "HEALTH", "METRICS")}
+        self.ports = {name: free_port() for name in ("GRPC", "HTTP", "PLATFORM", "HEALTH", "METRICS")}
         variables = {f"HEADGATE_COLLECTOR_{name}_PORT": str(port) for name, port in self.ports.items()}
         variables["HEADGATE_COLLECTOR_RECEIVER"] = addresses["otlp-grpc"]
         variables["HEADGATE_COLLECTOR_BINARY"] = str(self.collector_binary)
         collector = self._headgate("collector", "collector", "run", "local", variables=variables)
         until = time.monotonic() + START_S
-        while not (_listens(self.ports["GRPC"]) and _listens(self.ports["HTTP"])):
+        while not (listens(self.ports["GRPC"]) and listens(self.ports["HTTP"])):
             assert collector.poll() is None, self.said("collector")
             assert time.monotonic() < until, self.said("collector")
             time.sleep(LOOK_EVERY_S)

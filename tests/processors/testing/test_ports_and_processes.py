@@ -1,0 +1,26 @@
+import socket
+import subprocess
+import sys
+
+from headgate_processors.testing.ports import free_port, listens
+from headgate_processors.testing.processes import command_line, descendants
+
+
+def test_a_free_port_can_be_listened_on() -> None:
+    """Nobody takes connections there until somebody listens."""
+    port = free_port()
+    assert not listens(port)
+    with socket.create_server(("127.0.0.1", port)):
+        assert listens(port)
+
+
+def test_processes_are_found_below_the_one_that_was_started() -> None:
+    """By their command line; nothing is found below one that is gone."""
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()', 'below'])"
+    with subprocess.Popen([sys.executable, "-u", "-c", script], stdin=subprocess.PIPE) as process:
+        while not (found := descendants(process.pid, command="input() below")):
+            assert process.poll() is None
+        assert 1 == len(found)
+        assert command_line(found[0]).endswith("below")
+        process.communicate(b"\n")
+    assert [] == descendants(process.pid)
