@@ -7,33 +7,22 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import pytest
 from pyarrow import parquet
 
 from headgate_console.cli import main
+from headgate_console.testing.commands import Result, Run, runner
 
 RECORDINGS = resources.files("headgate_console.demo") / "recordings"
 AGENTS = ("claude-code-subagent", "openai-agents-mcp-loop", "autogen-nocontent", "claude-code-killed")
 
 pytestmark = pytest.mark.recordings
 _SLOW = pytest.mark.slow
-
-
-class Result(NamedTuple):
-    """What a command left: its exit code and its two streams."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -54,13 +43,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("HEADGATE_DATA", str(filled))
     monkeypatch.delenv("COLUMNS", raising=False)
 
-    def runner(*arguments: str) -> Result:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        streams = capsys.readouterr()
-        return Result(int(ended.value.code or 0), streams.out, streams.err)
-
-    return runner
+    return runner(capsys)
 
 
 def _json(result: Result) -> Any:

@@ -7,30 +7,17 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jwt
 import pytest
 import yaml
 
-from headgate_console.cli import main
 from headgate_console.collector import binary
+from headgate_console.testing.commands import Run, runner
 from headgate_processors.credentials.issuer import KEYS_MAX
 
 ROOT = Path(__file__).parents[2]
-
-
-class Result(NamedTuple):
-    """What a command left: its exit code and its two streams."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -40,13 +27,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     for name in [name for name in os.environ if name.startswith("HEADGATE_")]:
         monkeypatch.delenv(name)
 
-    def runner(*arguments: str) -> Result:
-        with pytest.raises(SystemExit) as ended:
-            main(["collector", *arguments])
-        streams = capsys.readouterr()
-        return Result(int(ended.value.code or 0), streams.out, streams.err)
-
-    return runner
+    return runner(capsys, "collector")
 
 
 @pytest.fixture

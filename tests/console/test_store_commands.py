@@ -3,29 +3,18 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from headgate_console.cli import main
+from headgate_console.testing.commands import Result, Run, runner
 
 RECORDINGS = resources.files("headgate_console.demo") / "recordings"
 
 pytestmark = pytest.mark.recordings
-
-
-class Result(NamedTuple):
-    """What a command left: its exit code and its two streams."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADGATE_DATA", str(tmp_path / "store"))
 
-    def runner(*arguments: str) -> Result:
-        with pytest.raises(SystemExit) as ended:
-            main(list(arguments))
-        streams = capsys.readouterr()
-        return Result(int(ended.value.code or 0), streams.out, streams.err)
-
-    return runner
+    return runner(capsys)
 
 
 def _json(result: Result) -> Any:

@@ -2,27 +2,14 @@
 
 import json
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from headgate_console.cli import main
+from headgate_console.testing.commands import Run, runner
 from headgate_processors.credentials.authenticator import CredentialAuthenticator
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.receiver.port import Peer, Sender
-
-
-class Result(NamedTuple):
-    """What a command left."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
@@ -31,13 +18,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HEADGATE_DATA", str(tmp_path / "data"))
 
-    def runner(*arguments: str) -> Result:
-        with pytest.raises(SystemExit) as ended:
-            main(["token", *arguments])
-        streams = capsys.readouterr()
-        return Result(int(ended.value.code or 0), streams.out, streams.err)
-
-    return runner
+    return runner(capsys, "token")
 
 
 def _sender(folder: Path, token: str) -> Sender | None:
