@@ -1,5 +1,6 @@
 """What is removed: files that died a grace ago, and files that never became live."""
 
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +32,13 @@ def sweep(root: Path, *, grace_s: float, now_unix_nano: int, disk: Disk) -> int:
 
 
 def remove_orphans(root: Path, *, age_s: float) -> int:
-    """Delete data files that no manifest names and nobody touched for `age_s`; how many."""
+    """Delete data files, and temporary folders, that no manifest names and nobody touched for `age_s`; how many."""
     found = orphans(root, read_manifest(root), age_s=age_s)
     for path in found:
-        remove(path)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            remove(path)
     return len(found)
 
 

@@ -195,6 +195,19 @@ def test_leftovers_of_nobody_are_removed_when_they_are_old(tmp_path, open_store)
     assert not orphan.exists()
 
 
+def test_what_a_killed_compaction_spilled_is_removed(tmp_path, open_store) -> None:
+    """Its temporary folder goes like any leftover, and the compactions after it come to their end."""
+    fill(open_store(), 2)
+    spilled = tmp_path / "compact-killed.tmp"
+    spilled.mkdir()
+    (spilled / "duckdb_temp_storage").write_bytes(b"half")
+
+    report = compact(tmp_path, config=CompactConfig(orphan_age_s=0))
+
+    assert not spilled.exists()
+    assert 1 == report.deleted_files
+
+
 def test_segments_of_a_writer_that_is_gone_are_adopted(tmp_path, open_store, ids) -> None:
     """A container that never comes back under its name leaves nothing unsealed."""
     gone = open_store(writer="gone")
