@@ -28,9 +28,9 @@ from headgate_analytics.stitch import Stitched
 from headgate_analytics.tables import tables_of
 from headgate_processors.schema import CONTENT, LOG_EVENTS, SPANS
 from headgate_processors.store.derivedstage import DerivedStage
+from headgate_processors.store.layout import SPILL
 from headgate_processors.store.manifest import LiveFile
 
-FOLDER = "derive.spill"
 TASK_ROWS_MAX = 160_000
 PART_ROWS = 120_000
 FLUSH_SESSIONS = 1_024
@@ -199,7 +199,7 @@ def rebuild_many(spill: Spill, files: Sequence[LiveFile], runner: Runner, plan: 
 
 def clear_spills(folder: Path) -> None:
     """Remove what a derivation that was killed left behind."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    shutil.rmtree(folder / SPILL, ignore_errors=True)
 
 
 @contextmanager
@@ -209,7 +209,7 @@ def spilled(folder: Path, files: Sequence[LiveFile], sessions: Sequence[Stitched
     Raises:
         FileNotFoundError: a file is gone already.
     """
-    place = folder / FOLDER / uuid.uuid4().hex
+    place = folder / SPILL / uuid.uuid4().hex
     rows = sum(file.rows for file in files if file.dataset in {SPANS.name, LOG_EVENTS.name})
     parts = max(1, min(len(sessions), -(-rows // PART_ROWS)))
     spill = Spill(folder=place, edges=tuple(len(sessions) * part // parts for part in range(parts + 1)))

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from headgate_analytics import DeriveConfig, Deriver
-from headgate_analytics.bulk import FOLDER
 from headgate_analytics.runner import InProcess, ProcessPool, Runner
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Signal
 from headgate_processors.store import compact
+from headgate_processors.store.layout import SPILL
 from headgate_processors.store.manifest import read_manifest
 
 RECORDINGS = ("claude-code/handoff", "mcp/loop", "autogen/handoff")
@@ -77,7 +77,7 @@ def test_a_rebuild_that_was_killed_changes_nothing(workbench: Any, turn: Callabl
     workbench.ingest([turn(number, key=f"thread-{number}", at_unix_nano=10**18) for number in range(3)])
     workbench.derive()
     before = workbench.query("SELECT session_id, revision FROM sessions ORDER BY ALL")
-    left = Path(workbench.folder) / FOLDER / "left"
+    left = Path(workbench.folder) / SPILL / "left"
 
     def killed(done: int, total: int) -> None:
         if done == total:

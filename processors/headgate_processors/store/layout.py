@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 ANY_BUCKET = "all"
+SPILL = "derive.spill"
 SEQUENCE_DIGITS = 10
 
 

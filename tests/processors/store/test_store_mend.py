@@ -11,6 +11,7 @@ import pytest
 from headgate_processors.errors import StoreError
 from headgate_processors.store import CompactConfig, Store, StoreConfig, StoreReader, compact
 from headgate_processors.store.backup import backup
+from headgate_processors.store.layout import SPILL
 from headgate_processors.store.manifest import read_manifest
 from headgate_processors.store.repair import repair
 from headgate_processors.store.survey import survey
@@ -207,3 +208,15 @@ def test_a_backup_goes_into_an_empty_folder_only(tmp_path, open_store) -> None:
 
     with pytest.raises(StoreError, match="not empty"):
         backup(tmp_path / "data", tmp_path / "there")
+
+
+def test_a_backup_leaves_the_spill_of_a_derivation_out(tmp_path, open_store) -> None:
+    """It comes and goes while the store is copied, and is nothing that a copy needs."""
+    open_store(tmp_path / "data")
+    spill = tmp_path / "data" / SPILL / "running"
+    spill.mkdir(parents=True)
+    (spill / "rows-000000.arrow").write_bytes(b"rows")
+
+    backup(tmp_path / "data", tmp_path / "copy")
+
+    assert not (tmp_path / "copy" / SPILL).exists()
