@@ -113,10 +113,10 @@ def revoke(
 
 def _write(file: Path, token: str, keys: "KeyStore", credential: "Credential") -> None:
     """Put a token into its file; one that nobody has is revoked."""
-    from headgate_processors.credentials.keystore import write_secret
+    from headgate_processors.files import write_whole
 
     try:
-        write_secret(file, token.encode())
+        write_whole(file, token.encode())
     except OSError as error:
         keys.revoke(credential.token_id)
         message = (

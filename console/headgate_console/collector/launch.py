@@ -9,8 +9,9 @@ from headgate_console.collector.catalogue import Selection, select
 from headgate_console.collector.files import missing, needs, paths, variables
 from headgate_console.errors import CommandError
 from headgate_processors.credentials.issuer import ISSUER, JWKS_FILE, make_keys
-from headgate_processors.credentials.keystore import KeyStore, write_secret
+from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.errors import ConfigError
+from headgate_processors.files import write_whole
 
 FOLDER = "collector"
 TOKEN_FILE = "receiver-token"  # noqa: S105 - the name of a file
@@ -80,7 +81,7 @@ def make_credentials(data: Path) -> tuple[Path, Path | None]:
     if token.exists():
         return public, None
     issued = KeyStore(data).create("collector", name="the Collector beside this store")
-    write_secret(token, f"{issued.token}\n".encode())
+    write_whole(token, f"{issued.token}\n".encode())
     return public, token
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from headgate_processors.errors import ConfigError
+from headgate_processors.files import write_whole
 
 Audience = Literal["headgate-telemetry", "headgate-platform", "headgate-gateway"]
 
@@ -76,8 +76,8 @@ def make_keys(folder: Path) -> Path:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     keys = [_public_key(key), *_known_keys(folder / JWKS_FILE)][:KEYS_MAX]
-    _replace(folder / JWKS_FILE, json.dumps({"keys": keys}, indent=1).encode() + b"\n", mode=0o644)
-    _replace(folder / KEY_FILE, private, mode=0o600)
+    write_whole(folder / JWKS_FILE, json.dumps({"keys": keys}, indent=1).encode() + b"\n", mode=0o644)
+    write_whole(folder / KEY_FILE, private)
     return folder / JWKS_FILE
 
 
@@ -100,14 +100,3 @@ def _known_keys(path: Path) -> list[dict[str, Any]]:
         message = f"{path} is no file of public keys ({error}). Move it away, and say it again."
         raise ConfigError(message) from error
     return known
-
-
-def _replace(path: Path, content: bytes, *, mode: int) -> None:
-    fresh = path.with_name(path.name + ".fresh")
-    fresh.unlink(missing_ok=True)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

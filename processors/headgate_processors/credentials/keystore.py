@@ -1,7 +1,5 @@
 """The key store: `credentials.json` in the data folder, 0600, replaced whole, read again when it changes."""
 
-import os
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from pydantic.dataclasses import dataclass as validated
 from headgate_processors.credentials.tokens import Credential, CredentialRole, digest_of, new_token, new_token_id
 from headgate_processors.credentials.watched import WatchedFile
 from headgate_processors.errors import ConfigError
+from headgate_processors.files import write_whole
 from headgate_processors.store.lock import Lock
 
 FILE_NAME = "credentials.json"
@@ -127,28 +126,9 @@ class KeyStore:
             credentials = dict(self._file.value().by_id)
             yield credentials
             content = _FILE.dump_json(_File(credentials=list(credentials.values())), indent=2)
-            write_secret(self.path, content + b"\n")
+            write_whole(self.path, content + b"\n")
         finally:
             lock.release()
-
-
-def write_secret(path: Path, content: bytes) -> None:
-    """Put a file in place whole and durable, readable for its owner only."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _parsed(content: bytes) -> Keys:

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from headgate_processors.errors import ConfigError
+from headgate_processors.files import FileState, file_state
 
 FILE_BYTES_MAX = 16 << 20
 _OTHERS_MAY_WRITE = 0o022
 
 Value = TypeVar("Value")
-_State = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Read(Generic[Value]):
     """What a reading gave: a value, or why there is none."""
 
-    state: _State | None
+    state: FileState | None
     value: Value | None
     problem: str
 
@@ -45,7 +45,7 @@ class WatchedFile(Generic[Value]):
         Raises:
             ConfigError: it cannot be read, may be written by others, or is not what it should be.
         """
-        state = self._state()
+        state = file_state(self.path)
         last = self._last
         if last is None or last.state != state:
             with self._lock:
@@ -56,14 +56,7 @@ class WatchedFile(Generic[Value]):
             raise ConfigError(f"{self.path}: {last.problem}")
         return last.value
 
-    def _state(self) -> _State | None:
-        try:
-            found = self.path.stat()
-        except OSError:
-            return None
-        return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
-
-    def _read(self, state: _State | None) -> _Read[Value]:
+    def _read(self, state: FileState | None) -> _Read[Value]:
         try:
             return _Read(state=state, value=self._parse(read_guarded(self.path)), problem="")
         except FileNotFoundError:

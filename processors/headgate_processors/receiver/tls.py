@@ -12,9 +12,10 @@ from typing import Any
 from cryptography import x509
 
 from headgate_processors.errors import ConfigError
+from headgate_processors.files import FileState, file_state
 
 _LOGGER = logging.getLogger(__name__)
-_State = tuple[tuple[int, int, int, int] | None, ...]
+_State = tuple[FileState | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class TlsFiles:
             _LOGGER.warning("TLS goes on with the certificate before: %s", error)
 
     def _look(self) -> _State:
-        return tuple(_state(path) for path in self._config.files)
+        return tuple(file_state(path) for path in self._config.files)
 
 
 def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -95,14 +96,6 @@ def ends_at(chain: bytes) -> datetime:
         ValueError: it is no chain of PEM certificates.
     """
     return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(chain))
-
-
-def _state(path: Path) -> tuple[int, int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _read(config: TlsConfig) -> TlsMaterial:
