@@ -54,7 +54,7 @@ def batch_of(dataset: Dataset, columns: Mapping[str, pa.Array], rows: Sequence[M
         ready = columns.get(field.name)
         if ready is None:
             own = given.get(field.name)
-            ready = pa.nulls(len(rows), field.type) if own is None else array_of(own, field.type)
+            ready = pa.nulls(len(rows), field.type) if own is None else pa.array(own, field.type)
         elif ready.type != field.type:
             ready = ready.dictionary_encode() if field.type == LOW else ready.cast(field.type)
         arrays.append(ready)
@@ -72,8 +72,3 @@ def _transposed(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]
                     column = columns[name] = [None] * len(rows)
                 column[place] = value
     return columns
-
-
-def array_of(values: Sequence[object], type_: pa.DataType) -> pa.Array:
-    """A column of that type."""
-    return pa.array(values, type_)

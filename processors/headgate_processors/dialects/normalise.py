@@ -31,20 +31,15 @@ from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.port import Sender
 from headgate_processors.schema import (
     LOG_EVENTS,
-    MEANING,
     METRIC_POINTS,
     SPAN_EVENTS,
     SPAN_LINKS,
     SPANS,
-    WHO,
     Dataset,
 )
 
-Rows = list[dict[str, object]]
 Batches = dict[str, pa.RecordBatch]
 
-_WHO_NAMES = tuple(column.name for column in WHO)
-_MEANING_NAMES = frozenset(column.name for column in MEANING)
 _NOTHING: Mapping[str, object] = {}
 
 

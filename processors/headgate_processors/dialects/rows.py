@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 
 from headgate_processors.dialects.belief import Believed
-from headgate_processors.dialects.columns import array_of, batch_of, low
+from headgate_processors.dialects.columns import batch_of, low
 from headgate_processors.dialects.content import Sealed
 from headgate_processors.enrich.identity import Identity
 from headgate_processors.schema import CONTENT, WHO, Dataset
@@ -123,7 +123,7 @@ def content_batch(sink: Sink, origins: Origins, key_id: str) -> pa.RecordBatch:
         "service_name": [services[row] for row in rows],
     }
     return batch_of(
-        CONTENT, {name: array_of(values, CONTENT.schema.field(name).type) for name, values in columns.items()}, ()
+        CONTENT, {name: pa.array(values, CONTENT.schema.field(name).type) for name, values in columns.items()}, ()
     )
 
 
