@@ -60,8 +60,7 @@ def believe(wire: pa.RecordBatch, sender: Sender) -> Believed:
         return _passed_on(wire)
     rows = wire.num_rows
     principal = sender.subject if sender.role == "client" else None
-    own = wire if sender.witness == "client" else None
-    clean, forged = _cleaned(wire, None) if own is not None else _unstamped(wire)
+    clean, forged = _cleaned(wire, None) if sender.witness == "client" else _unstamped(wire)
     return Believed(wire=clean, witness=tiled(sender.witness, rows), principals=[principal] * rows, forged=forged)
 
 

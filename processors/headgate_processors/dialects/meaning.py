@@ -1,7 +1,7 @@
 """What one record means: the dialect's fields read, coerced and made to agree with each other.
 
-The result is a dict of the `MEANING` columns that are known, plus the raw content fields (underscored
-names of `CONTENT_FIELDS`), which the caller hashes, redacts and stores apart.
+The result is a dict of the `MEANING` columns that are known, plus the raw content fields
+(`CONTENT_FIELDS`), which the caller hashes, redacts and stores apart.
 """
 
 import re
