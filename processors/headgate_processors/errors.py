@@ -4,7 +4,9 @@ HeadgateError
 ├── ConfigError      a setting or file is wrong; the command ends with exit code 2
 ├── PermanentError   the same input fails again: `INVALID_ARGUMENT`, counted, dead-lettered
 │   ├── TooLargeError    larger than the limit: permanent, so that nobody resends it for ever
-│   └── PoisonError      reading it ended the process that tried, again and again
+│   ├── PoisonError      reading it ended the process that tried, again and again
+│   ├── UnauthenticatedError  no credential where one is needed, or a wrong one: `UNAUTHENTICATED`
+│   └── ForbiddenError   a sender that is known and may not: `PERMISSION_DENIED`
 ├── TransientError   a retry may help: `UNAVAILABLE`
 │   └── OverloadError    a queue or disk bound was reached: `RESOURCE_EXHAUSTED` with `RetryInfo`
 └── StoreError       the store on disk is held, newer, or damaged; the message says what to do
