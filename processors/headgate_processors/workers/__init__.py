@@ -5,14 +5,13 @@ without taking anything with them, and `groups` lets requests that wait share on
 """
 
 from headgate_processors.workers.build import PreparerConfig, build_normaliser, build_preparer
-from headgate_processors.workers.groups import Group, GroupConfig, Groups
+from headgate_processors.workers.groups import GroupConfig, Groups
 from headgate_processors.workers.local import LocalPreparer
 from headgate_processors.workers.pool import PoolConfig, PoolState, WorkerPool
 from headgate_processors.workers.port import ExportRequest, Outcome, Prepared, Preparer
 
 __all__ = [
     "ExportRequest",
-    "Group",
     "GroupConfig",
     "Groups",
     "LocalPreparer",

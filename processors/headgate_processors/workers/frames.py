@@ -96,7 +96,7 @@ def request_frame(requests: Sequence[ExportRequest]) -> tuple[Head, list[Content
 
 def read_requests(head: Head, content: memoryview) -> list[ExportRequest]:
     """The requests of a frame."""
-    bodies = _pieces(content)
+    bodies = _Pieces(content)
     return [
         ExportRequest(
             body=bodies(listed["bytes"]).tobytes(),
@@ -120,7 +120,7 @@ def prepared_frame(prepared: Prepared, **more: int) -> tuple[Head, list[Content]
 
 def read_prepared(head: Head, content: memoryview) -> Prepared:
     """The prepared rows of a frame; they stay in the frame's memory."""
-    pieces = _pieces(content)
+    pieces = _Pieces(content)
     batches = {dataset: _batch(pieces(size)) for dataset, size in head["parts"]}
     return Prepared(batches=batches, outcomes=[_unpacked(outcome, pieces) for outcome in head["outcomes"]])
 
@@ -161,10 +161,6 @@ class _Pieces:
         start = self._position
         self._position += size
         return self._content[start : self._position]
-
-
-def _pieces(content: memoryview) -> _Pieces:
-    return _Pieces(content)
 
 
 def _stream(batch: pa.RecordBatch) -> pa.Buffer:

@@ -25,10 +25,9 @@ from headgate_processors.workers.port import ExportRequest, Prepared
 _CHILD = "headgate_processors.workers.child"
 _END_S = 2.0
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
-
+_STARVED_SHARE = 0.1
 
 Cause = Literal["died", "hung", "starved", "killed"]
-_STARVED_SHARE = 0.1
 
 
 class WorkerDied(Exception):  # noqa: N818 - an end, not an error
