@@ -28,6 +28,7 @@ from headgate_analytics.stitch import Stitched
 from headgate_analytics.tables import tables_of
 from headgate_processors.schema import CONTENT, LOG_EVENTS, SPANS
 from headgate_processors.store.derivedstage import DerivedStage
+from headgate_processors.store.disk import link_or_copy
 from headgate_processors.store.layout import SPILL
 from headgate_processors.store.manifest import LiveFile
 
@@ -216,21 +217,12 @@ def spilled(folder: Path, files: Sequence[LiveFile], sessions: Sequence[Stitched
     (place / "raw").mkdir(parents=True)
     try:
         for file in files:
-            _link(folder / file.path, spill.raw(file.path))
+            link_or_copy(folder / file.path, spill.raw(file.path))
         spill.save_sessions(sessions)
         Wanted.of(sessions).save(place / "wanted.ipc")
         yield spill
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _gather_tasks(spill: Spill, files: Sequence[LiveFile]) -> tuple[list[GatherRows], list[GatherContent]]:

@@ -1,12 +1,12 @@
 """A copy of a store at one moment, taken while it is written: every row that was acknowledged before it began."""
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from headgate_processors.errors import StoreError
+from headgate_processors.store.disk import link_or_copy
 from headgate_processors.store.folder import open_folder
 from headgate_processors.store.layout import SPILL, sequence_of
 from headgate_processors.store.manifest import NAME, load_manifest, read_manifest
@@ -96,11 +96,4 @@ def _place(source: Path, target: Path) -> bool:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists():
         return target.samefile(source)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copy2(source, target)
-        return False
-    return True
+    return link_or_copy(source, target)

@@ -1,8 +1,8 @@
 """What is damaged is kept apart in `damaged/`, so that everything else goes on and nothing is thrown away."""
 
-import os
-import shutil
 from pathlib import Path
+
+from headgate_processors.store.disk import link_or_copy
 
 FOLDER = "damaged"
 
@@ -17,10 +17,7 @@ def set_aside(root: Path, path: Path) -> Path:
     """
     kept = _unused(root / FOLDER / path.relative_to(root))
     kept.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(path, kept)
-    except OSError:
-        shutil.copyfile(path, kept)
+    link_or_copy(path, kept)
     return kept
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,6 +87,23 @@ class LocalDisk:
         """`statvfs`."""
         found = os.statvfs(folder)
         return Room(free_bytes=found.f_bavail * found.f_frsize, total_bytes=found.f_blocks * found.f_frsize)
+
+
+def link_or_copy(source: Path, target: Path) -> bool:
+    """Give a file a second name, or copy it with its times where the file system knows no links; whether it is a link.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no such folder to put it in.
+        OSError: the disk refused.
+    """
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target)
+        return False
+    return True
 
 
 def remove(path: Path) -> None:

@@ -7,7 +7,6 @@ that one and from the files sealed since.
 import fcntl
 import logging
 import os
-import shutil
 import uuid
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,7 @@ import orjson
 
 from headgate_processors.errors import StoreError
 from headgate_processors.store.damaged import set_aside
-from headgate_processors.store.disk import Disk, remove
+from headgate_processors.store.disk import Disk, link_or_copy, remove
 from headgate_processors.store.live import DamagedFile, DeadFile, LiveFile, Manifest
 from headgate_processors.store.rebuild import manifest_since
 
@@ -114,7 +113,7 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def sealed_state(root: Path) -> Mapping[str, int]:
-    """The last sealed segment of every writer: as in the manifest, without reading its list of files.
+    """The last sealed segment of every writer: as in the manifest, whose files are not looked at.
 
     Raises:
         StoreError: as `read_manifest`.
@@ -174,10 +173,7 @@ def _keep(root: Path, *, sound: bool) -> None:
         if current.exists():
             set_aside(root, current)
         return
-    try:
-        os.link(current, temporary)
-    except OSError:
-        shutil.copyfile(current, temporary)
+    link_or_copy(current, temporary)
     temporary.replace(root / PREVIOUS)
     # Renaming one name of a file to another name of it does nothing.
     remove(temporary)
