@@ -97,8 +97,8 @@ def test_calls_that_are_opened_and_left_hold_a_bounded_number_of_places(start) -
 def _is_served(address: str) -> bool:
     try:
         _export(address)
-    except grpc.RpcError as error:
-        return error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED
+    except grpc.RpcError:
+        return False
     return True
 
 
