@@ -162,7 +162,7 @@ class _Compaction:
         watermark = Watermark(root=self.folder.root, disk=self.disk, reserve=self.config.disk_free_min)
         lack = watermark.lacks(sum(file.bytes for file in files))
         if lack is not None:
-            _LOG.warning("%s not merged: %s", f"{len(files)} files", lack)
+            _LOG.warning("%d files not merged: %s", len(files), lack)
             self.report.postponed_files += len(files)
         return lack is None
 

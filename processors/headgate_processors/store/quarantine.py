@@ -26,12 +26,13 @@ def scrub(root: Path, *, disk: Disk, clock: Callable[[], int] = time.time_ns) ->
     damage = list(glance(root, manifest))
     quarantine(root, damage, disk=disk, clock=clock)
     bad = {one.file.path for one in damage}
-    touched = {
+    good = {
         file.path: changed
         for file in manifest.files
-        if file.path not in bad and file.modified_unix_nano not in {None, changed := modified_ns(root, file)}
+        if file.path not in bad
+        and file.modified_unix_nano not in {None, changed := modified_ns(root, file)}
+        and examine(root, file) is None
     }
-    good = {path: changed for path, changed in touched.items() if _is_good(root, manifest, path)}
     if good:
         update_manifest(root, lambda now: _noted(now, good), disk=disk)
     return damage
@@ -94,10 +95,6 @@ def take_back(root: Path, *, disk: Disk) -> Sequence[LiveFile]:
 
     update_manifest(root, change, disk=disk)
     return restored
-
-
-def _is_good(root: Path, manifest: Manifest, path: str) -> bool:
-    return all(examine(root, file) is None for file in manifest.files if file.path == path)
 
 
 def _noted(manifest: Manifest, changed: dict[str, int]) -> Manifest:
