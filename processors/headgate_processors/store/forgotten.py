@@ -69,9 +69,7 @@ def read_forgotten(root: Path) -> tuple[Tombstone, ...]:
     for name in (NAME, COPY):
         try:
             return _parse((root / name).read_bytes())
-        except FileNotFoundError:
-            continue
-        except (ValueError, TypeError, KeyError):
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
             continue
     if not any((root / name).exists() for name in (NAME, COPY)):
         return ()
@@ -97,15 +95,10 @@ def mark_applied(root: Path, tombstones: Sequence[Tombstone], version: int, *, d
     Raises:
         OSError: the disk refused; files are looked at again.
     """
-    known = {(one.since_unix_nano, one.session_ids, one.trace_ids, one.user_hash) for one in tombstones}
+    known = frozenset(tombstones)
     with exclusive(root):
         now = read_forgotten(root)
-        marked = tuple(
-            replace(one, applied_version=version)
-            if (one.since_unix_nano, one.session_ids, one.trace_ids, one.user_hash) in known
-            else one
-            for one in now
-        )
+        marked = tuple(replace(one, applied_version=version) if one in known else one for one in now)
         if marked != now:
             _write(root, marked, disk)
 
