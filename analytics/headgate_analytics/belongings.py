@@ -7,10 +7,9 @@ from pathlib import Path
 import duckdb
 
 from headgate_analytics.raw import RawFiles, facts
-from headgate_analytics.stitch import Stitched, Stitcher
+from headgate_analytics.stitch import SessionKey, Stitched, Stitcher
 from headgate_analytics.views import IDLE_GAP_NS
 from headgate_processors.store.check import sound_manifest
-from headgate_processors.store.forgotten import session_ids_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,5 +45,5 @@ def _anchors(stitched: Stitched) -> Anchors:
         if kind == "trace":
             traces.add(rest[0])
         else:
-            keys.update(session_ids_of(tenant, rest[0], rest[1])[1:])
+            keys.add(SessionKey(tenant, *rest).session_id)
     return Anchors(trace_ids=frozenset(traces), key_session_ids=frozenset(keys))

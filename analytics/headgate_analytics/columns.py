@@ -16,7 +16,7 @@ class NodeColumns:
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self._columns = {name: _single(table.column(name)) for name in table.column_names}
+        self._columns = {name: single(table.column(name)) for name in table.column_names}
         self._words = {
             name: column.dictionary.to_pylist()
             for name, column in self._columns.items()
@@ -63,7 +63,8 @@ class NodeColumns:
         return found
 
 
-def _single(column: pa.ChunkedArray) -> pa.Array:
+def single(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from headgate_analytics.gather import SESSION, Wanted
 from headgate_analytics.reconstruct import SessionContent, requested_arguments
+from headgate_processors.store.relation import parquet
 
 CONTENT_COLUMNS = ("record_id", "field", "attribute", "text")
 KEYLESS = "keyless"
@@ -78,5 +79,4 @@ def content_by_session(table: pa.Table | None) -> Mapping[int, SessionContent]:
 
 
 def _parquet(files: Sequence[Path]) -> str:
-    listing = ", ".join("'" + str(path).replace("'", "''") + "'" for path in files)
-    return f"read_parquet([{listing}], union_by_name = true, hive_partitioning = false)"
+    return parquet([str(path) for path in files], mixed=True)

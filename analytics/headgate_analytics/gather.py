@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from headgate_analytics.columns import single
 from headgate_analytics.node import FACT_COLUMNS, PLACE_COLUMNS
 from headgate_analytics.stitch import Stitched, log_anchor_id
 from headgate_processors.errors import StoreError
@@ -144,11 +145,6 @@ def _anchors(keys: pa.Table, *, is_log: bool) -> pa.Array:
             pair = (tenant_name, service, key)
             found[row] = told.get(pair) or told.setdefault(pair, log_anchor_id(*pair))
     return pa.array(found, pa.string())
-
-
-def single(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _plain(column: pa.Array) -> pa.Array:

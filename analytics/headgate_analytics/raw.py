@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
 from headgate_analytics.node import CALL_KINDS
 from headgate_analytics.served import ToolSpan
 from headgate_analytics.stitch import Fact
-from headgate_processors.schema import LOG_EVENTS, SPAN_LINKS, SPANS, Dataset
+from headgate_processors.schema import LOG_EVENTS, SPAN_LINKS, SPANS
+from headgate_processors.store.relation import SqlTable, parquet
 
 SUBSTANTIVE_KINDS = (
     "llm",
@@ -47,21 +47,8 @@ class RawFiles:
         """A FROM clause over the files of a dataset; an empty typed relation when there are none."""
         listed = self.paths.get(name, ())
         if not listed:
-            return f"(SELECT {_nulls(_DATASETS[name])} WHERE false)"
-        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in listed)
-        return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"
-
-
-def _nulls(dataset: Dataset) -> str:
-    return ", ".join(f"NULL::{_sql_type(column.type)} AS {column.name}" for column in dataset.columns)
-
-
-def _sql_type(type_: pa.DataType) -> str:
-    if pa.types.is_list(type_):
-        return "VARCHAR[]"
-    if pa.types.is_decimal(type_):
-        return f"DECIMAL({type_.precision},{type_.scale})"
-    return {pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN", pa.float64(): "DOUBLE"}.get(type_, "VARCHAR")
+            return f"({SqlTable.of(_DATASETS[name]).nothing})"
+        return parquet([str(path) for path in listed], mixed=True)
 
 
 def _listed(values: Iterable[str]) -> str:

@@ -7,8 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from headgate_analytics.columns import NodeColumns
-from headgate_analytics.gather import SESSION, single
+from headgate_analytics.columns import NodeColumns, single
+from headgate_analytics.gather import SESSION
 from headgate_analytics.node import Node
 from headgate_analytics.reconstruct import Reconstruction, Rules, SessionContent, reconstruct
 from headgate_analytics.stitch import Stitched

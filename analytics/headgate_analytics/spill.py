@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from headgate_analytics.gather import SESSION, joined, single
+from headgate_analytics.columns import single
+from headgate_analytics.gather import SESSION, joined
 from headgate_analytics.stitch import SessionKey, Stitched
 
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
