@@ -23,7 +23,8 @@ PAGES = (
     "docs/guides/credentials.md",
     "docs/guides/operate-the-store.md",
 )
-ELSEWHERE = ("make", "pip install .", "headgate up", "headgate collector run", "headgate replay recordings --endpoint")
+REPLAYED = "headgate replay tests/recordings --endpoint"
+ELSEWHERE = ("make", "pip install .", "headgate up", "headgate collector run", REPLAYED)
 
 
 def _console_lines(page: str) -> Iterator[str]:
@@ -45,10 +46,11 @@ def _run(line: str, folder: Path) -> "subprocess.CompletedProcess[str]":
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with a store of two agents and a folder of recordings."""
     place = tmp_path_factory.mktemp("reader")
-    (place / "recordings").mkdir()
+    recordings = place / "tests" / "recordings"
+    recordings.mkdir(parents=True)
     for name in ("claude-code-fix.jsonl.gz", "pydantic-ai-handoff.jsonl.gz"):
-        (place / "recordings" / name).write_bytes((RECORDINGS / name).read_bytes())
-    filled = _run("headgate replay recordings --data headgate-data", place)
+        (recordings / name).write_bytes((RECORDINGS / name).read_bytes())
+    filled = _run("headgate replay tests/recordings --data headgate-data", place)
     assert filled.returncode == 0, filled.stderr
     return place
 
