@@ -10,7 +10,6 @@ from figures import Figure, Section
 
 from headgate_processors.generate import Load, PlanConfig, compiled, read_sessions
 from headgate_processors.generate.load import build_plan
-from headgate_processors.otlp import decode
 from headgate_processors.otlp.port import Signal
 from headgate_processors.replay.requests import ReplayRequest
 
@@ -70,13 +69,4 @@ def described(load: Encoded, content_share: float) -> Section:
             Figure(what="compressed by zstd -1", value=ratio, unit="times", note="how alike sessions are"),
             Figure(what="to make a span", value=load.cpu_s / load.spans * 1e6, unit="µs CPU", note="the sender's part"),
         ],
-    )
-
-
-def spans_in(requests: Sequence[ReplayRequest]) -> int:
-    """Spans, counted by decoding them."""
-    return sum(
-        decode(one.body, signal=one.signal, encoding=one.encoding).batch.num_rows
-        for one in requests
-        if one.signal is Signal.TRACES
     )
