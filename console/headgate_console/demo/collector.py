@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -66,7 +65,7 @@ def _is_ready(process: "subprocess.Popen[bytes]", port: int) -> bool:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1):
                 return True
-        except (urllib.error.URLError, OSError):
+        except OSError:
             time.sleep(LOOK_EVERY_S)
     return False
 
