@@ -88,13 +88,11 @@ _PARTS: Mapping[str, Source] = {
 }
 
 
-def dig(value: object, path: Sequence[str]) -> object:
-    """The value at `path` inside maps, lists (by index, `-1` the last) and JSON text; NULL when it leads nowhere."""
-    return _descended(parse_json(value), path) if path else value
-
-
 def _descended(value: object, path: Sequence[str]) -> object:
-    """As `dig`, with the value itself parsed already."""
+    """The value at `path` inside maps, lists (by index, `-1` the last) and JSON text; NULL when it leads nowhere.
+
+    The value itself is parsed already.
+    """
     for place, step in enumerate(path):
         value = parse_json(value) if place else value
         if isinstance(value, dict):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from headgate_processors.dialects.source import compile_source, compile_sources, dig
+from headgate_processors.dialects.source import compile_source, compile_sources
 from headgate_processors.errors import ConfigError
 from headgate_processors.testing.dialects import log_record, span_record
 
@@ -84,23 +84,23 @@ def test_a_source_reads_a_log(spec: Any, expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "path", "expected"),
+    ("value", "spec", "expected"),
     [
-        ({"a": {"b": 1}}, ["a", "b"], 1),
-        ('{"a": "[1, 2]"}', ["a", "1"], 2),
-        ([{"a": 1}], ["0", "a"], 1),
-        ([1, 2], ["-1"], 2),
-        ([1], ["-2"], None),
-        ([1], ["-"], None),
-        ("not json", ["a"], None),
-        ("{broken", ["a"], None),
-        (None, ["a"], None),
-        (7, [], 7),
+        ({"a": {"b": 1}}, "held#a.b", 1),
+        ('{"a": "[1, 2]"}', "held#a.1", 2),
+        ([{"a": 1}], "held#0.a", 1),
+        ([1, 2], "held#-1", 2),
+        ([1], "held#-2", None),
+        ([1], "held#-", None),
+        ("not json", "held#a", None),
+        ("{broken", "held#a", None),
+        (None, "held#a", None),
+        (7, "held", 7),
     ],
 )
-def test_a_path_goes_through_maps_lists_and_json_in_text(value: object, path: list[str], expected: object) -> None:
+def test_a_path_goes_through_maps_lists_and_json_in_text(value: object, spec: str, expected: object) -> None:
     """JSON is parsed wherever it stands on the way; a path that leads nowhere is NULL."""
-    assert expected == dig(value, path)
+    assert expected == compile_source(spec)(span_record({"held": value}))
 
 
 @pytest.mark.parametrize(
