@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from headgate_console.cli.options import Data, Json, examples, settings
+from headgate_console.cli.options import Data, Json, examples, length, settings
 from headgate_console.cli.screen import screen
 from headgate_console.render.table import Column
 
@@ -173,14 +173,9 @@ def token(
     An SDK drops its data at the first refusal: a token must live as long as the agent that holds it.
     """
     from headgate_console.collector.launch import FOLDER
-    from headgate_console.settings.values import parse_duration
     from headgate_processors.credentials.issuer import Issuer
-    from headgate_processors.errors import ConfigError
 
-    try:
-        lifetime_s = parse_duration(lifetime).total_seconds()
-    except ValueError as error:
-        raise ConfigError(f"--lifetime: {error}") from None
+    lifetime_s = length("--lifetime", lifetime).total_seconds()
     issuer = Issuer.open(settings(context, data=data).data / FOLDER)
     screen().show([issuer.token(subject, audience=AUDIENCES[audience], lifetime_s=lifetime_s)])
 

@@ -73,11 +73,12 @@ def forget(
 def _belongings(chosen: "Settings", user: str | None, session: str | None) -> "Belongings":
     from headgate_analytics.belongings import anchors_of_sessions
     from headgate_console.queries.forget import of_sessions, of_user
+    from headgate_console.queries.opening import nanoseconds
     from headgate_console.queries.sessions import find_session
 
     connection = views(chosen)
     wanted = None if session is None else find_session(connection, session)["session_id"]
-    stitched = anchors_of_sessions(chosen.data, idle_gap_ns=round(chosen.sessions.idle_gap.total_seconds() * 1e9))
+    stitched = anchors_of_sessions(chosen.data, idle_gap_ns=nanoseconds(chosen.sessions.idle_gap))
     if wanted is not None:
         return of_sessions(connection, [wanted], stitched)
     return of_user(connection, user or "", stitched)

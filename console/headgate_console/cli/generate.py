@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Data, Json, examples, settings
+from headgate_console.cli.options import Data, Json, examples, length, settings
 from headgate_console.cli.progress import progress
 from headgate_console.cli.screen import Screen, screen
 from headgate_console.render.numbers import plural, size
@@ -77,6 +77,7 @@ def generate(
     returns when all is acknowledged, with --data when every session is derived.
     """
     from headgate_console.generating import Delivery
+    from headgate_console.queries.opening import nanoseconds
     from headgate_processors.generate.plan import SPANS_A_SECOND, PlanConfig
 
     if sum(place is not None for place in (endpoint, data, out)) != 1:
@@ -87,12 +88,12 @@ def generate(
         spans=SPANS if spans is None and sessions is None else spans,
         sessions=sessions,
         rate=rate or SPANS_A_SECOND,
-        over_ns=None if endpoint is not None else _ns(over),
+        over_ns=None if endpoint is not None else nanoseconds(length("--over", over)),
         mix=dict(map(_part, mix or ())),
         late=late,
         doubled=doubled,
         missing=missing,
-        clock_skew_ns=_ns(clock_skew),
+        clock_skew_ns=nanoseconds(length("--clock-skew", clock_skew)),
     )
     delivery = Delivery(config=config, request_records=request_spans, rate=rate, in_flight=in_flight, truth=truth)
     done = _deliver(context, screen(), delivery, endpoint=endpoint, data=data, out=out)
@@ -144,16 +145,6 @@ def _part(text: str) -> tuple[str, float]:
         message = f"--mix {text!r}: expected NAME=X with X of 0 or more, such as codex=0 or loop=5"
         raise ConfigError(message)
     return name, times
-
-
-def _ns(text: str) -> int:
-    from headgate_console.settings.values import parse_duration
-
-    try:
-        return round(parse_duration(text).total_seconds() * 1e9)
-    except ValueError as error:
-        message = f"{text!r}: {error}"
-        raise ConfigError(message) from error
 
 
 def register(app: typer.Typer) -> None:

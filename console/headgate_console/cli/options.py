@@ -1,6 +1,6 @@
 """What several commands share: options, the settings they lead to, and the connection to the views."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,6 +66,21 @@ def views(chosen: "Settings", *, now: datetime | None = None) -> "duckdb.DuckDBP
     from headgate_console.queries.opening import open_views
 
     return open_views(chosen, now=now)
+
+
+def length(option: str, text: str) -> timedelta:
+    """A length of time that an option gives.
+
+    Raises:
+        ConfigError: it is none; the message names the option.
+    """
+    from headgate_console.settings.values import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        message = f"{option}: {error}"
+        raise ConfigError(message) from None
 
 
 def moment(text: str | None, *, now: datetime | None = None) -> datetime | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Data, Json, examples, settings
+from headgate_console.cli.options import Data, Json, examples, length, settings
 from headgate_console.cli.screen import Screen, screen, utf8_stdout
 from headgate_console.errors import CommandError
 from headgate_console.render.records import rfc3339
@@ -179,15 +179,11 @@ def _role(role: str) -> Any:
 
 
 def _lifetime_ns(expires: str | None) -> int | None:
-    from headgate_console.settings.values import parse_duration
+    from headgate_console.queries.opening import nanoseconds
 
     if expires is None:
         return None
-    try:
-        lifetime_ns = round(parse_duration(expires).total_seconds() * NS_PER_S)
-    except ValueError as error:
-        message = f"--expires: {error}"
-        raise ConfigError(message) from None
+    lifetime_ns = nanoseconds(length("--expires", expires))
     if not lifetime_ns:
         message = "--expires: a token that is good for no time is good for nothing; leave it out for one without an end"
         raise ConfigError(message)
