@@ -1,6 +1,7 @@
 """Raw rows of wanted sessions out of Parquet files: which rows belong to which session, and what of them is needed."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,18 +96,15 @@ def wanted_rows(piece: Piece, wanted: Wanted) -> pa.Table | None:
         StoreError: the file is damaged; the message names it.
     """
     dataset = SPANS if piece.dataset == SPANS.name else LOG_EVENTS
-    try:
-        with _opened(piece.path, _low(dataset)) as file:
-            present = set(file.schema_arrow.names)
-            keys = file.read_row_groups(list(piece.groups), [name for name in _KEYS if name in present])
-            sessions = wanted.sessions_of(_anchors(keys, is_log=dataset is LOG_EVENTS))
-            rows = np.flatnonzero(sessions.is_valid())
-            if not len(rows):
-                return None
-            names = [name for name in _columns(dataset) if name in present]
-            table = file.read_row_groups(list(piece.groups), names)
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{piece.path} cannot be read ({error}): restore it from a copy") from error
+    with _opened(piece.path, _low(dataset)) as file:
+        present = set(file.schema_arrow.names)
+        keys = file.read_row_groups(list(piece.groups), [name for name in _KEYS if name in present])
+        sessions = wanted.sessions_of(_anchors(keys, is_log=dataset is LOG_EVENTS))
+        rows = np.flatnonzero(sessions.is_valid())
+        if not len(rows):
+            return None
+        names = [name for name in _columns(dataset) if name in present]
+        table = file.read_row_groups(list(piece.groups), names)
     if len(rows) < table.num_rows:
         table, sessions = table.take(rows), sessions.take(pa.array(rows))
     if dataset is LOG_EVENTS:
@@ -155,5 +153,10 @@ def _low(dataset: Dataset) -> list[str]:
     return [field.name for field in dataset.schema if pa.types.is_dictionary(field.type)]
 
 
-def _opened(path: Path, dictionaries: Sequence[str]) -> pq.ParquetFile:
-    return pq.ParquetFile(path, read_dictionary=list(dictionaries))
+@contextmanager
+def _opened(path: Path, dictionaries: Sequence[str]) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path, read_dictionary=list(dictionaries)) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{path} cannot be read ({error}): restore it from a copy") from error
