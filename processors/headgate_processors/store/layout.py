@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 
+DAY_NS = 86_400 * 10**9
 ANY_BUCKET = "all"
 SPILL = "derive.spill"
 SEQUENCE_DIGITS = 10
+
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,16 @@ RAW: Mapping[str, Layout] = MappingProxyType(
     }
 )
 DERIVED = Layout(bucket_by=("session_id",), order_by=("session_id",))
+
+
+def day_name(day: int) -> str:
+    """`2026-11-24`, of the number of days since the epoch."""
+    return date.fromordinal(_EPOCH + day).isoformat()
+
+
+def day_number(name: str) -> int:
+    """The number of days since the epoch, of a day's name."""
+    return date.fromisoformat(name).toordinal() - _EPOCH
 
 
 def bucket_name(bucket: int | None) -> str:

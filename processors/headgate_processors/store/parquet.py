@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headgate_processors.store.disk import Disk, remove
-from headgate_processors.store.layout import Layout
+from headgate_processors.store.layout import DAY_NS, Layout, day_name
 from headgate_processors.store.live import LiveFile
 
 if TYPE_CHECKING:
     from headgate_processors.store.folder import StoreFolder
-
-_DAY_NS = 86_400 * 10**9
-_EPOCH_ORDINAL = 719_163
 
 
 def schema_id(schema: pa.Schema) -> str:
@@ -42,12 +38,12 @@ def in_order(tables: Sequence[pa.Table], layout: Layout) -> pa.Table:
 def by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each day on which they were received."""
     received = table.column("received_unix_nano")
-    first, last = (value.as_py() // _DAY_NS for value in pc.min_max(received).values())
+    first, last = (value.as_py() // DAY_NS for value in pc.min_max(received).values())
     for day in range(first, last + 1):
-        inside = pc.and_(pc.greater_equal(received, day * _DAY_NS), pc.less(received, (day + 1) * _DAY_NS))
+        inside = pc.and_(pc.greater_equal(received, day * DAY_NS), pc.less(received, (day + 1) * DAY_NS))
         rows = table if first == last else table.filter(inside)
         if rows.num_rows:
-            yield _day_name(day), rows
+            yield day_name(day), rows
 
 
 def by_bucket(
@@ -162,7 +158,3 @@ def _plain(type_: pa.DataType) -> pa.DataType:
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.cast(column, pa.string()) if pa.types.is_dictionary(column.type) else column
-
-
-def _day_name(day: int) -> str:
-    return date.fromordinal(_EPOCH_ORDINAL + day).isoformat()

@@ -2,17 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 
 from headgate_processors.store.damaged import FOLDER
 from headgate_processors.store.disk import changed_s, remove
+from headgate_processors.store.layout import DAY_NS, day_number
 from headgate_processors.store.live import LiveFile
 
-DAY_NS = 86_400 * 10**9
-
-_EPOCH = date(1970, 1, 1).toordinal()
 _KINDS: Mapping[str, str] = MappingProxyType(
     {
         "spans": "spans",
@@ -70,4 +67,4 @@ class Retention:
 def _is_over(file: LiveFile, days: int, today: int) -> bool:
     if not days or file.day is None:
         return False
-    return date.fromisoformat(file.day).toordinal() - _EPOCH + days < today
+    return day_number(file.day) + days < today

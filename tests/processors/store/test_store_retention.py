@@ -3,8 +3,9 @@
 import pyarrow as pa
 
 from headgate_processors.store import CompactConfig, DerivedWriter, StoreReader, compact
+from headgate_processors.store.layout import DAY_NS
 from headgate_processors.store.manifest import read_manifest
-from headgate_processors.store.retention import DAY_NS, Retention
+from headgate_processors.store.retention import Retention
 from headgate_processors.testing.rows import NOON_NS, batch, child, log, point, span
 
 
