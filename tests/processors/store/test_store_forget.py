@@ -136,7 +136,6 @@ def test_a_writer_that_does_not_know_yet_is_corrected(tmp_path, open_store) -> N
     store = open_store()
     forget(tmp_path, OF_USER_2, disk=LocalDisk())
     compact(tmp_path, config=CompactConfig(grace_s=0))
-    store._committer._forgetting._seen = ("as it is",)
     store._committer._without_forgotten = lambda batches: batches
     store.append(everything(2, user_id="user 2"))
     store.seal()
