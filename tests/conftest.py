@@ -19,9 +19,10 @@ from headgate_processors.dialects import Normaliser
 from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Signal
-from headgate_processors.pipeline import Pipeline, build_normaliser, build_pipeline
+from headgate_processors.pipeline import Pipeline, build_pipeline
 from headgate_processors.receiver.port import CLIENT
 from headgate_processors.store import Store, StoreConfig
+from headgate_processors.workers import build_normaliser
 
 Request = tuple[Signal, dict[str, Any]]
 Rows = list[dict[str, Any]]

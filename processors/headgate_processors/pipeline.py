@@ -10,7 +10,6 @@ from typing import Protocol
 import pyarrow as pa
 
 from headgate_processors.dialects.normalise import Normaliser
-from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.errors import PermanentError
 from headgate_processors.otlp import decode, decode_together
 from headgate_processors.otlp.port import Encoding, Rejected, Signal
@@ -24,7 +23,6 @@ from headgate_processors.workers import (
     Outcome,
     Prepared,
     Preparer,
-    build_normaliser,
 )
 from headgate_processors.workers.groups import Result
 
@@ -160,6 +158,3 @@ def _why(rejected: Sequence[Rejected]) -> str:
 def build_pipeline(normaliser: Normaliser, sink: Sink, refused: RefusedSink) -> Pipeline:
     """A pipeline that prepares in this process, with the Python decoder."""
     return Pipeline(LocalPreparer(decoder=decode, group_decoder=decode_together, normaliser=normaliser), sink, refused)
-
-
-__all__ = ["FileRegistry", "Pipeline", "Refusals", "build_normaliser", "build_pipeline"]

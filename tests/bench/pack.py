@@ -27,12 +27,13 @@ from headgate_processors.generate.recorded import TAIL, RecordedRequest, Recorde
 from headgate_processors.generate.slots import is_free_word
 from headgate_processors.generate.template import compiled
 from headgate_processors.otlp.port import Signal
-from headgate_processors.pipeline import build_normaliser, build_pipeline
+from headgate_processors.pipeline import build_pipeline
 from headgate_processors.receiver.port import CLIENT
 from headgate_processors.replay.convert import LEVELS, REQUESTS, json_tree, records_of, to_protobuf
 from headgate_processors.replay.requests import ReplayRequest
 from headgate_processors.replay.suffix import read_suffixed
 from headgate_processors.store import Store, StoreConfig
+from headgate_processors.workers import build_normaliser
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RECORDINGS = ROOT / "tests" / "recordings"

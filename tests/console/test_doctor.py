@@ -15,12 +15,13 @@ from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.errors import StoreError
 from headgate_processors.otlp.port import Signal
-from headgate_processors.pipeline import build_normaliser, build_pipeline
+from headgate_processors.pipeline import build_pipeline
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
 from headgate_processors.receiver.port import CLIENT
 from headgate_processors.store import Store
 from headgate_processors.testing.otlp import to_json, traces_request
+from headgate_processors.workers import build_normaliser
 
 NOW = datetime.now(UTC)
 GENAI = "opentelemetry.instrumentation.genai.openai"
