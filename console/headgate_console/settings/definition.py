@@ -122,7 +122,9 @@ class RetentionSettings(Section):
     content: Duration = _text("Prompts, answers, tool arguments and results.", parse_duration("30 d"))
     logs: Duration = _text("Log events.", parse_duration("180 d"))
     metrics: Duration = _text("Metric points.", parse_duration("90 d"))
-    derived: Duration = _text("Sessions, calls and timelines, from the last activity on.", parse_duration("400 d"))
+    derived: Duration = _text(
+        "Sessions, calls and timelines, from the day they were last derived.", parse_duration("400 d")
+    )
 
 
 class DeadLetterSettings(Section):
