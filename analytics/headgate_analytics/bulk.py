@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from headgate_analytics.contents import content_by_session, keyless_content, shown_content
-from headgate_analytics.gather import SESSION, Piece, Wanted, pieces, wanted_rows
+from headgate_analytics.gather import Piece, Wanted, pieces, save, wanted_rows, without_trace
 from headgate_analytics.rebuild import rebuilt
 from headgate_analytics.reconstruct import Reconstruction, Rules
 from headgate_analytics.runner import Runner
@@ -120,11 +120,9 @@ class GatherRows:
             return 0
         rows = pa.concat_tables(found, promote_options="default")
         shop.spill.write(f"rows-{self.number:06d}", rows)
-        keyless = rows.filter(ds.field("trace_id").is_null()).select(["record_id", SESSION])
+        keyless = without_trace(rows)
         if keyless.num_rows:
-            path = shop.spill.folder / f"keyless-{self.number:06d}.ipc"
-            with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, keyless.schema) as writer:
-                writer.write_table(keyless)
+            save(keyless, shop.spill.folder / f"keyless-{self.number:06d}.ipc")
         found_rows: int = rows.num_rows
         return found_rows
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from headgate_analytics.contents import content_by_session, keyless_content, shown_content
-from headgate_analytics.gather import SESSION, Wanted, joined, pieces, wanted_rows
+from headgate_analytics.gather import Wanted, joined, pieces, wanted_rows, without_trace
 from headgate_analytics.rebuild import rebuilt
 from headgate_analytics.reconstruct import Reconstruction, Rules
 from headgate_analytics.stitch import Stitched
@@ -45,7 +44,7 @@ def rebuild_few(
     rows = joined(found)
     paths = [folder / file.path for file in files if file.dataset == CONTENT.name]
     content = list(shown_content(connection, paths, wanted))
-    keyless = rows.filter(ds.field("trace_id").is_null()).select(["record_id", SESSION])
+    keyless = without_trace(rows)
     if keyless.num_rows:
         content += keyless_content(connection, paths, keyless)
     told = content_by_session(pa.concat_tables(content) if content else None)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from headgate_analytics.columns import single
@@ -40,9 +41,7 @@ class Wanted:
 
     def save(self, path: Path) -> None:
         """Write it down, for other processes."""
-        table = pa.table({"anchor": self.anchors, SESSION: self.sessions})
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
+        save(pa.table({"anchor": self.anchors, SESSION: self.sessions}), path)
 
     @classmethod
     def load(cls, path: Path) -> "Wanted":
@@ -111,6 +110,19 @@ def wanted_rows(piece: Piece, wanted: Wanted) -> pa.Table | None:
         table = table.rename_columns([_LOG_NAMES.get(name, name) for name in table.column_names])
     flags = pa.repeat(pa.scalar(dataset is LOG_EVENTS), table.num_rows)
     return table.append_column("is_log", flags).append_column(SESSION, sessions)
+
+
+def save(table: pa.Table, path: Path) -> None:
+    """Write a table down, under its name when it is whole."""
+    temporary = path.with_suffix(".tmp")
+    with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    temporary.replace(path)
+
+
+def without_trace(rows: pa.Table) -> pa.Table:
+    """The records and sessions of gathered rows that are in no trace: their content is found by the record alone."""
+    return rows.filter(ds.field("trace_id").is_null()).select(["record_id", SESSION])
 
 
 def joined(tables: Sequence[pa.Table]) -> pa.Table:
