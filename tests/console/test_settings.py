@@ -149,6 +149,13 @@ def test_what_is_no_length_of_time_is_refused(text: object) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["36501 d", "9999999d", "99999999999 d", 10**18])
+def test_a_length_of_time_that_no_calendar_bears_is_refused(text: object) -> None:
+    """It would lead to a date that cannot be written, such as the end of a token."""
+    with pytest.raises(ValueError, match="of 100 years at most"):
+        parse_duration(text)
+
+
 @given(st.integers(min_value=0, max_value=10**7))
 def test_lengths_of_time_survive_being_written(seconds: int) -> None:
     """What is written is read back the same."""

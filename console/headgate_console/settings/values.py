@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, WithJsonSchema
 
 NOWHERE = "none"
+YEARS_MAX = 100
+"""The longest length of time: a century from today is a date that every part can write."""
 _UNITS_S = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("", "s", "sec", "second", "seconds"), 1),
@@ -28,13 +30,16 @@ def parse_duration(value: object) -> timedelta:
     """A length of time from `30 min`, `1h30m`, `90` (seconds), or a timedelta itself.
 
     Raises:
-        ValueError: it is something else, or negative.
+        ValueError: it is something else, negative, or longer than `YEARS_MAX`.
     """
     if isinstance(value, timedelta):
         return value
     parts = _parts(value, _UNITS_S)
     if parts is None:
         message = f"expected a length of time such as `30 min`, `90s` or `1h30m`, got {value!r}"
+        raise ValueError(message)
+    if sum(parts) > YEARS_MAX * 365 * 86400:
+        message = f"expected a length of time of {YEARS_MAX} years at most, got {value!r}"
         raise ValueError(message)
     return timedelta(seconds=sum(parts))
 
