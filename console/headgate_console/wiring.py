@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from headgate_analytics import views
 from headgate_analytics.derive import DeriveConfig, Deriver
 from headgate_analytics.schema import DERIVED
+from headgate_console.collector.launch import FOLDER
 from headgate_console.doctor.folder import DEAD_LETTERS
 from headgate_console.queries.opening import nanoseconds
 from headgate_console.serve.timed import TimedSink
 from headgate_console.settings.values import NOWHERE, parse_free_room
 from headgate_processors.credentials.authenticator import CredentialAuthenticator
+from headgate_processors.credentials.issuer import JWKS_FILE
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.credentials.web_tokens import WebTokenConfig, WebTokens
 from headgate_processors.enrich.identity import FileRegistry, Registry
@@ -46,7 +48,7 @@ from headgate_processors.workers import (
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
 
-ISSUER_KEYS = Path("collector") / "jwks.json"
+ISSUER_KEYS = Path(FOLDER) / JWKS_FILE
 DERIVE_LOCK = Path("locks") / "derive.lock"
 LOCK_WAIT_S = 1.0
 MANIFEST = "manifest.json"
