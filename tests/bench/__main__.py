@@ -1,8 +1,8 @@
 """`make bench`: what Headgate costs and bears on this machine, next to the least that it could cost.
 
-    python tests/bench [--seconds S] [--spans N] [--full] [--write]
+    python tests/bench [--seconds S] [--spans N] [--full] [--no-write]
 
-Prints a table and, with --write, docs/reference/performance.md. Nothing here asserts a time.
+Prints tables and writes docs/reference/performance.md, unless --no-write says otherwise. Nothing here asserts a time.
 """
 
 import argparse
