@@ -15,6 +15,7 @@ PARTS = {
     "serve.receive": "receiver",
     "serve.derive": "deriver",
     "workers.child": "decode workers",
+    "multiprocessing.": "processes of the deriver",
     "headgate-collector": "Collector",
     "bench/sender.py": "sender",
     "headgate_console up": "supervisor",
