@@ -4,8 +4,8 @@ import os
 import resource
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -13,6 +13,7 @@ from headgate_processors.errors import PoisonError, TransientError
 from headgate_processors.testing.requests import exported_spans
 from headgate_processors.testing.waiting import wait_until
 from headgate_processors.workers import ExportRequest, Outcome, PoolConfig, PreparerConfig, WorkerPool
+from headgate_processors.workers.process import Worker
 
 pytestmark = pytest.mark.slow
 
@@ -125,23 +126,25 @@ def test_a_worker_that_takes_too_long_is_ended(made: PoolMaker) -> None:
     assert {"hung": 2} == pool.state.restarts
 
 
-def test_requests_of_workers_that_are_stopped_are_prepared_all_the_same(made: PoolMaker) -> None:
+class _Stopping(WorkerPool):
+    """A pool whose first workers are stopped as soon as they are chosen for a group."""
+
+    stops = 3
+
+    def _taken(self) -> Worker:
+        worker = super()._taken()
+        if self.stops:
+            self.stops -= 1
+            os.kill(worker.pid, signal.SIGSTOP)
+        return worker
+
+
+def test_requests_of_workers_that_are_stopped_are_prepared_all_the_same(rules: PreparerConfig) -> None:
     """A worker that is not given the CPU takes too long, and its requests are no poison for that."""
-    pool = made(PoolConfig(workers=1, group_s=0.3, mebibyte_s=0.0))
-    stopped: list[int] = []
-
-    def stop() -> None:
-        while len(stopped) < 3:
-            for pid in set(_pids(pool)) - set(stopped):
-                os.kill(pid, signal.SIGSTOP)
-                stopped.append(pid)
-            time.sleep(0.01)
-
-    stopper = threading.Thread(target=stop)
-    stopper.start()
-    assert ["a"] == _names(pool, exported_spans("a"))
-    stopper.join()
-    assert (0, 3) == (pool.state.poisoned, pool.state.restarts["starved"])
+    with closing(_Stopping(rules, PoolConfig(workers=1, group_s=1.0, mebibyte_s=0.0))) as pool:
+        pool.start()
+        assert ["a"] == _names(pool, exported_spans("a"))
+        assert (0, 3) == (pool.state.poisoned, pool.state.restarts["starved"])
 
 
 def test_a_worker_that_holds_much_memory_is_recycled(made: PoolMaker) -> None:
