@@ -1,0 +1,131 @@
+"""Patterns of names and paths: whether one matches a text, and whether everything it matches another matches too.
+
+In a name `*` stands for any text and `?` for one character but `/`. In a path `*` and `?` stop at `/`, `**` does
+not, and a pattern matches what lies below it as well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from typing import Literal
+
+PATTERN_CHARS_MAX = 512
+PATTERNS_CACHED_MAX = 4096
+
+
+class Wild(Enum):
+    """A part of a pattern that stands for other text."""
+
+    ANY = "**"
+    SEGMENT = "*"
+    ONE = "?"
+
+
+Token = str | Wild
+Kind = Literal["name", "path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    """One pattern."""
+
+    text: str
+    kind: Kind = "name"
+    _tokens: tuple[Token, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_tokens", _tokens(self.text, self.kind))
+
+    def matches(self, text: str) -> bool:
+        """Whether it stands for `text`, which is taken letter by letter."""
+        if self.kind == "path":
+            settled = settled_path(text)
+            return settled is not None and _covers(self._tokens, (*settled, "/"))
+        return _covers(self._tokens, tuple(text))
+
+    def covers(self, other: "Glob") -> bool:
+        """Whether it matches all that `other` matches. Sound; of patterns with many `*` it may deny what holds."""
+        return self.kind == other.kind and _covers(self._tokens, other._tokens)
+
+
+def settled_path(text: str) -> str | None:
+    """A path without `.`, `..` and doubled `/`; None where it leads out of where it is relative to, or is empty."""
+    if not text or "\0" in text or "\\" in text:
+        return None
+    parts: list[str] = []
+    for part in text.split("/"):
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in {"", "."}:
+            parts.append(part)
+    return ("/" if text.startswith("/") else "./") + "/".join(parts)
+
+
+@lru_cache(maxsize=PATTERNS_CACHED_MAX)
+def _tokens(text: str, kind: Kind) -> tuple[Token, ...]:
+    if len(text) > PATTERN_CHARS_MAX:
+        raise ValueError(f"a pattern of {len(text)} characters; {PATTERN_CHARS_MAX} are allowed")
+    if kind == "name":
+        wild: dict[str, Token] = {"*": Wild.ANY, "?": Wild.ONE}
+        return tuple(wild.get(letter, letter) for letter in text)
+    settled = settled_path(text)
+    if settled is None:
+        raise ValueError(f"{text!r} is no path inside the workspace, and none from /: `..` may not lead out")
+    return (*_path_tokens(settled if settled.endswith("/") else settled + "/"), Wild.ANY)
+
+
+def _path_tokens(text: str) -> list[Token]:
+    found: list[Token] = []
+    place = 0
+    while place < len(text):
+        if text.startswith("**", place):
+            found.append(Wild.ANY)
+            place += 2
+            continue
+        found.append({"*": Wild.SEGMENT, "?": Wild.ONE}.get(text[place], text[place]))
+        place += 1
+    return found
+
+
+def _covers(wide: Sequence[Token], narrow: Sequence[Token]) -> bool:
+    """Whether `wide` matches every text of `narrow`: a wildcard of `narrow` is taken by one at least as wide.
+
+    The set of places in `wide` that can be reached grows token by token, so the time is bounded by the product of
+    both lengths.
+    """
+    reached = _opened({0}, wide)
+    for token in narrow:
+        after: set[int] = set()
+        for place in reached:
+            if place < len(wide) and _takes(wide[place], token):
+                after.add(place if wide[place] in {Wild.ANY, Wild.SEGMENT} else place + 1)
+        reached = _opened(after, wide)
+        if not reached:
+            return False
+    return len(wide) in reached
+
+
+def _opened(places: set[int], wide: Sequence[Token]) -> set[int]:
+    """The places, and those behind wildcards that may stand for nothing."""
+    found: set[int] = set()
+    for place in places:
+        while place not in found:
+            found.add(place)
+            if place >= len(wide) or wide[place] not in {Wild.ANY, Wild.SEGMENT}:
+                break
+            place += 1  # noqa: PLW2901 - the next place, from here
+    return found
+
+
+def _takes(wide: Token, narrow: Token) -> bool:
+    """Whether one part of a pattern stands for one part of a narrower one."""
+    if wide is Wild.ANY:
+        return True
+    if wide is Wild.SEGMENT:
+        return narrow not in {Wild.ANY, "/"}
+    if wide is Wild.ONE:
+        return narrow is Wild.ONE or (isinstance(narrow, str) and narrow != "/")
+    return wide == narrow

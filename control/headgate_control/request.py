@@ -1,0 +1,66 @@
+"""What is asked of control, in AuthZEN's words: a subject wants to do an action to a resource, in a context."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+ActionName = Literal[
+    "model.call",
+    "tools/call",
+    "resources/read",
+    "net.connect",
+    "proc.exec",
+    "file.read",
+    "file.write",
+    "memory.read",
+    "memory.write",
+    "credential.use",
+    "artifact.export",
+    "agent.send",
+    "instance.launch",
+]
+
+
+_NOTHING: Mapping[str, object] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Who asks: `agent_instance` and its id; `properties` are what its record says."""
+
+    type: str
+    id: str
+    properties: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """What it is done to: `model` as `provider/model`, `tool`, `mcp_server`, `host` as `name:port`, `command`, …
+
+    `properties` are what the enforcement point knows of it, such as the `server` of a tool.
+    """
+
+    type: str
+    id: str
+    properties: Mapping[str, object] = field(default_factory=dict)
+
+    def text(self, name: str) -> str | None:
+        """A property as text."""
+        value = self.properties.get(name)
+        return value if isinstance(value, str) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question; `context` has what else is known, such as the `input` of a tool call."""
+
+    subject: Subject
+    action: ActionName
+    resource: Resource
+    context: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> Mapping[str, object]:
+        """The arguments of a tool call; empty when it has none."""
+        found = self.context.get("input")
+        return found if isinstance(found, Mapping) else _NOTHING

@@ -1,0 +1,300 @@
+"""Manifests: what they grant, that a lower level only narrows, and what a mistake in one says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from inline_snapshot import snapshot
+
+from headgate_control.manifests.entries import effective, widenings
+from headgate_control.manifests.grant import Grant
+from headgate_control.manifests.load import load_manifest, load_profiles, parse_manifest
+from headgate_control.manifests.rulings import Ruling
+from headgate_control.manifests.spec import ManifestFile
+from headgate_control.request import ActionName, Request, Resource, Subject
+from headgate_processors.errors import ConfigError
+
+HEAD = "apiVersion: headgate.dev/v1\nkind: AgentManifest\n"
+CONTRACT = (
+    HEAD
+    + """
+metadata: {name: fixer, team: payments, workflow: fix-tests, repo: acme/calc}
+spec:
+  models: [{provider: openai, model: "gpt-5-*"}]
+  tools:
+    - {tool: read_file}
+    - {tool: run_tests, approval: none}
+    - {mcp_server: github, tool: create_pull_request, approval: high}
+  filesystem: {read: ["."], write: ["src", "tests"]}
+  network: [api.example.com:443]
+  credentials: [github-readonly]
+  memory: {scope: repo, write: false}
+  budgets: [{scope: instance, window: total, usd: 1.00, mode: hard}]
+  runtime: {driver: bubblewrap}
+"""
+)
+PLATFORM = """
+apiVersion: headgate.dev/v1
+kind: AgentProfile
+metadata: {name: everyone, level: platform}
+spec:
+  models: [{provider: "*", model: "*"}]
+  tools: [{tool: "*"}, {tool: "delete_*", mcp_server: "*", approval: high}, {tool: "*", mcp_server: "*"}]
+  network: ["*.example.com:443"]
+  budgets: [{scope: platform, window: day, usd: 500}]
+"""
+TEAM = """
+apiVersion: headgate.dev/v1
+kind: AgentProfile
+metadata: {name: payments, level: team, inherits: everyone}
+spec:
+  models: [{provider: openai, model: "gpt-5-*"}]
+"""
+
+
+def ask(action: ActionName, named: str, *, server: str | None = None, **arguments: object) -> Request:
+    """A request of some instance."""
+    return Request(
+        subject=Subject(type="agent_instance", id="ai-1"),
+        action=action,
+        resource=Resource(type="any", id=named, properties={} if server is None else {"server": server}),
+        context={"input": arguments},
+    )
+
+
+def grant(text: str, *profiles: str) -> Grant:
+    """A manifest under profiles."""
+    above: dict[str, ManifestFile] = {}
+    for profile in profiles:
+        made = parse_manifest(profile, above, source="profile")
+        above[made.metadata.name] = made.levels[-1]
+    return parse_manifest(text, above, source="manifest.yaml")
+
+
+def manifest(spec: str, *, inherits: str | None = None) -> str:
+    """The text of a manifest."""
+    metadata = "{name: fixer}" if inherits is None else f"{{name: fixer, inherits: {inherits}}}"
+    return f"{HEAD}metadata: {metadata}\nspec: {spec}\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (ask("model.call", "openai/gpt-5-mini"), (True, "none")),
+        (ask("model.call", "openai/gpt-4o"), (False, "none")),
+        (ask("model.call", "anthropic/gpt-5-mini"), (False, "none")),
+        (ask("tools/call", "read_file"), (True, "none")),
+        (ask("tools/call", "read_file", server="files"), (False, "none")),
+        (ask("tools/call", "create_pull_request", server="github"), (True, "high")),
+        (ask("tools/call", "create_pull_request"), (False, "none")),
+        (ask("file.read", "README.md"), (True, "none")),
+        (ask("file.write", "src/calc.py"), (True, "none")),
+        (ask("file.write", "src/../README.md"), (False, "none")),
+        (ask("net.connect", "API.example.com.:443"), (True, "none")),
+        (ask("net.connect", "api.example.com:80"), (False, "none")),
+        (ask("credential.use", "github-readonly"), (True, "none")),
+        (ask("memory.read", "workflow"), (True, "none")),
+        (ask("memory.read", "team"), (False, "none")),
+        (ask("memory.write", "repo"), (False, "none")),
+        (ask("instance.launch", "bubblewrap"), (True, "none")),
+        (ask("proc.exec", "ls"), (False, "none")),
+        (ask("agent.send", "other"), (False, "none")),
+        (ask("resources/read", "file:///x"), (False, "none")),
+        (ask("artifact.export", "dist/x"), (False, "none")),
+    ],
+)
+def test_the_manifest_of_the_contract_grants_what_it_names(request_: Request, expected: tuple[bool, str]) -> None:
+    """And nothing else, for the default is nothing."""
+    ruling = grant(CONTRACT).ruling(request_)
+    assert expected == (ruling.granted, ruling.approval)
+
+
+def test_an_empty_manifest_grants_nothing() -> None:
+    """And says so for every action."""
+    assert Ruling(granted=False, reason="manifest 'fixer' grants no model.call") == grant(manifest("{}")).ruling(
+        ask("model.call", "openai/gpt-5")
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("pytest -q tests", True),
+        ("pytest   -q", True),
+        ("pytest -q; rm -rf /", False),
+        ("pytest $(cat /etc/passwd)", False),
+        ("pytest -q\nrm -rf /", False),
+        ("make test && make check", True),
+        ("make test && make  check", False),
+        ("pytests", False),
+    ],
+)
+def test_operators_of_the_shell_are_granted_word_for_word(line: str, expected: bool) -> None:
+    """A pattern stands for one simple command, whatever `*` could hold."""
+    granted = grant(manifest('{commands: ["pytest *", "pytest", "make test && make check"]}'))
+    assert expected == granted.ruling(ask("proc.exec", line)).granted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"path": "src/a.py", "mode": "r", "lines": 10}, ""),
+        ({"mode": "r"}, "manifest 'fixer': read: argument 'path' is missing"),
+        ({"path": "src/../x", "mode": "r"}, "manifest 'fixer': read: argument 'path' is outside the paths allowed"),
+        ({"path": ["src"], "mode": "r"}, "manifest 'fixer': read: argument 'path' is outside the paths allowed"),
+        ({"path": "src", "mode": True}, "manifest 'fixer': read: argument 'mode' is none of those allowed"),
+        ({"path": "src", "lines": 101}, "manifest 'fixer': read: argument 'lines' is too large"),
+        ({"path": "src", "lines": 0.5}, "manifest 'fixer': read: argument 'lines' is too small"),
+        ({"path": "src", "lines": float("nan")}, "manifest 'fixer': read: argument 'lines' is no number"),
+        ({"path": "src", "lines": "5"}, "manifest 'fixer': read: argument 'lines' is no number"),
+        ({"path": "src", "name": "abcde"}, "manifest 'fixer': read: argument 'name' is too long, or no text"),
+        ({"path": "src", "url": "http://x"}, "manifest 'fixer': read: argument 'url' matches no pattern"),
+        ({"path": "src", "token": "x"}, "manifest 'fixer': read: argument 'token' is not among those named"),
+    ],
+)
+def test_arguments_are_held_to_their_rules(arguments: Mapping[str, object], expected: str) -> None:
+    """The reason names the argument and never its value."""
+    granted = grant(
+        manifest(
+            "{tools: [{tool: read, other_arguments: false, arguments: {path: {path: [src], required: true},"
+            " mode: {one_of: [r, 1]}, lines: {min: 1, max: 100}, name: {max_chars: 4}, url: {glob: ['https://*']}}}]}"
+        )
+    )
+    assert expected == granted.ruling(ask("tools/call", "read", **arguments)).reason
+
+
+def test_the_first_rule_that_fits_speaks() -> None:
+    """So that an exception stands before what it is an exception of."""
+    granted = grant(manifest("{tools: [{tool: read_file}, {tool: '*', approval: high}]}"))
+    asked = (ask("tools/call", "read_file"), ask("tools/call", "drop_table"))
+    assert ["none", "high"] == [granted.ruling(one).approval for one in asked]
+
+
+def test_every_level_must_grant_it_and_the_strictest_approval_counts() -> None:
+    """A lower level can only narrow."""
+    granted = grant(
+        manifest("{models: [{provider: '*', model: '*'}], tools: [{tool: '*', mcp_server: db}]}", inherits="payments"),
+        PLATFORM,
+        TEAM,
+    )
+    asked = [
+        ask("model.call", "openai/gpt-5-mini"),
+        ask("model.call", "anthropic/claude"),
+        ask("tools/call", "delete_row", server="db"),
+        ask("tools/call", "read_row", server="db"),
+        ask("net.connect", "a.example.com:443"),
+        ask("file.read", "a"),
+    ]
+    assert [
+        (True, "none", ""),
+        (False, "none", "profile 'payments': models does not name 'anthropic/claude'"),
+        (True, "high", ""),
+        (True, "none", ""),
+        (True, "none", ""),
+        (False, "none", "profile 'everyone' grants no file.read"),
+    ] == [(found.granted, found.approval, found.reason) for found in map(granted.ruling, asked)]
+    assert [500] == [budget.usd for budget in granted.budgets]
+
+
+def test_entries_wider_than_the_level_above_are_named() -> None:
+    """They have no effect, and whoever wrote them should know."""
+    granted = grant(
+        manifest(
+            "{models: [{provider: openai, model: gpt-5-mini}, {provider: openai, model: '*'}],"
+            " network: ['example.com:443'], filesystem: {write: [src]}}",
+            inherits="payments",
+        ),
+        PLATFORM,
+        TEAM,
+    )
+    assert [
+        "fixer: models: 'openai/*' is wider than what stands above grants",
+        "fixer: filesystem.write: 'src' is wider than what stands above grants",
+        "fixer: network: 'example.com:443' is wider than what stands above grants",
+    ] == list(widenings(granted))
+
+
+def test_what_is_granted_in_the_end_can_be_read() -> None:
+    """Of each section the lowest level that has it."""
+    granted = grant(manifest("{tools: [{tool: read_file}]}", inherits="payments"), PLATFORM, TEAM)
+    assert snapshot(
+        {
+            "models": ["openai/gpt-5-*"],
+            "tools": ["read_file"],
+            "tools of MCP servers": [],
+            "network": ["*.example.com:443"],
+        }
+    ) == {name: [entry.text for entry in entries] for name, entries in effective(granted).items()}
+
+
+def test_the_digest_is_of_what_is_said_and_of_every_level() -> None:
+    """Order of keys and defaults written out change nothing; a word in any level does."""
+    same = [
+        grant(manifest("{tools: [{tool: read_file}], models: []}")),
+        grant(manifest("{models: [], tools: [{approval: none, tool: read_file}]}")),
+    ]
+    other = grant(manifest("{models: [], tools: [{tool: read_file}]}", inherits="everyone"), PLATFORM)
+    assert (1, 2) == (len({one.digest for one in same}), len({one.digest for one in (*same, other)}))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            manifest("{modles: []}"),
+            "manifest.yaml:4: spec.modles: unknown key 'modles'; did you mean 'models'?",
+        ),
+        (
+            manifest("{network: [example.com]}"),
+            (
+                "manifest.yaml:4: spec.network[0]: Value error, 'example.com': expected HOST:PORT, such as"
+                " api.example.com:443; `*` stands for any port"
+            ),
+        ),
+        (
+            manifest("{budgets: [{scope: team}]}"),
+            (
+                "manifest.yaml:4: spec.budgets[0]: Value error, a budget without an amount: give usd, tokens, calls or"
+                " seconds"
+            ),
+        ),
+        (
+            manifest("{}", inherits="team-default"),
+            "manifest 'fixer' inherits 'team-default', which is no profile; known are: none is there",
+        ),
+        (
+            HEAD.replace("AgentManifest", "AgentProfile") + "metadata: {name: x}",
+            "manifest.yaml:3: metadata.level: a profile stands at one of these levels: platform, team, workflow",
+        ),
+    ],
+)
+def test_a_mistake_is_named_where_it_stands(text: str, expected: str) -> None:
+    """With what was expected."""
+    with pytest.raises(ConfigError) as raised:
+        grant(text)
+    assert expected == str(raised.value)
+
+
+def test_a_profile_stands_above_what_inherits_it() -> None:
+    """So no chain comes back to itself."""
+    upside_down = TEAM.replace("inherits: everyone", "inherits: payments")
+    with pytest.raises(ConfigError, match="'payments' inherits 'payments', which does not stand above it"):
+        grant(upside_down, TEAM.replace(", inherits: everyone", ""))
+
+
+def test_profiles_come_from_a_folder(tmp_path: Path) -> None:
+    """Manifests that lie there too are left alone."""
+    for name, text in (("a", PLATFORM), ("b", TEAM), ("c", CONTRACT)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    profiles = load_profiles(tmp_path)
+    assert ["everyone", "payments"] == sorted(profiles)
+    assert 2 == len(load_manifest(tmp_path / "b.yaml", profiles).levels)
+    assert {} == load_profiles(tmp_path / "nowhere")
+
+
+def test_two_profiles_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Both files are named."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(PLATFORM)
+    with pytest.raises(ConfigError, match=r"b\.yaml: profile 'everyone' stands in .*a\.yaml already"):
+        load_profiles(tmp_path)
