@@ -5,6 +5,7 @@ WORKDIR /source
 COPY pyproject.toml README.md LICENSE ./
 COPY processors processors
 COPY analytics analytics
+COPY control control
 COPY console console
 COPY collector-config collector-config
 RUN python -m venv /headgate && /headgate/bin/pip install --no-cache-dir ".[fast]"
