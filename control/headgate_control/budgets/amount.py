@@ -1,0 +1,84 @@
+"""What is spent, in whole numbers of four units that are never converted into each other."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal
+from typing import Literal
+
+Unit = Literal["usd", "tokens", "calls", "seconds"]
+UNITS: tuple[Unit, ...] = ("usd", "tokens", "calls", "seconds")
+NANO_USD = 1_000_000_000
+MS_PER_S = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Amount:
+    """Billionths of a dollar, tokens, calls and milliseconds of wall time."""
+
+    nano_usd: int = 0
+    tokens: int = 0
+    calls: int = 0
+    duration_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.nano_usd, self.tokens, self.calls, self.duration_ms) < 0:
+            raise ValueError(f"nothing is spent that is less than nothing: {self}")
+
+    def __add__(self, other: "Amount") -> "Amount":
+        return Amount(
+            nano_usd=self.nano_usd + other.nano_usd,
+            tokens=self.tokens + other.tokens,
+            calls=self.calls + other.calls,
+            duration_ms=self.duration_ms + other.duration_ms,
+        )
+
+    def __sub__(self, other: "Amount") -> "Amount":
+        return Amount(
+            nano_usd=self.nano_usd - other.nano_usd,
+            tokens=self.tokens - other.tokens,
+            calls=self.calls - other.calls,
+            duration_ms=self.duration_ms - other.duration_ms,
+        )
+
+    def of(self, unit: Unit) -> int:
+        """How much of one unit, in its smallest parts."""
+        return {
+            "usd": self.nano_usd,
+            "tokens": self.tokens,
+            "calls": self.calls,
+            "seconds": self.duration_ms,
+        }[unit]
+
+
+NOTHING = Amount()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that may be spent of each unit, in its smallest parts; None leaves a unit free."""
+
+    nano_usd: int | None = None
+    tokens: int | None = None
+    calls: int | None = None
+    duration_ms: int | None = None
+
+    def items(self) -> Iterator[tuple[Unit, int]]:
+        """The units that are limited, and their limits."""
+        every = zip(UNITS, (self.nano_usd, self.tokens, self.calls, self.duration_ms), strict=True)
+        return ((unit, limit) for unit, limit in every if limit is not None)
+
+
+def nano_usd(usd: Decimal) -> int:
+    """Dollars as billionths, rounded up so that no cost is ever forgotten."""
+    return int((usd * NANO_USD).to_integral_value(ROUND_CEILING))
+
+
+def shown(unit: Unit, value: int) -> str:
+    """An amount of one unit as people read it: `$0.25`, `1200 tokens`."""
+    if unit == "usd":
+        text = f"{Decimal(value) / NANO_USD:f}"
+        whole, _, part = text.partition(".")
+        return f"${whole}.{part.rstrip('0').ljust(2, '0')}"
+    if unit == "seconds":
+        return f"{Decimal(value) / MS_PER_S:f} s"
+    return f"{value} {unit}"

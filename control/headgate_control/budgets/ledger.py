@@ -1,0 +1,225 @@
+"""The books of one budget owner: reserve, top up, settle, expire. Pure: time comes in, nothing is written here.
+
+For every hard budget, what is settled and reserved never exceeds the ceiling, unless a call turns out to have cost
+more than was reserved for it: that is booked as it was. Until a reservation is settled all of it counts as spent,
+also when it expires, for whoever held it may have spent it all. Who answers for the money journals an `Entry` before
+it answers; `replay` builds the same books again from them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from headgate_control.budgets.amount import NOTHING, Amount, Unit, shown
+from headgate_control.budgets.budget import Budget, Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """What a call may spend until it is settled; `turns` says in which window of each budget it is booked."""
+
+    reservation_id: str
+    amount: Amount
+    expires_unix_nano: int
+    turns: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Excess:
+    """The budget that a reservation does not fit into, and by which unit."""
+
+    budget: Budget
+    unit: Unit
+    used: int
+    wanted: int
+    limit: int
+
+    def __str__(self) -> str:
+        scope, target = self.budget.place
+        left = shown(self.unit, max(0, self.limit - self.used))
+        return (
+            f"{self.budget.mode} budget of {scope} {target or '*'} ({self.budget.window}): "
+            f"{shown(self.unit, self.wanted)} wanted, {left} left of {shown(self.unit, self.limit)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of a reservation: there it is, or there is the hard budget it does not fit; and soft ones passed."""
+
+    reservation: Reservation | None
+    refused: Excess | None = None
+    warnings: tuple[Excess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """What a budget's window holds: settled, and reserved by calls that are not."""
+
+    settled: Amount = NOTHING
+    reserved: Amount = NOTHING
+
+    @property
+    def used(self) -> Amount:
+        """Both together."""
+        return self.settled + self.reserved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What the journal keeps of a reservation: how it stands after a `reserve`, or what was booked by a `settle`."""
+
+    kind: Literal["reserve", "settle"]
+    reservation_id: str
+    amount: Amount
+    expires_unix_nano: int = 0
+    turns: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def reserved(cls, held: Reservation) -> "Entry":
+        """That a reservation stands, new or topped up."""
+        return cls(
+            kind="reserve",
+            reservation_id=held.reservation_id,
+            amount=held.amount,
+            expires_unix_nano=held.expires_unix_nano,
+            turns=held.turns,
+        )
+
+    @classmethod
+    def settled(cls, reservation_id: str, amount: Amount) -> "Entry":
+        """That a reservation is settled."""
+        return cls(kind="settle", reservation_id=reservation_id, amount=amount)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The books. Not for several threads at once."""
+
+    _budgets: dict[str, Budget] = field(default_factory=dict)
+    _by_place: dict[Place, dict[str, Budget]] = field(default_factory=dict)
+    _accounts: dict[tuple[str, str], Account] = field(default_factory=dict)
+    _open: dict[str, Reservation] = field(default_factory=dict)
+
+    def set(self, budget: Budget) -> None:
+        """Add a budget, or change one; what its windows hold stays."""
+        self.remove(budget.budget_id)
+        self._budgets[budget.budget_id] = budget
+        self._by_place.setdefault(budget.place, {})[budget.budget_id] = budget
+
+    def remove(self, budget_id: str) -> None:
+        """Hold nobody to it any more; its windows stay, in case it comes back."""
+        budget = self._budgets.pop(budget_id, None)
+        if budget is not None:
+            del self._by_place[budget.place][budget_id]
+
+    def account(self, budget_id: str, turn: str) -> Account:
+        """What a window of a budget holds."""
+        return self._accounts.get((budget_id, turn), Account())
+
+    def open(self) -> Iterator[Reservation]:
+        """The reservations that are not settled, the oldest first."""
+        return iter(list(self._open.values()))
+
+    def reserve(
+        self,
+        reservation_id: str,
+        places: Iterable[Place],
+        amount: Amount,
+        *,
+        at_unix_nano: int,
+        expires_unix_nano: int,
+    ) -> Answer:
+        """Reserve `amount` in every budget of the places, or in none. The same id again gives the same answer."""
+        known = self._open.get(reservation_id)
+        if known is not None:
+            return Answer(reservation=known)
+        budgets = [budget for place in places for budget in self._by_place.get(place, {}).values()]
+        turns = {budget.budget_id: budget.turn(at_unix_nano) for budget in budgets}
+        made = Reservation(
+            reservation_id=reservation_id, amount=NOTHING, expires_unix_nano=expires_unix_nano, turns=turns
+        )
+        return self._grown(made, amount)
+
+    def top_up(self, reservation_id: str, amount: Amount, *, expires_unix_nano: int) -> Answer:
+        """Reserve more for a call that runs, in the windows in which it began.
+
+        Raises:
+            KeyError: there is no such reservation, or it is settled or expired.
+        """
+        held = self._open[reservation_id]
+        return self._grown(replace(held, expires_unix_nano=max(held.expires_unix_nano, expires_unix_nano)), amount)
+
+    def settle(self, reservation_id: str, amount: Amount) -> Amount:
+        """Book what a call has really cost; what was reserved beyond it is free again. What was reserved, is returned.
+
+        Raises:
+            KeyError: there is no such reservation, or it is settled or expired.
+        """
+        held = self._open.pop(reservation_id)
+        for key in held.turns.items():
+            account = self._accounts[key]
+            self._accounts[key] = Account(settled=account.settled + amount, reserved=account.reserved - held.amount)
+        return held.amount
+
+    def expire(self, at_unix_nano: int) -> list[Reservation]:
+        """Settle in full what nobody settled in time, and drop the windows that are over."""
+        late = [one for one in self._open.values() if one.expires_unix_nano <= at_unix_nano]
+        for one in late:
+            self.settle(one.reservation_id, one.amount)
+        over = [
+            (budget_id, turn)
+            for (budget_id, turn), account in self._accounts.items()
+            if account.reserved == NOTHING
+            and (budget := self._budgets.get(budget_id)) is not None
+            and turn < budget.turn(at_unix_nano)
+        ]
+        for key in over:
+            del self._accounts[key]
+        return late
+
+    def replay(self, entry: Entry) -> None:
+        """Bring the books to where an entry left them, whatever the ceilings are now."""
+        if entry.kind == "settle":
+            if entry.reservation_id in self._open:
+                self.settle(entry.reservation_id, entry.amount)
+            return
+        before = self._open.get(entry.reservation_id)
+        more = entry.amount - before.amount if before is not None else entry.amount
+        self._hold(
+            Reservation(
+                reservation_id=entry.reservation_id,
+                amount=entry.amount,
+                expires_unix_nano=entry.expires_unix_nano,
+                turns=entry.turns,
+            ),
+            more,
+        )
+
+    def _grown(self, held: Reservation, amount: Amount) -> Answer:
+        """The reservation with `amount` more, if it fits."""
+        passed = [
+            excess for budget_id, turn in held.turns.items() for excess in self._excesses(budget_id, turn, amount)
+        ]
+        hard = next((excess for excess in passed if excess.budget.mode == "hard"), None)
+        if hard is not None:
+            return Answer(reservation=None, refused=hard)
+        grown = replace(held, amount=held.amount + amount)
+        self._hold(grown, amount)
+        return Answer(reservation=grown, warnings=tuple(passed))
+
+    def _hold(self, held: Reservation, more: Amount) -> None:
+        for key in held.turns.items():
+            account = self._accounts.get(key, Account())
+            self._accounts[key] = replace(account, reserved=account.reserved + more)
+        self._open[held.reservation_id] = held
+
+    def _excesses(self, budget_id: str, turn: str, amount: Amount) -> Iterator[Excess]:
+        budget = self._budgets.get(budget_id)
+        if budget is None:
+            return
+        used = self.account(budget_id, turn).used
+        for unit, limit in budget.limits.items():
+            wanted = amount.of(unit)
+            if wanted and used.of(unit) + wanted > limit:
+                yield Excess(budget=budget, unit=unit, used=used.of(unit), wanted=wanted, limit=limit)
