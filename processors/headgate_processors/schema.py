@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from headgate_processors.otlp.port import Signal
+from headgate_processors.signals import Signal
 
 LOW = pa.dictionary(pa.int32(), pa.string())
 TEXT = pa.string()

@@ -1,6 +1,5 @@
 """The commands of `headgate`, one module each, put together."""
 
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +42,8 @@ app = typer.Typer(
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from importlib import metadata
+
         typer.echo(f"headgate {metadata.version('headgate')}")
         raise typer.Exit
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from headgate_console.settings.values import (
     Address,
@@ -143,12 +142,8 @@ class SessionSettings(Section):
     )
 
 
-class Settings(BaseSettings):
+class Settings(Section):
     """What Headgate can be told; flags win over the environment, that over the file, that over defaults."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter=NESTING, extra="forbid", frozen=True
-    )
 
     data: Path = _text("Folder of the store.", Path("headgate-data"))
     receiver: ReceiverSettings = _text("The receiver.", ReceiverSettings())

@@ -1,5 +1,6 @@
 """Where settings come from: flags, the environment, a file, defaults; and what to say when one is wrong."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,10 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource
 
 from headgate_console.settings.definition import ENVIRONMENT_PREFIX, NESTING, Settings
 from headgate_processors.errors import ConfigError
@@ -53,8 +52,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, file: Path | Non
     }
     _refuse_unknown(origins)
     try:
-        environment = EnvSettingsSource(Settings)() or {}
-        settings = Settings(**_merged(tree, environment, _nested(given)))
+        settings = Settings(**_merged(tree, _environment(variables), _nested(given)))
         return Loaded(settings=settings, origins=origins)
     except ValidationError as error:
         raise ConfigError(_wrong_values(error, origins)) from error
@@ -104,27 +102,9 @@ def _file(file: Path | None) -> Path | None:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree, node = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        message = f"{path} cannot be read as YAML: {error}"
-        raise ConfigError(message) from error
-    if tree is None:
-        return {}, {}
-    if not isinstance(tree, dict):
-        message = f"{path}: expected a mapping of settings at the top, got {type(tree).__name__}."
-        raise ConfigError(message)
-    return tree, dict(_lines(node, ""))
+    from headgate_console.settings.yaml_file import read_tree  # noqa: PLC0415 - most commands have no file to read.
 
-
-def _lines(node: Any, prefix: str) -> Iterator[tuple[str, int]]:
-    for key, value in node.value:
-        name = f"{prefix}{key.value}"
-        if isinstance(value, yaml.MappingNode):
-            yield from _lines(value, name + ".")
-        if not isinstance(value, yaml.MappingNode) or not value.value:
-            yield name, key.start_mark.line + 1
+    return read_tree(path)
 
 
 def _variables() -> dict[str, str]:
@@ -134,6 +114,21 @@ def _variables() -> dict[str, str]:
         for name in sorted(os.environ)
         if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(RESERVED)
     }
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
+    """What the variables set: a setting as it is written, a whole section or a mapping as JSON."""
+    plain = {name for name, field in leaves() if not _is_mapping(field)}
+    texts = {name: os.environ[variable] for variable, name in variables.items()}
+    return _nested({name: text if name in plain else _mapping(text) for name, text in texts.items()})
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        message = f"expected a mapping such as {{}}, got {text!r}"
+        raise ValueError(message)
+    return found
 
 
 def _nested(flat: Mapping[str, object]) -> dict[str, Any]:
@@ -160,8 +155,11 @@ def _refuse_unknown(origins: Mapping[str, str]) -> None:
 
 def _names(name: str, key: str, field: FieldInfo) -> bool:
     """Whether a name that was given means this setting, a section that holds it, or an entry of its mapping."""
-    is_mapping = get_origin(field.annotation) in {dict, Mapping}
-    return name == key or key.startswith(name + ".") or (is_mapping and name.startswith(key + "."))
+    return name == key or key.startswith(name + ".") or (_is_mapping(field) and name.startswith(key + "."))
+
+
+def _is_mapping(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) in {dict, Mapping}
 
 
 def _wrong_values(error: ValidationError, origins: Mapping[str, str]) -> str:

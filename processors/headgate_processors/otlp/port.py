@@ -2,22 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Literal, Protocol
 
 import pyarrow as pa
 
 from headgate_processors.errors import PermanentError
+from headgate_processors.signals import Signal
+
+__all__ = ["Decoded", "Decoder", "Encoding", "GroupDecoder", "Rejected", "Signal"]
 
 Encoding = Literal["protobuf", "json"]
-
-
-class Signal(StrEnum):
-    """The three OTLP signals."""
-
-    TRACES = "traces"
-    LOGS = "logs"
-    METRICS = "metrics"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from headgate_processors.schema import DATASETS
 from headgate_processors.store.commit import Appended, Committer, Segment
-from headgate_processors.store.compact import CompactionHeldError, compact
+from headgate_processors.store.compaction import CompactionHeldError, compact
 from headgate_processors.store.config import CompactConfig, StoreConfig
 from headgate_processors.store.dedupe import Windows
 from headgate_processors.store.disk import Disk, LocalDisk
