@@ -1,0 +1,1 @@
+"""Stops: who may do nothing any more, and who nothing new."""
