@@ -1,0 +1,218 @@
+"""A chain on disk: one line for each record, in files of bounded size, durable when asked for.
+
+What was written is there when the process dies; what was synced is there when the machine does. A line that was cut
+short by a crash was never acknowledged, and is cut off at the next start.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate_control.audit.chain import Anchor, Chain, Fault, Record, faults
+from headgate_processors.errors import StoreError, TransientError
+from headgate_processors.store.lock import Lock
+
+SUFFIX = ".jsonl"
+_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """`file_bytes_max`: when a file is this large the next one is begun. `line_bytes_max`: what a record may be."""
+
+    file_bytes_max: int = 64 << 20
+    line_bytes_max: int = 1 << 20
+
+
+class AuditLog:
+    """The log of one writer. `append` may be called by any number of threads, and waits for no disk."""
+
+    def __init__(self, folder: Path, lock: Lock, chain: Chain, file: int, config: LogConfig) -> None:
+        self._folder, self._lock, self._chain, self._config = folder, lock, chain, config
+        self._file, self._size = file, os.fstat(file).st_size
+        self._guard = threading.Lock()
+        self._syncing = threading.Lock()
+        self._synced = chain.number
+        self._broken: OSError | None = None
+
+    @classmethod
+    def open(cls, folder: Path, writer: str, config: LogConfig = LogConfig()) -> "AuditLog":
+        """The log of `writer` in `folder`, for this process alone.
+
+        Raises:
+            StoreError: another process writes it, or its last file is damaged before its last line.
+        """
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = Lock.take(folder / f"{writer}.lock", wait_s=1.0)
+        try:
+            chain, path = _end(folder, writer)
+            file = _opened(path)
+            _sync_folder(folder)
+            return cls(folder, lock, chain, file, config)
+        except BaseException:
+            lock.release()
+            raise
+
+    def append(self, body: Mapping[str, object]) -> Record:
+        """Write the next record; it is in the chain when this returns, and durable after `sync`.
+
+        Raises:
+            TransientError: it could not be written, and is not in the chain.
+        """
+        with self._guard:
+            self._check()
+            number, head = self._chain.number, self._chain.head
+            record = self._chain.add(body)
+            try:
+                self._write(record)
+            except (OSError, ValueError) as error:
+                self._chain.number, self._chain.head = number, head
+                self._cut()
+                raise self._unwritten(error) from error
+            return record
+
+    def sync(self, record: Record) -> None:
+        """Return when the record is durable; callers that wait together share one sync of the disk.
+
+        Raises:
+            TransientError: the disk refuses; nothing more can be written then.
+        """
+        with self._syncing:
+            if self._synced >= record.number:
+                return
+            with self._guard:
+                self._check()
+                number, file = self._chain.number, self._file
+            try:
+                os.fsync(file)
+            except OSError as error:
+                self._broken = error
+                raise self._unwritten(error) from error
+            self._synced = number
+
+    def anchor(self) -> Anchor:
+        """The head as it is now."""
+        with self._guard:
+            return self._chain.anchor
+
+    def close(self) -> None:
+        """Make everything durable and let go of the log. Safe to call twice."""
+        with self._syncing, self._guard:
+            if self._file >= 0:
+                with suppress(OSError):
+                    os.fsync(self._file)
+                os.close(self._file)
+                self._file = -1
+                self._broken = OSError("the log is closed")
+                self._lock.release()
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise self._unwritten(self._broken)
+
+    def _unwritten(self, error: Exception) -> TransientError:
+        return TransientError(f"the audit log in {self._folder} cannot be written, so nothing is allowed: {error}")
+
+    def _write(self, record: Record) -> None:
+        line = record.line()
+        if len(line) > self._config.line_bytes_max:
+            raise ValueError(f"a record of {len(line)} bytes; {self._config.line_bytes_max} are allowed")
+        if self._size and self._size + len(line) > self._config.file_bytes_max:
+            self._turn(record.number)
+        left = memoryview(line)
+        while left:
+            left = left[os.write(self._file, left) :]
+        self._size += len(line)
+
+    def _turn(self, number: int) -> None:
+        """Begin the next file. What is in this one is durable first, for `sync` looks at one file only."""
+        os.fsync(self._file)
+        file = _opened(_path(self._folder, self._chain.writer, number))
+        os.close(self._file)
+        self._file, self._size = file, 0
+        _sync_folder(self._folder)
+
+    def _cut(self) -> None:
+        """Take back what was written of a record; where that fails the log is at its end."""
+        try:
+            os.ftruncate(self._file, self._size)
+        except OSError as error:
+            self._broken = error
+
+
+def writers(folder: Path) -> list[str]:
+    """Whose logs a folder holds."""
+    return sorted({path.name.rpartition("-")[0] for path in folder.glob(f"*-{'[0-9]' * _DIGITS}{SUFFIX}")})
+
+
+def log_faults(folder: Path, writer: str, anchors: Iterable[Anchor] = ()) -> Iterator[Fault]:
+    """Everything that is wrong with a writer's log; a line that cannot be read ends the look at it.
+
+    A last line that is cut short is no fault: it was never acknowledged.
+    """
+    unreadable: list[Fault] = []
+    yield from faults(_records(folder, writer, unreadable), anchors=anchors)
+    yield from unreadable
+
+
+def _records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[Record]:
+    number, paths = 0, _paths(folder, writer)
+    for path in paths:
+        with path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n") and path == paths[-1]:
+                    return
+                number += 1
+                try:
+                    record = Record.parse(line)
+                except ValueError as error:
+                    unreadable.append(Fault(writer=writer, number=number, problem=f"{path.name}: {error}"))
+                    return
+                yield record
+
+
+def _paths(folder: Path, writer: str) -> list[Path]:
+    return sorted(folder.glob(f"{writer}-{'[0-9]' * _DIGITS}{SUFFIX}"))
+
+
+def _path(folder: Path, writer: str, number: int) -> Path:
+    return folder / f"{writer}-{number:0{_DIGITS}d}{SUFFIX}"
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _end(folder: Path, writer: str) -> tuple[Chain, Path]:
+    """The end of a chain, and the file in which it goes on; what a crash left of a line is cut off.
+
+    Raises:
+        StoreError: the last line is whole, and no record.
+    """
+    paths = _paths(folder, writer)
+    for path in reversed(paths):
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(path, len(whole))
+        if not whole:
+            continue
+        line = whole[whole.rfind(b"\n", 0, -1) + 1 :]
+        try:
+            record = Record.parse(line)
+        except ValueError as error:
+            message = f"{path}: its last line is damaged ({error}). See what else is: headgate audit verify"
+            raise StoreError(message) from error
+        return Chain(writer, number=record.number, head=record.digest), paths[-1]
+    return Chain(writer), paths[-1] if paths else _path(folder, writer, 1)
