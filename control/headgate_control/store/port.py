@@ -1,0 +1,45 @@
+"""The port of control state. `tests/control/store` has the suite that every implementation passes."""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from headgate_control.audit.chain import Anchor
+from headgate_control.audit.chain import Record as ChainRecord
+from headgate_control.store.record import Change, Event, Record
+
+
+class ControlStore(Protocol):
+    """Control state with its journal. Any number of threads may call it."""
+
+    def change(self, changes: Sequence[Change], *, author: str, action: str, reason: str = "") -> list[Event]:
+        """Make all of the changes or none, each with its event in the journal; durable when this returns.
+
+        Raises:
+            ConflictError: a record is another one than whoever changes it has seen.
+            TransientError: the database cannot be reached, or is too busy.
+        """
+        ...
+
+    def get(self, kind: str, record_id: str) -> Record | None:
+        """A record; None when there is none."""
+        ...
+
+    def all(self, kind: str) -> list[Record]:
+        """Every record of a kind, by id."""
+        ...
+
+    def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """Events of all writers after a position, in their order."""
+        ...
+
+    def chain(self, writer: str) -> Iterable[ChainRecord]:
+        """The journal of a writer as a chain, from its beginning."""
+        ...
+
+    def anchors(self) -> list[Anchor]:
+        """The heads of all writers' chains."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database. Safe to call twice."""
+        ...

@@ -1,0 +1,53 @@
+"""A record of control state, a change of one, and the event that the journal keeps of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headgate_processors.errors import HeadgateError
+
+Body = Mapping[str, object]
+
+
+class ConflictError(HeadgateError):
+    """Somebody else changed a record in the meantime: read it again, and decide again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is there: `kind` such as `instance`, its id, its fields as JSON. `revision` counts its changes from 1."""
+
+    kind: str
+    id: str
+    revision: int
+    body: Body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a record becomes; `body` None removes it.
+
+    `revision` is the one that whoever changes it has seen, 0 for a new one; None changes it whatever it is.
+    """
+
+    kind: str
+    id: str
+    body: Body | None
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change as the journal has it: who, what, when, why, and the record before and after.
+
+    `position` orders the events of all writers, as all nodes see them.
+    """
+
+    position: int
+    time_unix_nano: int
+    author: str
+    action: str
+    reason: str
+    kind: str
+    id: str
+    before: Body | None
+    after: Body | None

@@ -1,0 +1,154 @@
+"""Control state in a database that SQLAlchemy speaks to: SQLite for one process, PostgreSQL for several nodes."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import orjson
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from headgate_control.audit.chain import Anchor, Chain
+from headgate_control.audit.chain import Record as ChainRecord
+from headgate_control.store.record import Change, ConflictError, Event, Record
+from headgate_control.store.schema import JOURNAL, RECORDS
+from headgate_processors.errors import TransientError
+
+PAGE_ROWS = 1_000
+_CHAIN = (JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.previous, JOURNAL.c.digest, JOURNAL.c.body)
+
+
+class SqlControlStore:
+    """A `ControlStore`. Every change is made by one thread, so that a writer's chain has one end."""
+
+    def __init__(self, reader: Engine, engine: Engine, writer: str, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self._reader, self._engine, self._clock = reader, engine, clock
+        self._chain = Chain(writer)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="headgate-control-store")
+
+    def change(self, changes: Sequence[Change], *, author: str, action: str, reason: str = "") -> list[Event]:
+        """As the port says."""
+        return self._thread.submit(self._change, changes, author, action, reason).result()
+
+    def get(self, kind: str, record_id: str) -> Record | None:
+        """As the port says."""
+        with self._reading() as connection:
+            return _record(connection, kind, record_id)
+
+    def all(self, kind: str) -> list[Record]:
+        """As the port says."""
+        query = select(RECORDS).where(RECORDS.c.kind == kind).order_by(RECORDS.c.id)
+        with self._reading() as connection:
+            return [
+                Record(kind=row.kind, id=row.id, revision=row.revision, body=orjson.loads(row.body))
+                for row in connection.execute(query)
+            ]
+
+    def events(self, *, after: int = 0, limit: int = PAGE_ROWS) -> list[Event]:
+        """As the port says."""
+        query = select(JOURNAL.c.position, JOURNAL.c.body).where(JOURNAL.c.position > after)
+        with self._reading() as connection:
+            found = connection.execute(query.order_by(JOURNAL.c.position).limit(limit))
+            return [Event(position=row.position, **orjson.loads(row.body)) for row in found]
+
+    def chain(self, writer: str) -> Iterator[ChainRecord]:
+        """As the port says; a page at a time."""
+        number = 0
+        while True:
+            query = select(*_CHAIN).where(JOURNAL.c.writer == writer, JOURNAL.c.number > number)
+            with self._reading() as connection:
+                page = connection.execute(query.order_by(JOURNAL.c.number).limit(PAGE_ROWS)).all()
+            if not page:
+                return
+            for row in page:
+                yield ChainRecord(**row._mapping)
+            number = page[-1].number
+
+    def anchors(self) -> list[Anchor]:
+        """As the port says."""
+        last = (
+            select(JOURNAL.c.writer, func.max(JOURNAL.c.number).label("number")).group_by(JOURNAL.c.writer).subquery()
+        )
+        joined = (JOURNAL.c.writer == last.c.writer) & (JOURNAL.c.number == last.c.number)
+        query = select(JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.digest).join(last, joined)
+        with self._reading() as connection:
+            return [Anchor(**row._mapping) for row in connection.execute(query.order_by(JOURNAL.c.writer))]
+
+    def close(self) -> None:
+        """As the port says."""
+        self._thread.shutdown()
+        self._reader.dispose()
+        self._engine.dispose()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _transient(), self._reader.connect() as connection:
+            yield connection
+
+    def _change(self, changes: Sequence[Change], author: str, action: str, reason: str) -> list[Event]:
+        """In one transaction. What other nodes wrote meanwhile is waited for, so that positions have no gaps."""
+        with _transient(), self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('headgate.journal'))"))
+            chain = self._end(connection)
+            told = {"author": author, "action": action, "reason": reason, "time_unix_nano": self._clock()}
+            return [_written(connection, chain, change, told) for change in changes]
+
+    def _end(self, connection: Connection) -> Chain:
+        query = select(JOURNAL.c.number, JOURNAL.c.digest).where(JOURNAL.c.writer == self._chain.writer)
+        last = connection.execute(query.order_by(JOURNAL.c.number.desc()).limit(1)).first()
+        return Chain(self._chain.writer) if last is None else Chain(self._chain.writer, last.number, last.digest)
+
+
+@contextmanager
+def _transient() -> Iterator[None]:
+    """What the database could not do now it may do later; only two writers of one name are a conflict."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise ConflictError(f"another process changed it at the same moment: try again ({error.orig})") from error
+    except DBAPIError as error:
+        raise TransientError(f"the control database cannot be used: {error.orig}") from error
+
+
+def _record(connection: Connection, kind: str, record_id: str) -> Record | None:
+    query = select(RECORDS.c.revision, RECORDS.c.body).where(RECORDS.c.kind == kind, RECORDS.c.id == record_id)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return Record(kind=kind, id=record_id, revision=row.revision, body=orjson.loads(row.body))
+
+
+def _written(connection: Connection, chain: Chain, change: Change, told: dict[str, object]) -> Event:
+    """Make one change and write its event."""
+    before = _record(connection, change.kind, change.id)
+    seen = before.revision if before is not None else 0
+    if change.revision is not None and change.revision != seen:
+        message = f"{change.kind} {change.id!r} is at revision {seen} by now, not {change.revision}: read it again"
+        raise ConflictError(message)
+    _put(connection, change, seen)
+    body = {
+        **told,
+        "kind": change.kind,
+        "id": change.id,
+        "before": before.body if before is not None else None,
+        "after": change.body,
+    }
+    link = chain.add(body)
+    row = {"writer": link.writer, "number": link.number, "previous": link.previous, "digest": link.digest}
+    result = connection.execute(insert(JOURNAL).values(body=link.body, **row))
+    assert result.inserted_primary_key is not None
+    return Event(position=result.inserted_primary_key[0], **orjson.loads(link.body))
+
+
+def _put(connection: Connection, change: Change, seen: int) -> None:
+    place = (RECORDS.c.kind == change.kind) & (RECORDS.c.id == change.id)
+    if change.body is None:
+        connection.execute(delete(RECORDS).where(place))
+        return
+    body = orjson.dumps(change.body, option=orjson.OPT_SORT_KEYS)
+    if seen:
+        connection.execute(update(RECORDS).where(place).values(revision=seen + 1, body=body))
+    else:
+        connection.execute(insert(RECORDS).values(kind=change.kind, id=change.id, revision=1, body=body))
