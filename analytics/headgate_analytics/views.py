@@ -1,10 +1,11 @@
 """The views of analysts: the store's, with the state of sessions told against the watermark."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import duckdb
 
-from headgate_analytics.schema import DERIVED
+from headgate_analytics.schema import DERIVED, SESSIONS
 from headgate_processors.store import ReaderConfig, StoreReader
 
 IDLE_GAP_NS = 30 * 60 * 1_000_000_000
@@ -43,13 +44,15 @@ def open_views(
     *,
     idle_gap_ns: int = IDLE_GAP_NS,
     now_unix_nano: int | None = None,
+    only: Collection[str] | None = None,
     config: ReaderConfig | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """A read-only connection with every raw and derived view of a store.
+    """A read-only connection with every raw and derived view of a store, or with those that `only` names.
 
     Raises:
         StoreError: there is no store, or it is newer or damaged.
     """
-    connection = StoreReader(folder, derived=DERIVED, config=config or ReaderConfig()).connect()
-    connection.execute(session_view_sql(idle_gap_ns=idle_gap_ns, now_unix_nano=now_unix_nano))
+    connection = StoreReader(folder, derived=DERIVED, only=only, config=config or ReaderConfig()).connect()
+    if only is None or SESSIONS.name in only:
+        connection.execute(session_view_sql(idle_gap_ns=idle_gap_ns, now_unix_nano=now_unix_nano))
     return connection

@@ -31,7 +31,7 @@ def cost(
     as_json: Json = False,
 ) -> None:
     """Add up what model calls cost, by who, what or where; say what has no price and why."""
-    connection = views(settings(context, data=data))
+    connection = views(settings(context, data=data), only=("sessions", "model_calls"))
     wanted = CostFilter(team=team, workflow=workflow, since=moment(since))
     to, groups = screen(), by or [Group.TEAM]
     if as_json:

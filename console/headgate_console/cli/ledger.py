@@ -41,7 +41,7 @@ def list_ledger(
     as_json: Json = False,
 ) -> None:
     """List tool calls: who did what to which resource, and how it ended."""
-    connection = views(settings(context, data=data))
+    connection = views(settings(context, data=data), only=("sessions", "tool_calls", "timeline"))
     wanted = LedgerFilter(
         session_id=find_session(connection, session)["session_id"] if session else None,
         tool=tool,

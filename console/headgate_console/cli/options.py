@@ -1,5 +1,6 @@
 """What several commands share: options, the settings they lead to, and the connection to the views."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,15 +58,19 @@ def settings(context: typer.Context, **flags: object) -> "Settings":
     return chosen
 
 
-def views(chosen: "Settings", *, now: datetime | None = None) -> "duckdb.DuckDBPyConnection":
-    """A read-only connection with every view of the store; idle sessions are judged as of `now`.
+def views(
+    chosen: "Settings", *, now: datetime | None = None, only: Collection[str] | None = None
+) -> "duckdb.DuckDBPyConnection":
+    """A read-only connection with every view of the store, or sooner with those that `only` names.
+
+    Idle sessions are judged as of `now`.
 
     Raises:
         StoreError: the folder holds no store.
     """
     from headgate_console.queries.opening import open_views
 
-    return open_views(chosen, now=now)
+    return open_views(chosen, now=now, only=only)
 
 
 def length(option: str, text: str) -> timedelta:

@@ -32,7 +32,7 @@ def session(
     as_json: Json = False,
 ) -> None:
     """Show one session: who ran it, what it cost, and everything that happened, in order."""
-    connection = views(settings(context, data=data))
+    connection = views(settings(context, data=data), only=("sessions", "timeline"))
     row = find_session(connection, session_id)
     if as_json:
         entries = session_timeline(connection, row["session_id"])

@@ -45,7 +45,7 @@ def sessions(
         since=moment(since, now=at),
         limit=limit,
     )
-    connection = views(settings(context, data=data), now=at)
+    connection = views(settings(context, data=data), now=at, only=("sessions",))
     rows = list_sessions(connection, wanted)
     if as_json:
         screen().json(rows)

@@ -1,5 +1,6 @@
 """The connection that questions are asked on, by the settings."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def open_views(settings: "Settings", *, now: datetime | None = None) -> "duckdb.DuckDBPyConnection":
-    """A read-only connection with every view of the store; idle sessions are judged as of `now`.
+def open_views(
+    settings: "Settings", *, now: datetime | None = None, only: Collection[str] | None = None
+) -> "duckdb.DuckDBPyConnection":
+    """A read-only connection with every view of the store, or those that `only` names.
+
+    Idle sessions are judged as of `now`.
 
     Raises:
         StoreError: the folder holds no store.
@@ -23,6 +28,7 @@ def open_views(settings: "Settings", *, now: datetime | None = None) -> "duckdb.
         settings.data,
         idle_gap_ns=nanoseconds(settings.sessions.idle_gap),
         now_unix_nano=None if now is None else nanoseconds(now - EPOCH),
+        only=only,
     )
 
 

@@ -33,8 +33,10 @@ class DerivedRows:
     ) -> None:
         self._connection, self._snapshot, self._declared = connection, snapshot, declared
         self.tables = self._tables()
-        fresh, settled = self._versions(VERSION, settled=False), self._versions(VERSION, settled=True)
-        removed = self._versions(TOMBSTONE)
+        fresh, removed = self._versions(VERSION, settled=False), self._versions(TOMBSTONE)
+        # Only a session that was written anew or removed since is looked for in what is settled.
+        are_doubtful = bool(self._files(VERSION.name, settled=False) or self._files(TOMBSTONE.name))
+        settled = self._versions(VERSION, settled=True) if are_doubtful else VERSION.nothing
         current = current_sql(fresh=fresh, settled=settled, removed=removed)
         connection.execute(f"CREATE TABLE {_CURRENT} AS {current}")
         stale = stale_sql(fresh=fresh, settled=settled, removed=removed, current=_CURRENT)

@@ -12,7 +12,7 @@ from headgate_processors.errors import StoreError
 from headgate_processors.store.folder import open_folder
 from headgate_processors.store.forgotten import Tombstone, read_forgotten
 from headgate_processors.store.layout import sequence_of
-from headgate_processors.store.manifest import Manifest, read_manifest
+from headgate_processors.store.manifest import Manifest, read_manifest, sealed_state
 from headgate_processors.store.segment import SegmentRows, read_segment
 
 _LOG = logging.getLogger(__name__)
@@ -29,7 +29,13 @@ class Snapshot:
     forgotten: tuple[Tombstone, ...] = ()
 
 
-def take_snapshot(root: Path, *, attempts: int, read: Callable[[Path], Manifest] = read_manifest) -> Snapshot:
+def take_snapshot(
+    root: Path,
+    *,
+    attempts: int,
+    read: Callable[[Path], Manifest] = read_manifest,
+    sealed: Callable[[Path], Mapping[str, int]] = sealed_state,
+) -> Snapshot:
     """Read the manifest and open the segments that it does not cover; start again when a seal came between.
 
     A segment that was sealed after the manifest was read is either still open here, and then it is read from
@@ -43,7 +49,7 @@ def take_snapshot(root: Path, *, attempts: int, read: Callable[[Path], Manifest]
         manifest = read(root)
         opened = _open_segments(folder.segments, manifest)
         try:
-            if opened is not None and read(root).sealed == manifest.sealed:
+            if opened is not None and sealed(root) == manifest.sealed:
                 return _snapshot(root, manifest, [_read(path, fd) for path, fd in opened])
         finally:
             for _, fd in opened or ():
@@ -51,6 +57,16 @@ def take_snapshot(root: Path, *, attempts: int, read: Callable[[Path], Manifest]
     raise StoreError(
         f"{root} was sealed {attempts} times while it was being read: try again, or raise the seal interval"
     )
+
+
+def sealed_snapshot(root: Path) -> Snapshot:
+    """What is sealed: every derived row, and the raw rows that are in Parquet.
+
+    Raises:
+        StoreError: there is no store, or it is damaged.
+    """
+    open_folder(root)
+    return _snapshot(root, read_manifest(root), [])
 
 
 def _open_segments(folder: Path, manifest: Manifest) -> list[tuple[Path, int]] | None:

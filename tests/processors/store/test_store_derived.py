@@ -6,6 +6,7 @@ import pytest
 from headgate_processors.store import CompactConfig, DerivedWriter, StoreConfig, StoreReader, compact
 from headgate_processors.store.manifest import read_manifest
 from headgate_processors.testing.disks import FaultyDisk
+from headgate_processors.testing.rows import batch, span
 
 Shown = dict[str, tuple[int, int]]
 
@@ -188,3 +189,33 @@ def test_rows_keep_their_order_within_a_session(tmp_path, between) -> None:
     found = StoreReader(tmp_path).query("SELECT session_id, seq FROM timeline").to_pylist()
 
     assert [(name, seq) for name in "ab" for seq in range(4)] == [(row["session_id"], row["seq"]) for row in found]
+
+
+def test_a_reader_of_some_views_looks_at_no_file_of_others(tmp_path, open_store) -> None:
+    """Raw rows and tables that are not asked for may be gone; which revision counts is still told."""
+    store = open_store()
+    store.append({"spans": batch("spans", [span(1)])})
+    store.seal()
+    writer = DerivedWriter(tmp_path)
+    writer.write(tables(1, "a", "b"))
+    compact(tmp_path)
+    writer.write(tables(2, "a", calls=3), removed_session_ids=["b"])
+    others = [file for file in read_manifest(tmp_path).files if file.dataset in {"spans", "timeline"}]
+    for file in others:
+        (tmp_path / file.path).unlink()
+
+    with StoreReader(tmp_path, only=("sessions",)).connect() as connection:
+        views = connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()
+        rows = connection.execute("SELECT session_id, revision FROM sessions").fetchall()
+
+    assert ([("sessions",)], [("a", 2)]) == (views, rows)
+
+
+def test_a_reader_of_some_raw_views_sees_what_is_not_sealed(tmp_path, open_store) -> None:
+    """Naming a raw view takes nothing from its rows."""
+    store = open_store()
+    store.append({"spans": batch("spans", [span(1)])})
+    store.seal()
+    store.append({"spans": batch("spans", [span(2)])})
+
+    assert 2 == StoreReader(tmp_path, only=("spans",)).query("FROM spans").num_rows
