@@ -161,6 +161,15 @@ def test_a_token_without_keys_says_how_to_make_them(run: Run) -> None:
     assert 2 == run("token", "agent-7", "--lifetime", "soon").code
 
 
+@pytest.mark.parametrize("lifetime", ["0", "0d", "0.5s"])
+def test_a_token_that_is_good_for_no_time_is_refused(run: Run, lifetime: str) -> None:
+    """Exit code 2 and a sentence, instead of a token that everybody refuses."""
+    assert 0 == run("keys", "--data", "store").code
+    result = run("token", "agent-7", "--lifetime", lifetime, "--data", "store")
+    assert (2, "") == (result.code, result.out)
+    assert "--lifetime" in result.err
+
+
 def test_make_collector_without_go_says_what_to_do(tmp_path: Path) -> None:
     """One sentence with the next step, on a machine that has make and a shell."""
     tools = tmp_path / "bin"

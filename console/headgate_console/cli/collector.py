@@ -11,6 +11,7 @@ import typer
 from headgate_console.cli.options import Data, Json, examples, length, settings
 from headgate_console.cli.screen import screen
 from headgate_console.render.table import Column
+from headgate_processors.errors import ConfigError
 
 if TYPE_CHECKING:
     from headgate_console.collector.catalogue import Selection
@@ -175,9 +176,16 @@ def token(
     from headgate_console.collector.launch import FOLDER
     from headgate_processors.credentials.issuer import Issuer
 
-    lifetime_s = length("--lifetime", lifetime).total_seconds()
     issuer = Issuer.open(settings(context, data=data).data / FOLDER)
-    screen().show([issuer.token(subject, audience=AUDIENCES[audience], lifetime_s=lifetime_s)])
+    screen().show([issuer.token(subject, audience=AUDIENCES[audience], lifetime_s=_lifetime_s(lifetime))])
+
+
+def _lifetime_s(text: str) -> float:
+    lifetime_s = length("--lifetime", text).total_seconds()
+    if lifetime_s < 1:
+        message = "--lifetime: a token that is good for less than a second is good for nothing; say 12h or 30d"
+        raise ConfigError(message)
+    return lifetime_s
 
 
 def register(app: typer.Typer) -> None:
