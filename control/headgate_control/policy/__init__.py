@@ -1,0 +1,1 @@
+"""Policy: Cedar, with a schema, default deny, and only the policies looked at that can matter to a request."""

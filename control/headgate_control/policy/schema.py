@@ -1,0 +1,68 @@
+"""The Cedar schema that policies are checked against: namespace `Headgate`, principal `AgentInstance`.
+
+What may be unknown is optional, so that a policy asks with `has` before it relies on it. Amounts are whole millionths
+of a dollar, for a decimal of Cedar has four places. `context.input` has the arguments of a tool call that the bundle
+declares.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+NAMESPACE = "Headgate"
+ArgumentType = Literal["String", "Long", "Bool"]
+
+_ENTITIES = """
+  entity Team;
+  entity User in [Team];
+  entity Workflow in [Team];
+  entity Profile;
+  entity AgentInstance in [Workflow, Team, User, Profile, AgentInstance] = {
+    risk_tier?: String, runtime?: String, repo?: String, task_class?: String, environment?: String,
+    identity_source?: String, launched_by?: String, manifest_digest?: String
+  };
+  entity Provider;
+  entity Model in [Provider] = { name: String };
+  entity McpServer;
+  entity Tool in [McpServer] = { name: String, sensitivity?: String, environment?: String };
+  entity Thing = { type: String, sensitivity?: String, environment?: String };
+"""
+_CONTEXT = """
+  type Session = { model_calls: Long, tool_calls: Long, errors: Long, retries: Long, micro_usd: Long,
+                   untrusted: Bool };
+  type Budget = { micro_usd_left?: Long, tokens_left?: Long, calls_left?: Long };
+  type Estimate = { micro_usd?: Long, tokens?: Long };
+  type Context = { session: Session, budget: Budget, estimate: Estimate, content_classes: Set<String>,
+                   approved_tiers: Set<String>, input: Input };
+"""
+RESOURCES: Mapping[str, tuple[str, ...]] = {
+    "Model": ("model.call",),
+    "Tool": ("tools/call",),
+    "Thing": (
+        "resources/read",
+        "net.connect",
+        "proc.exec",
+        "file.read",
+        "file.write",
+        "memory.read",
+        "memory.write",
+        "credential.use",
+        "artifact.export",
+        "agent.send",
+        "instance.launch",
+    ),
+}
+
+
+def schema_text(arguments: Mapping[str, ArgumentType]) -> str:
+    """The schema, with the declared arguments of tools, in Cedar's own syntax."""
+    declared = ", ".join(f"{_quoted(name)}?: {kind}" for name, kind in sorted(arguments.items()))
+    actions = "\n".join(
+        f"  action {_quoted(action)} appliesTo {{ principal: [AgentInstance], resource: [{resource}], context: Context }};"
+        for resource, listed in RESOURCES.items()
+        for action in listed
+    )
+    return f"namespace {NAMESPACE} {{{_ENTITIES}  type Input = {{ {declared} }};{_CONTEXT}{actions}\n}}\n"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

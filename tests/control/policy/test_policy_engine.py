@@ -1,0 +1,269 @@
+"""Policies: what they permit and forbid, that a slice decides as the whole set does, and that a mistake is named."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cedarpy import Entities, PolicySet, Schema, is_authorized
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate_control.policy.bundle import bundle_of, load_bundle
+from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts
+from headgate_control.request import ActionName, Request, Resource, Subject
+from headgate_processors.errors import ConfigError
+
+ALLOW_ALL = '@id("all") permit(principal, action, resource);'
+
+
+def ask(
+    action: ActionName = "tools/call",
+    resource: str = "create_issue",
+    *,
+    server: str | None = "github",
+    sensitivity: str | None = None,
+    **arguments: object,
+) -> Request:
+    """A request of an instance of the payments team."""
+    properties = {"server": server, "sensitivity": sensitivity}
+    return Request(
+        subject=Subject(
+            type="agent_instance",
+            id="ai-1",
+            properties={
+                "workflow": "fix-tests",
+                "team": "payments",
+                "user": "ada",
+                "risk_tier": "low",
+                "lineage": ["ai-1", "ai-0"],
+            },
+        ),
+        action=action,
+        resource=Resource(
+            type="any", id=resource, properties={name: one for name, one in properties.items() if one is not None}
+        ),
+        context={"input": arguments},
+    )
+
+
+def said(
+    policies: str, request: Request, facts: PolicyFacts | None = None, **declared: Any
+) -> tuple[bool, list[str], list[str]]:
+    """Whether it is allowed, by which policies, and what approvals would lift a deny."""
+    outcome = PolicyEngine(bundle_of({"a.cedar": policies}, declared))(request, facts or PolicyFacts())
+    return outcome.allowed, [policy.policy_id for policy in outcome.policies], list(outcome.tiers)
+
+
+def test_nothing_permits_by_itself() -> None:
+    """An empty bundle denies all."""
+    assert (False, [], []) == said("", ask())
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        'principal in Headgate::Team::"payments", action, resource',
+        'principal in Headgate::Workflow::"fix-tests", action == Headgate::Action::"tools/call", resource',
+        'principal == Headgate::AgentInstance::"ai-1", action, resource in Headgate::McpServer::"github"',
+        'principal in Headgate::AgentInstance::"ai-0", action, resource == Headgate::Tool::"github/create_issue"',
+        'principal is Headgate::AgentInstance in Headgate::User::"ada", action, resource is Headgate::Tool',
+        'principal, action in [Headgate::Action::"tools/call", Headgate::Action::"model.call"], resource',
+    ],
+)
+def test_a_policy_speaks_of_groups_and_of_what_belongs_to_them(scope: str) -> None:
+    """In every way that Cedar has to say so."""
+    assert (True, ["p"], []) == said(f'@id("p") permit({scope});', ask())
+
+
+def test_a_forbid_goes_before_any_permit() -> None:
+    """It is the one that is named."""
+    forbid = '@id("no") @reason("not today") forbid(principal, action, resource) when { principal.risk_tier == "low" };'
+    guarded = forbid.replace("principal.risk_tier ==", "principal has risk_tier && principal.risk_tier ==")
+    assert (False, ["no"], []) == said(ALLOW_ALL + guarded, ask())
+
+
+def test_a_forbid_that_an_approval_lifts_says_which() -> None:
+    """Unless another forbid stands that none would lift."""
+    big = (
+        '@id("big") @approval("high") forbid(principal, action, resource) when { context.input has amount &&'
+        ' context.input.amount > 100 } unless { context.approved_tiers.contains("high") };'
+    )
+    never = (
+        '@id("never") forbid(principal, action, resource) when { context.input has amount &&'
+        " context.input.amount > 9000 };"
+    )
+    policies, declared = ALLOW_ALL + big + never, {"amount": "Long"}
+    assert [
+        (True, ["all"], []),
+        (False, ["big"], ["high"]),
+        (True, ["all"], []),
+        (False, ["big", "never"], []),
+    ] == [
+        said(policies, ask(amount=5), **declared),
+        said(policies, ask(amount=500), **declared),
+        said(policies, ask(amount=500), PolicyFacts(approved_tiers=["high"]), **declared),
+        said(policies, ask(amount=9001), **declared),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "facts", "expected"),
+    [
+        ("context.session.tool_calls < 3", PolicyFacts(session=SessionFacts(tool_calls=2)), True),
+        ("context.session.tool_calls < 3", PolicyFacts(session=SessionFacts(tool_calls=3)), False),
+        ("context.budget has micro_usd_left && context.budget.micro_usd_left > 10", PolicyFacts(), False),
+        (
+            "context.budget has micro_usd_left && context.budget.micro_usd_left > 10",
+            PolicyFacts(micro_usd_left=11),
+            True,
+        ),
+        ('!context.content_classes.contains("customer")', PolicyFacts(content_classes=["email"]), True),
+        ('!context.content_classes.contains("customer")', PolicyFacts(content_classes=["customer"]), False),
+        ("resource has sensitivity", PolicyFacts(), False),
+    ],
+)
+def test_policies_use_what_is_known_of_session_budget_and_content(
+    condition: str, facts: PolicyFacts, expected: bool
+) -> None:
+    """What is not known is not there, and no number stands for it."""
+    policy = f'@id("p") permit(principal, action == Headgate::Action::"tools/call", resource) when {{ {condition} }};'
+    assert expected == said(policy, ask(), facts)[0]
+
+
+def test_an_argument_of_another_type_than_declared_is_not_seen() -> None:
+    """No text passes for a number, and no number is too large for Cedar."""
+    policy = '@id("p") permit(principal, action, resource) when { context.input has amount };'
+    seen = [said(policy, ask(amount=value), amount="Long")[0] for value in (1, "1", True, 1.0, 2**63)]
+    assert [True, False, False, False, False] == seen
+
+
+@pytest.mark.parametrize("action", ["model.call", "net.connect", "proc.exec", "memory.write", "instance.launch"])
+def test_every_action_has_a_resource_in_the_schema(action: ActionName) -> None:
+    """And can be permitted."""
+    assert (True, ["all"], []) == said(ALLOW_ALL, ask(action, "openai/gpt-5"))
+
+
+def test_what_cannot_be_evaluated_is_denied() -> None:
+    """With what is wrong, for whoever looks."""
+    outcome = PolicyEngine(bundle_of({"a.cedar": ALLOW_ALL}))(ask(resource="\ud800"))
+    assert (False, True) == (outcome.allowed, outcome.errors[0].startswith("the request cannot be evaluated"))
+
+
+def test_an_error_in_a_policy_is_a_deny() -> None:
+    """An overflow is one that no schema foresees."""
+    policy = '@id("p") forbid(principal, action, resource) when { context.session.micro_usd * 4 > 9 };'
+    facts = PolicyFacts(session=SessionFacts(micro_usd=2**62))
+    engine = PolicyEngine(bundle_of({"a.cedar": ALLOW_ALL + policy}))
+    outcome = engine(ask(), facts)
+    assert (False, 1) == (outcome.allowed, len(outcome.errors))
+
+
+@pytest.mark.parametrize(
+    ("policies", "expected"),
+    [
+        ("permit(principal, action, resource);", "a.cedar: a policy without @id"),
+        ('@id("a") permit(principal, action, resource)', "a.cedar: "),
+        (ALLOW_ALL + ALLOW_ALL, r"@id\('all'\) stands twice"),
+        ('@id("a") @approval("x") permit(principal, action, resource);', "@approval stands on a forbid"),
+        ('@id("a") permit(principal == ?principal, action, resource);', "templates"),
+        ('@id("a") permit(principal, action, resource) when { context.nope };', "nope"),
+        ('@id("a") permit(principal, action, resource) when { resource.sensitivity == "x" };', "sensitivity"),
+        ('@id("a") permit(principal, action == Headgate::Action::"tool.call", resource);', "tool.call"),
+    ],
+)
+def test_a_bundle_that_is_wrong_anywhere_is_refused_whole(policies: str, expected: str) -> None:
+    """It names the file and the mistake; what may be unknown must be asked for with `has`."""
+    with pytest.raises(ConfigError, match=expected):
+        bundle_of({"a.cedar": policies})
+
+
+def test_a_bundle_comes_from_a_folder(tmp_path: Path) -> None:
+    """Its digest is of what it says, not of how it is spread over files."""
+    whole = tmp_path / "whole"
+    parts = tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+        (folder / "arguments.yaml").write_text("amount: Long\n")
+    other = '@id("b") forbid(principal, action, resource) when { context.input has amount };'
+    (whole / "a.cedar").write_text(ALLOW_ALL + "\n" + other)
+    (parts / "a.cedar").write_text(other)
+    (parts / "b.cedar").write_text(ALLOW_ALL)
+    assert load_bundle(whole).digest == load_bundle(parts).digest != bundle_of({"a": ALLOW_ALL}).digest
+    with pytest.raises(ConfigError, match="is no folder"):
+        load_bundle(tmp_path / "nowhere")
+
+
+NAMES = st.sampled_from(["a", "b"])
+SCOPES = st.builds(
+    lambda principal, action, resource: f"{principal}, {action}, {resource}",
+    st.one_of(
+        st.just("principal"),
+        st.builds('principal in Headgate::Team::"{}"'.format, NAMES),
+        st.builds('principal == Headgate::AgentInstance::"{}"'.format, NAMES),
+        st.builds('principal is Headgate::AgentInstance in Headgate::Workflow::"{}"'.format, NAMES),
+    ),
+    st.sampled_from(
+        [
+            "action",
+            'action == Headgate::Action::"tools/call"',
+            'action in [Headgate::Action::"tools/call", Headgate::Action::"model.call"]',
+        ]
+    ),
+    st.one_of(
+        st.just("resource"),
+        st.builds('resource in Headgate::McpServer::"{}"'.format, NAMES),
+        st.builds('resource == Headgate::Tool::"a/{}"'.format, NAMES),
+        st.just("resource is Headgate::Tool"),
+    ),
+)
+
+
+@given(
+    policies=st.lists(st.tuples(st.sampled_from(["permit", "forbid"]), SCOPES), max_size=12),
+    who=st.tuples(NAMES, NAMES, NAMES),
+    what=st.tuples(NAMES, NAMES),
+)
+def test_a_slice_decides_as_the_whole_set_does(
+    policies: list[tuple[str, str]], who: tuple[str, str, str], what: tuple[str, str]
+) -> None:
+    """And names the same policies."""
+    text = "\n".join(f'@id("p{place}") {effect}({scope});' for place, (effect, scope) in enumerate(policies))
+    request = Request(
+        subject=Subject(type="agent_instance", id=who[0], properties={"team": who[1], "workflow": who[2]}),
+        action="tools/call",
+        resource=Resource(type="tool", id=what[1], properties={"server": what[0]}),
+    )
+    bundle = bundle_of({"a.cedar": text})
+    engine = PolicyEngine(bundle)
+    outcome = engine(request)
+    entities, principals, resources = engine._graph(request)
+    asked = {
+        "principal": dict(zip(("type", "id"), principals[0], strict=True)),
+        "action": {"type": "Headgate::Action", "id": "tools/call"},
+        "resource": dict(zip(("type", "id"), resources[0], strict=True)),
+        "context": json.loads(
+            json.dumps(
+                {
+                    "session": {
+                        "model_calls": 0,
+                        "tool_calls": 0,
+                        "errors": 0,
+                        "retries": 0,
+                        "micro_usd": 0,
+                        "untrusted": False,
+                    },
+                    "budget": {},
+                    "estimate": {},
+                    "content_classes": [],
+                    "approved_tiers": [],
+                    "input": {},
+                }
+            )
+        ),
+    }
+    assert isinstance(entities, Entities)
+    whole = is_authorized(asked, PolicySet.from_str(text), entities, Schema.from_str(bundle.schema))
+    named = sorted(whole.diagnostics.id_annotations_by_reason.values())
+    told = sorted(policy.policy_id for policy in outcome.policies)
+    assert (whole.allowed, named) == (outcome.allowed, told)
