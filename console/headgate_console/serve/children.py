@@ -1,12 +1,15 @@
 """The parent's side of a supervised process: start it, hear what it tells, end it."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from headgate_processors.memory import SPARING
 
 Event = Mapping[str, Any]
 
@@ -31,6 +34,7 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=SPARING | os.environ,
         )
         self._write(json.dumps(settings) + "\n")
         self._listener = threading.Thread(target=self._listen, name=f"headgate-{part.name}", daemon=True)

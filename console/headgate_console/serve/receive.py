@@ -1,5 +1,6 @@
 """The receiver's process: the store, the pipeline into it and the OTLP servers."""
 
+import gc
 import resource
 import sys
 import time
@@ -59,6 +60,8 @@ def _serve(lifeline: Lifeline) -> None:
         receiver = build_receiver(settings, intake)
         for name, address in started(receiver, settings, lifeline).items():
             lifeline.tell("listening", name=f"otlp-{name}", address=address, setting=f"receiver.{name}")
+        # What is there now stays to the end: the collector need not look at it again and again.
+        gc.freeze()
         lifeline.tell("ready")
         expired_at_s = time.monotonic()
         told: str | None = None

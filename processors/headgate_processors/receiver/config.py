@@ -16,7 +16,8 @@ class ReceiverConfig:
     `tls`: for all listeners; without it they must be on loopback, unless `insecure` says that the network is trusted.
     `max_message_bytes`: of one request, before and after decompression.
     `max_buffered_bytes`: of all requests that are being received, wait or are worked on.
-    `running`: requests worked on at once; `waiting`: further ones that may wait, `wait_s` at most.
+    `running`: requests worked on at once, so many that the small ones of many senders fill the groups that they are
+    prepared and committed in; `waiting`: further ones that may wait, `wait_s` at most.
     `receive_timeout_s`: for a whole request; `stall_timeout_s`: between two pieces of an HTTP body;
     `header_timeout_s`: for the head of an HTTP request; `idle_timeout_s`: between two of a connection.
     `max_connections`: open connections of a listener; past it, HTTP ends the one that is idle for longest.
@@ -33,7 +34,7 @@ class ReceiverConfig:
     insecure: bool = False
     max_message_bytes: int = 64 * MEBIBYTE
     max_buffered_bytes: int = 512 * MEBIBYTE
-    running: int = 32
+    running: int = 256
     waiting: int = 64
     wait_s: float = 2.0
     receive_timeout_s: float = 60.0

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate_processors.errors import HeadgateError
+from headgate_processors.memory import give_back
 from headgate_processors.workers.build import PreparerConfig, build_preparer
 from headgate_processors.workers.frames import (
     packed_error,
@@ -66,6 +67,7 @@ def _serve(sock: socket.socket) -> None:
         groups += 1
         if groups % _COLLECT_EVERY == 0:
             gc.collect()
+            give_back()
 
 
 def _answer(sock: socket.socket, preparer: LocalPreparer, head: Mapping[str, Any], content: memoryview) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from headgate_processors.memory import SPARING
 from headgate_processors.workers.build import PreparerConfig
 from headgate_processors.workers.frames import (
     FrameError,
@@ -24,7 +25,7 @@ from headgate_processors.workers.port import ExportRequest, Prepared
 
 _CHILD = "headgate_processors.workers.child"
 _END_S = 2.0
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1"}
+_ENVIRONMENT = {**SPARING, "OMP_NUM_THREADS": "1"}
 _STARVED_SHARE = 0.1
 
 Cause = Literal["died", "hung", "starved", "killed"]
