@@ -25,8 +25,9 @@ from headgate_processors.receiver.port import Ingest
 from headgate_processors.receiver.server import Receiver
 from headgate_processors.testing.otlp import to_protobuf
 from headgate_processors.testing.ports import free_port
+from headgate_processors.testing.waiting import PATIENCE_S
 
-START_S_MAX = 60.0
+START_S_MAX = 120.0
 PORTS = ("GRPC", "HTTP", "PLATFORM", "HEALTH", "METRICS")
 METHODS = {
     Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
@@ -127,7 +128,7 @@ class Collector:
 
     def _is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{self.address('HEALTH')}/", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self.address('HEALTH')}/", timeout=PATIENCE_S) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False
@@ -152,7 +153,7 @@ class Collector:
         port: str = "GRPC",
         token: str = "",
         authority: Path | None = None,
-        timeout_s: float = 30.0,
+        timeout_s: float = PATIENCE_S,
     ) -> None:
         """Send a request over gRPC, with a token and over TLS when they are given, and wait for the answer."""
         metadata = [("authorization", f"Bearer {token}")] if token else []

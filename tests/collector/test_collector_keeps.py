@@ -33,7 +33,7 @@ def test_what_was_acknowledged_survives_the_collector_and_an_outage_of_the_recei
     collector.start()
     _send(collector, range(200, 300))
     start_receiver(ingest, port=port)
-    wait_until(lambda: _all_there(ingest, range(300)), timeout_s=30)
+    wait_until(lambda: _all_there(ingest, range(300)))
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_agent_and_gateway_killed_in_turn_lose_nothing(
     agent.start()
     gateway.start()
     _send(agent, range(200, 300))
-    wait_until(lambda: _all_there(ingest, range(300)), timeout_s=30)
+    wait_until(lambda: _all_there(ingest, range(300)))

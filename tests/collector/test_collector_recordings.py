@@ -3,20 +3,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from headgate_analytics import open_views
+from headgate_console.testing.up import listeners
 
 pytestmark = [pytest.mark.slow, pytest.mark.recordings, pytest.mark.e2e]
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 HEADGATE = [sys.executable, "-m", "headgate_console"]
-LISTENERS = 3
-WAIT_S = 60.0
+WAIT_S = 180.0
 VIEWS = {
     "sessions": "session_id, source_key, session_source, task, model_call_count, tool_call_count, tool_error_count,"
     " retry_count, handoff_count, input_tokens, output_tokens, cache_read_tokens, reasoning_tokens, cost_usd,"
@@ -68,9 +67,8 @@ def stores(start_collector: Any, tmp_path_factory: pytest.TempPathFactory) -> It
     command = [*HEADGATE, "up", "--behind-collector", "--data", str(both.through), *ports]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
         try:
-            assert up.stdout is not None
-            ready = dict(line.split()[1:] for line in islice(up.stdout, LISTENERS))
-            collector = start_collector("local", HEADGATE_COLLECTOR_RECEIVER=ready["otlp-grpc"])
+            receiver = listeners(up, {"otlp-grpc"})["otlp-grpc"]
+            collector = start_collector("local", HEADGATE_COLLECTOR_RECEIVER=receiver)
             _headgate("replay", *files, "--endpoint", f"grpc://{collector.address('GRPC')}")
             _wait_for_all(both)
             yield both

@@ -1,7 +1,6 @@
 import gzip
 import socket
 import ssl
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,7 +13,7 @@ from headgate_processors.credentials.issuer import Issuer, make_keys
 from headgate_processors.otlp.port import Signal
 from headgate_processors.testing.ingest import numbered_request
 from headgate_processors.testing.otlp import to_protobuf, traces_request
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +31,7 @@ def _post(url: str, body: bytes, *, authority: Path | None = None, **headers: st
     )
     context = None if authority is None else ssl.create_default_context(cafile=str(authority))
     try:
-        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S, context=context) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -138,8 +137,6 @@ def test_connections_that_say_nothing_are_left(start_collector: Any) -> None:
     """A few hundred idle connections do not keep anybody else from being served."""
     collector = start_collector("local", HEADGATE_COLLECTOR_RECEIVER=NOWHERE)
     idle = [socket.create_connection(("127.0.0.1", collector.ports[name])) for name in ("GRPC", "HTTP") * 200]
-    started = time.monotonic()
-    assert "OK" == _code(collector, REQUEST, timeout_s=20.0)
-    assert time.monotonic() - started < 20
+    assert "OK" == _code(collector, REQUEST)
     for connection in idle:
         connection.close()

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import pytest
 
 from headgate_analytics import open_views
 from headgate_console.collector.launch import FOLDER, environment_beside, make_credentials
+from headgate_console.testing.up import listeners
 from headgate_processors.credentials.issuer import Issuer
 from headgate_processors.testing.otlp import traces_request
 from headgate_processors.testing.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
-LISTENERS = 3
 FORGED = {
     "headgate.auth.subject": "spiffe://headgate/control/c1",
     "headgate.decision_id": "forged",
@@ -46,8 +45,7 @@ def store(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     command = [sys.executable, "-m", "headgate_console", "up", "--behind-collector", "--data", str(data), *ports]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
         try:
-            assert up.stdout is not None
-            yield data, dict(line.split()[1:] for line in islice(up.stdout, LISTENERS))["otlp-grpc"]
+            yield data, listeners(up, {"otlp-grpc"})["otlp-grpc"]
         finally:
             up.terminate()
 
@@ -68,7 +66,7 @@ def test_a_row_has_the_witness_that_its_senders_token_names(store: tuple[Path, s
             query = "SELECT service_name, witness, attributes->>'headgate.note', resource_attributes, team FROM spans"
             return views.sql(query + " ORDER BY 1").fetchall()
 
-    wait_until(lambda: len(rows()) == 2, timeout_s=60)
+    wait_until(lambda: len(rows()) == 2)
     client, gateway = rows()
     assert ("client", "client", None) == client[:3]
     assert ("gateway", "gateway", "gateway") == gateway[:3]

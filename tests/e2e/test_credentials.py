@@ -5,24 +5,25 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from headgate_console.testing.up import listeners
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.grpc_server import SERVICES
 from headgate_processors.testing.http import PROTOBUF, request
 from headgate_processors.testing.otlp import to_protobuf, traces_request
+from headgate_processors.testing.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 HEADGATE = [sys.executable, "-m", "headgate_console"]
 METHOD = next(f"/{service}/Export" for service, signal_ in SERVICES.items() if signal_ is Signal.TRACES)
 PORTS = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--platform", "127.0.0.1:0", "--console", "127.0.0.1:0"]
-LISTENERS = 4
+LISTENERS = {"console", "otlp-grpc", "otlp-http", "otlp-platform"}
 AGENT = "spiffe://headgate/agent/agt-7"
 
 
@@ -35,9 +36,8 @@ class Running:
         with self.said.open("wb") as said:
             command = [*HEADGATE, "up", "--data", str(self.data), *PORTS]
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True)
-        assert self.process.stdout is not None
-        lines = list(islice(self.process.stdout, LISTENERS))
-        self.addresses = {line.split()[1].removeprefix("otlp-"): line.split()[2] for line in lines}
+        told = listeners(self.process, LISTENERS, said=self.said)
+        self.addresses = {name.removeprefix("otlp-"): address for name, address in told.items()}
 
     def headgate(self, *arguments: str) -> Any:
         """What a command answers in JSON."""
@@ -61,7 +61,7 @@ class Running:
         with grpc.insecure_channel(self.addresses[over]) as channel:
             try:
                 call: Any = channel.unary_unary(METHOD)
-                call(body, metadata=metadata, timeout=20)
+                call(body, metadata=metadata, timeout=PATIENCE_S)
             except grpc.RpcError as error:
                 return str(error.code().name)
         return "OK"
@@ -100,7 +100,7 @@ def test_tokens_are_made_used_rotated_and_revoked_while_it_runs(running: Running
     )
     counted = request(running.addresses["http"], "GET", "/metrics").body.decode()
     running.process.send_signal(signal.SIGTERM)
-    assert 0 == running.process.wait(60)
+    assert 0 == running.process.wait(PATIENCE_S)
     rows = running.headgate(
         "sql", "SELECT name, witness, identity_source, instance_id, attributes FROM spans ORDER BY span_id"
     )

@@ -12,7 +12,9 @@ import grpc
 import pytest
 
 from headgate_analytics import open_views
+from headgate_console.testing.up import listeners
 from headgate_processors.testing.otlp import to_protobuf, traces_request
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SPANS_PER_REQUEST = 20
@@ -24,28 +26,19 @@ ROUNDS = 3
 def _headgate(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str, Path]]:
     """A running `headgate up` on free ports: the process, its gRPC address, its log."""
     log = folder.parent / f"up-{time.monotonic_ns()}.log"
-    listeners = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--console", "127.0.0.1:0"]
+    ports = ["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0", "--console", "127.0.0.1:0"]
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "headgate_console", "up", "--data", str(folder), *listeners],
+            [sys.executable, "-m", "headgate_console", "up", "--data", str(folder), *ports],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
         )
         try:
-            yield process, _address(process, "otlp-grpc"), log
+            yield process, listeners(process, {"otlp-grpc"}, said=log)["otlp-grpc"], log
         finally:
             process.kill()
             process.communicate()
-
-
-def _address(process: subprocess.Popen[str], name: str) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        word, listener, address = line.split()
-        if (word, listener) == ("ready", name):
-            return address
-    raise AssertionError("headgate up ended before it was ready")
 
 
 def _request(number: int) -> bytes:
@@ -61,7 +54,7 @@ def _send_until_it_dies(address: str, numbers: Iterator[int], acknowledged: set[
         export = channel.unary_unary(EXPORT)
         for number in numbers:
             try:
-                export(_request(number), timeout=5)
+                export(_request(number), timeout=PATIENCE_S)
             except grpc.RpcError:
                 return
             acknowledged.add(number)
@@ -79,12 +72,10 @@ def _ingest_and_kill(folder: Path, first: int, acknowledged: set[int]) -> None:
         for sender in senders:
             sender.start()
         before = len(acknowledged)
-        deadline = time.monotonic() + 60
-        while len(acknowledged) < before + 40 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: len(acknowledged) >= before + 40)
         os.kill(process.pid, signal.SIGKILL)
         for sender in senders:
-            sender.join()
+            sender.join(PATIENCE_S)
 
 
 @pytest.mark.slow
@@ -97,7 +88,7 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_it_is_killed(tmp_path: Pat
         _ingest_and_kill(folder, number * 1_000_000, acknowledged)
     with _headgate(folder) as (process, _, log):
         process.terminate()
-        assert 0 == process.wait(30)
+        assert 0 == process.wait(PATIENCE_S)
         assert "recovered" in log.read_text().lower()
     with open_views(folder) as connection:
         rows = connection.sql("SELECT name, count(*) FROM spans GROUP BY name").fetchall()

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from headgate_console.testing.up import listeners
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
+
 RECORDING = resources.files("headgate_console.demo") / "recordings" / "claude-code-fix.jsonl.gz"
 HEADGATE = [sys.executable, "-m", "headgate_console"]
 LISTENERS = {"console", "otlp-grpc", "otlp-http"}
-WAIT_S = 60.0
 
 pytestmark = pytest.mark.e2e
 
@@ -33,20 +34,12 @@ class Up:
             self.process = subprocess.Popen(
                 [*HEADGATE, "up", "--data", str(data), *ports, *extra], stdout=subprocess.PIPE, stderr=errors, text=True
             )
-        assert self.process.stdout is not None
-        self.addresses: dict[str, str] = {}
-        for line in self.process.stdout:
-            word, name, address = line.split()
-            assert word == "ready"
-            self.addresses[name] = address
-            if set(self.addresses) == LISTENERS:
-                break
-        assert set(self.addresses) == LISTENERS, self.errors.read_text(encoding="utf-8")
+        self.addresses = listeners(self.process, LISTENERS, said=self.errors)
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page of the console."""
         try:
-            with urllib.request.urlopen(f"http://{self.addresses['console']}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.addresses['console']}{path}", timeout=PATIENCE_S) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -64,7 +57,7 @@ class Up:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait; the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(WAIT_S)
+        return self.process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -80,13 +73,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     for up in started:
         up.process.kill()
         up.process.communicate()
-
-
-def _eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def _query(data: Path, query: str) -> list[dict[str, Any]]:
@@ -107,12 +93,12 @@ def _is_alive(pid: int) -> bool:
 def test_it_serves_derives_and_drains(start: Callable[..., Up], tmp_path: Path) -> None:
     """Listeners are told, health is answered, sessions follow what is sent, and SIGTERM leaves all of it sealed."""
     up = start()
-    _eventually(lambda: up.get("/readyz")[0] == 200)
+    wait_until(lambda: up.get("/readyz")[0] == 200)
     assert 200 == up.get("/healthz")[0]
     up.send()
     data = tmp_path / "store"
-    _eventually(lambda: _query(data, "SELECT count(*) AS n FROM model_calls")[0]["n"] == 4)
-    _eventually(lambda: 'headgate_receiver_requests_total{protocol="grpc"' in up.get("/metrics")[1])
+    wait_until(lambda: _query(data, "SELECT count(*) AS n FROM model_calls")[0]["n"] == 4)
+    wait_until(lambda: 'headgate_receiver_requests_total{protocol="grpc"' in up.get("/metrics")[1])
     assert 'headgate_part_ready{part="deriver"} 1' in up.get("/metrics")[1]
     assert 0 == up.end()
     assert [] == list((data / "segments").glob("*.seg"))
@@ -127,7 +113,7 @@ def test_when_it_is_killed_its_parts_end_and_the_next_start_succeeds(start: Call
     parts = up.children()
     assert 2 == len(parts)
     up.end(signal.SIGKILL)
-    _eventually(lambda: not any(map(_is_alive, parts)))
+    wait_until(lambda: not any(map(_is_alive, parts)))
     again = start()
     rows = _query(tmp_path / "store", "SELECT count(*) AS n, count(DISTINCT record_id) AS d FROM spans")
     assert rows[0]["n"] == rows[0]["d"] > 0
@@ -138,11 +124,11 @@ def test_when_it_is_killed_its_parts_end_and_the_next_start_succeeds(start: Call
 def test_a_part_that_dies_is_started_again_where_it_was(start: Callable[..., Up]) -> None:
     """The receiver takes requests on the same ports again, and people are told."""
     up = start()
-    _eventually(lambda: up.get("/readyz")[0] == 200)
+    wait_until(lambda: up.get("/readyz")[0] == 200)
     before = up.addresses["otlp-grpc"]
     os.kill(up.children()[0], signal.SIGKILL)
-    _eventually(lambda: json.loads(up.get("/healthz")[1])["parts"]["receiver"]["restarts"] == 1)
-    _eventually(lambda: up.get("/readyz")[0] == 200)
+    wait_until(lambda: json.loads(up.get("/healthz")[1])["parts"]["receiver"]["restarts"] == 1)
+    wait_until(lambda: up.get("/readyz")[0] == 200)
     assert before == json.loads(up.get("/readyz")[1])["parts"]["receiver"]["listeners"]["otlp-grpc"]
     up.send()
     assert "started again" in up.errors.read_text(encoding="utf-8")
@@ -152,7 +138,7 @@ def test_a_second_one_on_the_same_folder_is_refused(start: Callable[..., Up], tm
     """Exit code 1, the holder is named, and the first goes on."""
     up = start()
     command = [*HEADGATE, "up", "--data", str(tmp_path / "store"), "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert 1 == second.returncode
     assert "process" in second.stderr
     assert "Traceback" not in second.stderr
@@ -168,6 +154,6 @@ def test_an_address_that_is_taken_is_bad_configuration(start: Callable[..., Up],
     """Exit code 2, and the address is named."""
     taken = start().addresses["otlp-grpc"]
     command = [*HEADGATE, "up", "--data", str(tmp_path / "other"), "--grpc", taken, "--http", "127.0.0.1:0"]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=False)
+    second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert 2 == second.returncode
     assert taken in second.stderr

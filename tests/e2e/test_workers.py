@@ -16,9 +16,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from headgate_analytics import open_views
+from headgate_console.testing.up import listeners
 from headgate_processors.testing.otlp import to_protobuf, traces_request
 from headgate_processors.testing.processes import command_line, descendants
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
@@ -42,14 +43,7 @@ class Up:
             text=True,
             env=os.environ | {"HEADGATE_RECEIVER__WORKERS": "2", "HEADGATE_RECEIVER__PLATFORM": "127.0.0.1:0"},
         )
-        self.addresses: dict[str, str] = {}
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            _, name, address = line.split()
-            self.addresses[name] = address
-            if {"console", "otlp-grpc", "otlp-http"} <= set(self.addresses):
-                return
-        raise AssertionError("headgate up ended before it was ready")
+        self.addresses = listeners(self.process, {"console", "otlp-grpc", "otlp-http"})
 
     @property
     def workers(self) -> list[int]:
@@ -58,7 +52,7 @@ class Up:
 
     def metric(self, pattern: str) -> float:
         """The sum of the series that match."""
-        with urllib.request.urlopen(f"http://{self.addresses['console']}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{self.addresses['console']}/metrics", timeout=PATIENCE_S) as answer:
             lines = answer.read().decode().splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(pattern, line))
 
@@ -66,7 +60,7 @@ class Up:
         """What `grpc.health.v1` says of the whole."""
         with grpc.insecure_channel(self.addresses["otlp-grpc"]) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
-            return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status)
+            return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S).status)
 
 
 @pytest.fixture
@@ -90,7 +84,7 @@ class Sender(threading.Thread):
     """Sends numbered requests until it is told to end; keeps those that were acknowledged, and every other answer."""
 
     def __init__(self, address: str, first: int, ended: threading.Event) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._address, self._first, self._ended = address, first, ended
         self.acknowledged: set[int] = set()
         self.refusals: list[grpc.StatusCode] = []
@@ -102,7 +96,7 @@ class Sender(threading.Thread):
             number = self._first
             while not self._ended.is_set():
                 try:
-                    export(_request(number), timeout=60)
+                    export(_request(number), timeout=PATIENCE_S)
                 except grpc.RpcError as error:
                     self.refusals.append(error.code())  # type: ignore[attr-defined]
                     continue
@@ -116,19 +110,21 @@ def test_workers_that_are_killed_under_load_lose_nothing(up: Up, tmp_path: Path)
     senders = [Sender(up.addresses["otlp-grpc"], first, ended) for first in range(SENDERS)]
     for sender in senders:
         sender.start()
-    for kill in range(KILLS):
-        wait_until(lambda kill=kill: sum(len(one.acknowledged) for one in senders) > 10 * (kill + 1), timeout_s=60)
-        wait_until(lambda: bool(up.workers), timeout_s=60)
-        os.kill(choice.choice(up.workers), signal.SIGKILL)
-        ended.wait(KILL_EVERY_S)
-    ended.set()
+    try:
+        for kill in range(KILLS):
+            wait_until(lambda kill=kill: sum(len(one.acknowledged) for one in senders) > 10 * (kill + 1))
+            wait_until(lambda: bool(up.workers))
+            os.kill(choice.choice(up.workers), signal.SIGKILL)
+            ended.wait(KILL_EVERY_S)
+    finally:
+        ended.set()
     for sender in senders:
-        sender.join()
-    wait_until(lambda: up.metric("headgate_worker_processes ") == 2, timeout_s=60)
+        sender.join(PATIENCE_S)
+    wait_until(lambda: up.metric("headgate_worker_processes ") == 2)
     acknowledged = set().union(*(sender.acknowledged for sender in senders))
     assert set() == {code for one in senders for code in one.refusals} - RETRYABLE
     assert health_pb2.HealthCheckResponse.SERVING == up.health()
-    wait_until(lambda: up.metric("headgate_receiver_records_stored_total") >= SPANS * len(acknowledged), timeout_s=30)
+    wait_until(lambda: up.metric("headgate_receiver_records_stored_total") >= SPANS * len(acknowledged))
     assert KILLS == up.metric(r'headgate_worker_restarts_total\{cause="(killed|unstarted)"')
     assert 0 == up.metric("headgate_worker_poisoned_total")
     received, *parts = (
@@ -136,7 +132,7 @@ def test_workers_that_are_killed_under_load_lose_nothing(up: Up, tmp_path: Path)
     )
     assert received == sum(parts)
     up.process.send_signal(signal.SIGTERM)
-    assert 0 == up.process.wait(60)
+    assert 0 == up.process.wait(PATIENCE_S)
     with open_views(tmp_path / "store") as connection:
         rows = connection.sql("SELECT name, count(*) FROM spans GROUP BY name").fetchall()
     wanted = {f"{number}-{position}" for number in acknowledged for position in range(SPANS)}
@@ -149,7 +145,7 @@ def test_no_worker_outlives_headgate_up(up: Up) -> None:
     first = up.workers
     (receiver,) = descendants(up.process.pid, command="headgate_console.serve.receive")
     os.kill(receiver, signal.SIGKILL)
-    wait_until(lambda: len(up.workers) == 2 and not set(up.workers) & set(first), timeout_s=60)
+    wait_until(lambda: len(up.workers) == 2 and not set(up.workers) & set(first))
     second = up.workers
     up.process.kill()
-    wait_until(lambda: not any(WORKER in command_line(pid) for pid in (*first, *second)), timeout_s=30)
+    wait_until(lambda: not any(WORKER in command_line(pid) for pid in (*first, *second)))

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from headgate_analytics import open_views
+from headgate_console.testing.up import listeners
 from headgate_processors.testing.ports import free_port, listens
 from headgate_processors.testing.recorder import Endpoints
 
 HEADGATE = [sys.executable, "-m", "headgate_console"]
-LISTENERS = frozenset({"console", "otlp-grpc", "otlp-http"})
-START_S = 60.0
+START_S = 120.0
 END_S = 30.0
 SEEN_S = 60.0
 LOOK_EVERY_S = 0.2
@@ -50,10 +50,10 @@ class Deployment:
         """Start both and wait until they listen."""
         any_port = [word for name in ("grpc", "http", "console") for word in (f"--{name}", "127.0.0.1:0")]
         receiver = self._headgate("up", "up", "--behind-collector", *any_port)
-        addresses = dict(self._ready(receiver))
+        address = listeners(receiver, {"otlp-grpc"}, said=self.folder / "up.err")["otlp-grpc"]
         self.ports = {name: free_port() for name in ("GRPC", "HTTP", "PLATFORM", "HEALTH", "METRICS")}
         variables = {f"HEADGATE_COLLECTOR_{name}_PORT": str(port) for name, port in self.ports.items()}
-        variables["HEADGATE_COLLECTOR_RECEIVER"] = addresses["otlp-grpc"]
+        variables["HEADGATE_COLLECTOR_RECEIVER"] = address
         variables["HEADGATE_COLLECTOR_BINARY"] = str(self.collector_binary)
         collector = self._headgate("collector", "collector", "run", "local", variables=variables)
         until = time.monotonic() + START_S
@@ -95,17 +95,6 @@ class Deployment:
             )
         self.running.callback(_end, process)
         return process
-
-    def _ready(self, process: "subprocess.Popen[str]") -> Iterator[tuple[str, str]]:
-        assert process.stdout is not None
-        missing = set(LISTENERS)
-        for line in process.stdout:
-            _, name, address = line.split()
-            yield name, address
-            missing.discard(name)
-            if not missing:
-                return
-        raise AssertionError(self.said("up"))
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

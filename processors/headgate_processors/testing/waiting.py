@@ -1,12 +1,14 @@
-"""Waiting for what another thread does, in tests."""
+"""Waiting for what another thread or process does, in tests."""
 
 import time
 from collections.abc import Callable
 
+PATIENCE_S = 60.0
+"""Longer than anything that a test waits for takes, also on a machine that has much else to do."""
 _LOOK_EVERY_S = 0.002
 
 
-def wait_until(is_so: Callable[[], bool], *, timeout_s: float = 20.0) -> None:
+def wait_until(is_so: Callable[[], bool], *, timeout_s: float = PATIENCE_S) -> None:
     """Return as soon as `is_so()`.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import errno
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +11,7 @@ from headgate_processors.store import Appended
 from headgate_processors.store.disk import LocalDisk
 from headgate_processors.testing.disks import FaultyDisk
 from headgate_processors.testing.rows import batch, child, log, point, span
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 
 class SlowDisk(LocalDisk):
@@ -24,7 +24,7 @@ class SlowDisk(LocalDisk):
         """Wait, then sync."""
         self.syncs += 1
         self.reached.set()
-        self.go_on.wait(20)
+        self.go_on.wait(PATIENCE_S)
         super().sync(fd)
 
 
@@ -82,13 +82,12 @@ def test_many_threads_share_commits(open_store, ids) -> None:
     store = open_store(disk=disk)
     with ThreadPoolExecutor(20) as pool:
         first = pool.submit(store.append, spans(0))
-        assert disk.reached.wait(20)
+        assert disk.reached.wait(PATIENCE_S)
         rest = [pool.submit(store.append, spans(number)) for number in range(1, 20)]
-        while store.load.queued_requests < 19:
-            pass
+        wait_until(lambda: store.load.queued_requests == 19)
         disk.go_on.set()
         for future in [first, *rest]:
-            future.result(20)
+            future.result(PATIENCE_S)
 
     assert 2 == disk.syncs
     assert sorted(record_ids(*range(20))) == ids()
@@ -99,12 +98,12 @@ def test_nothing_is_acknowledged_before_it_is_synced(open_store) -> None:
     disk = SlowDisk()
     store = open_store(disk=disk)
     done = threading.Event()
-    thread = threading.Thread(target=lambda: (store.append(spans(1)), done.set()))
+    thread = threading.Thread(target=lambda: (store.append(spans(1)), done.set()), daemon=True)
     thread.start()
-    assert disk.reached.wait(20)
+    assert disk.reached.wait(PATIENCE_S)
     assert not done.is_set()
     disk.go_on.set()
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert done.is_set()
 
 
@@ -114,15 +113,14 @@ def test_a_full_queue_refuses_more(open_store) -> None:
     store = open_store(disk=disk, queue_requests_max=1, retry_after_s=7.0)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(store.append, spans(1))
-        assert disk.reached.wait(20)
+        assert disk.reached.wait(PATIENCE_S)
         second = pool.submit(store.append, spans(2))
-        while store.load.queued_requests < 1:
-            pass
+        wait_until(lambda: store.load.queued_requests == 1)
         with pytest.raises(OverloadError, match="queue is full") as refused:
             store.append(spans(3))
         disk.go_on.set()
-        first.result(20)
-        second.result(20)
+        first.result(PATIENCE_S)
+        second.result(PATIENCE_S)
 
     assert 7.0 == refused.value.retry_after_s
     assert 1 == store.counters["overloads"]
@@ -228,12 +226,11 @@ def test_each_request_is_told_of_its_own_repeats(open_store) -> None:
     requests = [spans(1, 2), {**spans(2, 3, 4), "span_events": batch("span_events", [child(span(3))])}, spans(4, 4, 2)]
     with ThreadPoolExecutor() as pool:
         first = pool.submit(store.append, spans(0))
-        assert disk.reached.wait(20)
+        assert disk.reached.wait(PATIENCE_S)
         others = []
         for number, request in enumerate(requests, start=1):
             others.append(pool.submit(store.append, request))
-            while store.load.queued_requests < number:
-                time.sleep(0.001)
+            wait_until(lambda number=number: store.load.queued_requests == number)
         disk.go_on.set()
 
         assert Appended(stored=1, duplicates=0) == first.result()

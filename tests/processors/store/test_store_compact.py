@@ -13,6 +13,7 @@ from headgate_processors.store.manifest import LiveFile, read_manifest, update_m
 from headgate_processors.store.tiers import runs
 from headgate_processors.testing.disks import FaultyDisk
 from headgate_processors.testing.rows import NOON_NS, batch, child, span
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 SECOND_NS = 10**9
 VIEWS = ("spans", "span_events", "content")
@@ -239,7 +240,7 @@ def test_readers_and_writers_go_on_meanwhile(tmp_path, open_store) -> None:
         except BaseException as error:  # noqa: BLE001 -- shown by the test
             failures.append(error)
 
-    thread = threading.Thread(target=compact_often)
+    thread = threading.Thread(target=compact_often, daemon=True)
     thread.start()
     try:
         for number in range(40):
@@ -249,7 +250,7 @@ def test_readers_and_writers_go_on_meanwhile(tmp_path, open_store) -> None:
                 assert [written] * 3 == counts(tmp_path)
     finally:
         stop.set()
-        thread.join()
+        thread.join(PATIENCE_S)
 
     assert [] == failures
     assert [written] * 3 == counts(tmp_path)
@@ -259,8 +260,7 @@ def test_a_running_store_compacts_by_itself(tmp_path, open_store, ids) -> None:
     """The writer's own compactor merges what it sealed; closing does not wait for ever."""
     store = open_store(compact_interval_s=0.01)
     fill(store, 5)
-    while not store.counters.get("compactions") or len(read_manifest(tmp_path).of("spans")) > 4:
-        pass
+    wait_until(lambda: "compactions" in store.counters and len(read_manifest(tmp_path).of("spans")) <= 4)
     store.close()
 
     assert 5 == len(ids())

@@ -24,7 +24,7 @@ from headgate_processors.store import Store, StoreConfig, StoreReader, compact, 
 from headgate_processors.testing.rows import batch, child, span
 
 root = Path("/mnt/store")
-config = StoreConfig(seal_interval_s=0.1, compact_interval_s=0.2, grace_s=0.5, seal_bytes=1 << 20)
+config = StoreConfig(seal_interval_s=0.1, compact_interval_s=0.0, seal_bytes=1 << 20)
 acknowledged, refusals = [], []
 
 def rows(number):
@@ -51,6 +51,7 @@ with Store.open(root, writer="w", config=config) as store:
     free = os.statvfs(root)
     assert free.f_bavail * free.f_frsize >= 0.02 * free.f_blocks * free.f_frsize
     store.seal()
+    compact(root, config=CompactConfig(grace_s=0))
 
     ballast = Path("/mnt/ballast")
     with ballast.open("wb", buffering=0) as file:
@@ -61,13 +62,14 @@ with Store.open(root, writer="w", config=config) as store:
             pass
     for more in range(number, number + 20):
         assert not append(store, more)
-    try:
-        store.seal()
-    except OSError:
-        pass
+    for work in (store.seal, lambda: compact(root, config=CompactConfig(grace_s=0))):
+        try:
+            work()
+        except OSError:
+            pass
     ballast.unlink()
-    until = time.monotonic() + 20
-    while not append(store, 1000):
+    until = time.monotonic() + 60
+    while not append(store, 1_000_000):
         assert time.monotonic() < until
         time.sleep(0.05)
     store.seal()

@@ -13,6 +13,7 @@ from headgate_processors.store.disk import LocalDisk
 from headgate_processors.store.lock import Lock, is_held
 from headgate_processors.store.manifest import read_manifest, start_manifest, update_manifest
 from headgate_processors.testing.rows import batch, span
+from headgate_processors.testing.waiting import PATIENCE_S
 
 HOLD = """
 import sys
@@ -111,11 +112,11 @@ def test_many_processes_change_the_manifest_one_after_the_other(tmp_path) -> Non
                 disk=LocalDisk(),
             )
 
-    threads = [threading.Thread(target=change_often, args=(f"w{number}",)) for number in range(4)]
+    threads = [threading.Thread(target=change_often, args=(f"w{number}",), daemon=True) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE_S)
 
     found = read_manifest(tmp_path)
     assert {f"w{number}": 19 for number in range(4)} == dict(found.sealed)

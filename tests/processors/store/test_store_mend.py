@@ -16,6 +16,7 @@ from headgate_processors.store.manifest import read_manifest
 from headgate_processors.store.repair import repair
 from headgate_processors.store.survey import survey
 from headgate_processors.testing.rows import batch, child, span
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 VIEWS = ("spans", "span_events", "content")
 
@@ -159,19 +160,18 @@ def test_a_backup_under_load_holds_what_was_acknowledged_before_it(tmp_path) -> 
             acknowledged = number
 
     with Store.open(tmp_path / "data", writer="w", config=config) as store:
-        thread = threading.Thread(target=write, args=(store,))
+        thread = threading.Thread(target=write, args=(store,), daemon=True)
         thread.start()
         try:
             held = []
             for copy in range(3):
-                while acknowledged < (copy + 1) * 20:
-                    time.sleep(0.01)
+                wait_until(lambda copy=copy: acknowledged >= (copy + 1) * 20)
                 before = acknowledged
                 backup(tmp_path / "data", tmp_path / f"copy{copy}")
                 held.append((before, acknowledged))
         finally:
             going.clear()
-            thread.join()
+            thread.join(PATIENCE_S)
 
     for copy, (before, after) in enumerate(held):
         place = tmp_path / f"copy{copy}"

@@ -53,9 +53,11 @@ def test_kill_9_under_load_loses_and_doubles_nothing(tmp_path, open_store, ids) 
         command = [sys.executable, "-c", APPEND, str(tmp_path), str(life * 100_000 + 1)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            for _ in range(40):
-                acknowledged += process.stdout.readline().split()
-            process.kill()
+            try:
+                for _ in range(40):
+                    acknowledged += process.stdout.readline().split()
+            finally:
+                process.kill()
             acknowledged += process.stdout.read().split("\n")[0].split()
 
     open_store().close()

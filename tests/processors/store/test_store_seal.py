@@ -12,6 +12,7 @@ from headgate_processors.store.folder import open_folder
 from headgate_processors.store.manifest import read_manifest
 from headgate_processors.testing.disks import FaultyDisk
 from headgate_processors.testing.rows import NOON_NS, batch, child, log, point, span
+from headgate_processors.testing.waiting import wait_until
 
 DAY_NS = 86_400 * 10**9
 
@@ -113,8 +114,7 @@ def test_a_store_seals_by_itself(tmp_path, open_store) -> None:
     by_size = open_store(writer="size", seal_bytes=1)
     by_time.append(spans(1))
     by_size.append(spans(2))
-    while by_time.load.unsealed_bytes or by_size.load.unsealed_bytes:
-        pass
+    wait_until(lambda: not by_time.load.unsealed_bytes and not by_size.load.unsealed_bytes)
 
     assert {"time": 1, "size": 1} == dict(read_manifest(tmp_path).sealed)
 
@@ -125,14 +125,12 @@ def test_a_seal_that_fails_is_done_later(tmp_path, open_store, ids) -> None:
     store = open_store(disk=disk, seal_interval_s=0.01)
     disk.failing = {"publish"}
     store.append(spans(1))
-    while not store.counters.get("seal_failures"):
-        pass
+    wait_until(lambda: "seal_failures" in store.counters)
     assert "Input/output error" in str(store.load.seal_error)
     assert record_ids(1) == ids()
 
     disk.failing = ()
-    while store.load.unsealed_bytes:
-        pass
+    wait_until(lambda: not store.load.unsealed_bytes)
     assert None is store.load.seal_error
     assert record_ids(1) == ids() == ids("span_events")
     assert [] == list(tmp_path.rglob("*.tmp"))
