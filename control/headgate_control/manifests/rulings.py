@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from headgate_control.manifests.globs import Glob
+from headgate_control.manifests.globs import glob
 from headgate_control.manifests.spec import MEMORY_SCOPES, ArgumentRule, Spec, Tier, ToolRule
 from headgate_control.request import ActionName, Request
 
@@ -37,7 +37,7 @@ def _listed(patterns: Iterable[str] | None, text: str, section: str) -> Ruling |
     """Whether one of the patterns of a section names `text`."""
     if patterns is None:
         return None
-    if any(Glob(pattern).matches(text) for pattern in patterns):
+    if any(glob(pattern).matches(text) for pattern in patterns):
         return GRANTED
     return Ruling(granted=False, reason=f"{section} does not name {text!r}")
 
@@ -45,7 +45,7 @@ def _listed(patterns: Iterable[str] | None, text: str, section: str) -> Ruling |
 def _below(patterns: Iterable[str] | None, path: str, section: str) -> Ruling | None:
     if patterns is None:
         return None
-    if any(Glob(pattern, "path").matches(path) for pattern in patterns):
+    if any(glob(pattern, "path").matches(path) for pattern in patterns):
         return GRANTED
     return Ruling(granted=False, reason=f"{section} does not hold {path!r}")
 
@@ -55,7 +55,7 @@ def _model(spec: Spec, request: Request) -> Ruling | None:
         return None
     provider, _, model = request.resource.id.partition("/")
     for rule in spec.models:
-        if Glob(rule.provider).matches(provider) and Glob(rule.model).matches(model):
+        if glob(rule.provider).matches(provider) and glob(rule.model).matches(model):
             return GRANTED
     return Ruling(granted=False, reason=f"models does not name {request.resource.id!r}")
 
@@ -82,8 +82,8 @@ def _tool(spec: Spec, request: Request) -> Ruling | None:
 def fits_tool(rule: ToolRule, tool: str, server: str | None) -> bool:
     """Whether a rule is about this tool of this server."""
     if rule.mcp_server is None or server is None:
-        return rule.mcp_server is None and server is None and Glob(rule.tool).matches(tool)
-    return Glob(rule.mcp_server).matches(server) and Glob(rule.tool).matches(tool)
+        return rule.mcp_server is None and server is None and glob(rule.tool).matches(tool)
+    return glob(rule.mcp_server).matches(server) and glob(rule.tool).matches(tool)
 
 
 def wrong_argument(rule: ToolRule, arguments: Mapping[str, object]) -> str | None:
@@ -104,9 +104,9 @@ def _wrong_value(wanted: ArgumentRule, value: object) -> str | None:
     text = value if isinstance(value, str) else None
     if wanted.one_of is not None and not any(type(value) is type(item) and value == item for item in wanted.one_of):
         return "is none of those allowed"
-    if wanted.glob is not None and (text is None or not any(Glob(one).matches(text) for one in wanted.glob)):
+    if wanted.glob is not None and (text is None or not any(glob(one).matches(text) for one in wanted.glob)):
         return "matches no pattern"
-    if wanted.path is not None and (text is None or not any(Glob(one, "path").matches(text) for one in wanted.path)):
+    if wanted.path is not None and (text is None or not any(glob(one, "path").matches(text) for one in wanted.path)):
         return "is outside the paths allowed"
     if wanted.max_chars is not None and (text is None or len(text) > wanted.max_chars):
         return "is too long, or no text"
@@ -144,7 +144,7 @@ def _network(spec: Spec, request: Request) -> Ruling | None:
     host = host.lower().removesuffix(".")
     for endpoint in spec.network:
         name, _, number = endpoint.rpartition(":")
-        if number in {"*", port} and Glob(name.lower()).matches(host):
+        if number in {"*", port} and glob(name.lower()).matches(host):
             return GRANTED
     return Ruling(granted=False, reason=f"network does not name {request.resource.id!r}")
 

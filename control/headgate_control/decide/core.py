@@ -1,0 +1,199 @@
+"""The decision: stops, then identity, manifest, budget, policy, approval. The first step that objects ends it.
+
+Pure: it reads a snapshot and the facts it is given, writes nothing, and gives the same answer again.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from headgate_control.budgets.ledger import Excess
+from headgate_control.decide.decision import Code, Decision
+from headgate_control.identity.instance import Instance
+from headgate_control.manifests.grant import Grant
+from headgate_control.manifests.rulings import Ruling
+from headgate_control.manifests.spec import TIERS, Tier
+from headgate_control.policy.engine import Outcome, PolicyEngine, PolicyFacts
+from headgate_control.request import Request, Subject
+from headgate_control.stops.stop import Facts
+from headgate_control.stops.stop_set import StopSet
+
+LINEAGE_MAX = 32
+READS: frozenset[str] = frozenset({"resources/read", "file.read", "memory.read"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What there is to decide by. A change of any of it gives another snapshot.
+
+    `grants` are by their digest. `policy` None means that no bundle was ever good, which denies all.
+    """
+
+    stops: StopSet = field(default_factory=StopSet)
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    grants: Mapping[str, Grant] = field(default_factory=dict)
+    policy: PolicyEngine | None = None
+
+    def lineage(self, instance_id: str) -> tuple[str, ...]:
+        """The instance and those that launched it, the nearest first."""
+        found: list[str] = []
+        current: str | None = instance_id
+        while current is not None and current not in found and len(found) < LINEAGE_MAX:
+            found.append(current)
+            record = self.instances.get(current)
+            current = record.parent if record is not None else None
+        return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """What is known of this one request beside itself.
+
+    `excess` is the hard budget that it does not fit into, if one is known before it is reserved. `is_stale`: the
+    enforcement point has not heard of stops for too long. `identities` are the credential by which it was known, and
+    more that a stop may name.
+    """
+
+    at_unix_nano: int
+    session: str | None = None
+    identities: tuple[str, ...] = ()
+    policy: PolicyFacts = field(default_factory=PolicyFacts)
+    excess: Excess | None = None
+    is_stale: bool = False
+
+
+def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
+    """Whether `request` is allowed, at this moment, by this snapshot."""
+    instance = snapshot.instances.get(request.subject.id)
+    stopped = _stop(request, snapshot, moment, instance)
+    if stopped is not None:
+        return stopped
+    if instance is None:
+        return _denied(snapshot, "identity", f"no instance {request.subject.id!r} is registered")
+    if not instance.is_living(moment.at_unix_nano):
+        over = "has expired" if instance.state in {"created", "running"} else f"is {instance.state}"
+        return _denied(snapshot, "identity", f"instance {instance.instance_id!r} {over}", instance)
+    ruling = _manifest(request, snapshot, instance)
+    if not ruling.granted:
+        return _denied(snapshot, "manifest", ruling.reason, instance)
+    if moment.excess is not None:
+        return _denied(snapshot, "budget", str(moment.excess), instance)
+    if snapshot.policy is None:
+        return _denied(snapshot, "policy", "there is no policy: an empty set denies all", instance)
+    asked = _described(request, instance, snapshot.lineage(instance.instance_id))
+    approved = _with_lower(moment.policy.approved_tiers)
+    outcome = snapshot.policy(asked, replace(moment.policy, approved_tiers=approved))
+    return _policy(snapshot, instance, ruling, outcome, approved)
+
+
+def places(request: Request, instance: Instance | None, lineage: tuple[str, ...], moment: Moment) -> Facts:
+    """What a request is part of, for stops."""
+    provider, _, model = request.resource.id.partition("/") if request.resource.type == "model" else ("", "", "")
+    is_tool = request.resource.type == "tool"
+    user = (instance.user, instance.launched_by) if instance is not None else ()
+    return Facts(
+        lineage=lineage,
+        session=moment.session,
+        workflow=instance.workflow if instance is not None else None,
+        team=instance.team if instance is not None else None,
+        tool=request.resource.id if is_tool else None,
+        mcp_server=request.resource.id if request.resource.type == "mcp_server" else request.resource.text("server"),
+        provider=provider or None,
+        model=model or None,
+        identities=tuple(dict.fromkeys(one for one in (*user, *moment.identities) if one is not None)),
+    )
+
+
+def _stop(request: Request, snapshot: Snapshot, moment: Moment, instance: Instance | None) -> Decision | None:
+    facts = places(request, instance, snapshot.lineage(request.subject.id), moment)
+    stop = snapshot.stops.matching(facts, at_unix_nano=moment.at_unix_nano)
+    if stop is not None:
+        code: Code = "stopped" if stop.mode == "stop" else "paused"
+        scope, target = stop.key
+        reason = f"{scope} {target} is {code}: {stop.reason}" if target else f"the {scope} is {code}: {stop.reason}"
+        return _denied(snapshot, code, reason, instance, stop_id=stop.stop_id)
+    if moment.is_stale and request.action not in READS:
+        reason = "this enforcement point has not heard of stops for too long, so it lets nothing with effects pass"
+        return _denied(snapshot, "stale", reason, instance)
+    return None
+
+
+def _manifest(request: Request, snapshot: Snapshot, instance: Instance) -> Ruling:
+    grant = snapshot.grants.get(instance.manifest_digest)
+    if grant is None:
+        return Ruling(granted=False, reason=f"the manifest {instance.manifest_digest} is not known here")
+    return grant.ruling(request)
+
+
+def _policy(
+    snapshot: Snapshot, instance: Instance, ruling: Ruling, outcome: Outcome, approved: Collection[str]
+) -> Decision:
+    ids = tuple(policy.policy_id for policy in outcome.policies)
+    tiers = _missing(ruling.approval, outcome.tiers, approved)
+    lifts = bool(outcome.tiers) and not set(outcome.tiers) & set(approved)
+    if not outcome.allowed and not lifts:
+        told = [policy.reason or policy.policy_id for policy in outcome.policies] or list(outcome.errors)
+        return _denied(snapshot, "policy", "; ".join(told) or "no policy permits it", instance, policy_ids=ids)
+    if tiers:
+        return Decision(
+            effect="require_approval",
+            code="approval",
+            reason=f"an approval is needed: {', '.join(tiers)}",
+            policy_ids=ids,
+            policy_digest=_digest(snapshot),
+            manifest_digest=instance.manifest_digest,
+            stop_epoch=snapshot.stops.epoch,
+            tiers=tiers,
+        )
+    return Decision(
+        effect="allow",
+        reason="; ".join(policy.reason or policy.policy_id for policy in outcome.policies),
+        policy_ids=ids,
+        policy_digest=_digest(snapshot),
+        manifest_digest=instance.manifest_digest,
+        stop_epoch=snapshot.stops.epoch,
+    )
+
+
+def _missing(manifest: Tier, policy: Iterable[str], approved: Collection[str]) -> tuple[str, ...]:
+    """The approvals that the manifest and the policies ask for and that are not given."""
+    asked = dict.fromkeys((*policy, *((manifest,) if manifest != "none" else ())))
+    return tuple(tier for tier in asked if tier not in approved)
+
+
+def _with_lower(tiers: Iterable[str]) -> tuple[str, ...]:
+    """The tiers, and those below them: who may approve much may approve little."""
+    given = set(tiers)
+    highest = max((place for place, tier in enumerate(TIERS) if tier in given), default=0)
+    return tuple(sorted(given | set(TIERS[1 : highest + 1])))
+
+
+def _described(request: Request, instance: Instance, lineage: tuple[str, ...]) -> Request:
+    """The request with what the record says of its subject, whatever the caller said."""
+    properties = {**instance.properties(), "lineage": lineage, "identity_source": "verified"}
+    subject = Subject(type=request.subject.type, id=request.subject.id, properties=properties)
+    return Request(subject=subject, action=request.action, resource=request.resource, context=request.context)
+
+
+def _denied(
+    snapshot: Snapshot,
+    code: Code,
+    reason: str,
+    instance: Instance | None = None,
+    *,
+    policy_ids: tuple[str, ...] = (),
+    stop_id: str | None = None,
+) -> Decision:
+    return Decision(
+        effect="deny",
+        code=code,
+        reason=reason,
+        policy_ids=policy_ids,
+        policy_digest=_digest(snapshot),
+        manifest_digest=instance.manifest_digest if instance is not None else None,
+        stop_id=stop_id,
+        stop_epoch=snapshot.stops.epoch,
+    )
+
+
+def _digest(snapshot: Snapshot) -> str | None:
+    return snapshot.policy.bundle.digest if snapshot.policy is not None else None

@@ -1,0 +1,93 @@
+"""What was decided, in AuthZEN's words and in the words of the log."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from headgate_control.request import Request
+
+Effect = Literal["allow", "deny", "modify", "require_approval"]
+Code = Literal["stopped", "paused", "identity", "manifest", "budget", "rate", "policy", "approval", "stale", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether, why, and by what. `code` says which step denied it, None where none did.
+
+    `policy_ids` are the policies that determined it; `tiers` the approvals that would lift a `require_approval`.
+    """
+
+    effect: Effect
+    reason: str
+    code: Code | None = None
+    policy_ids: Sequence[str] = ()
+    policy_digest: str | None = None
+    manifest_digest: str | None = None
+    stop_id: str | None = None
+    stop_epoch: int = 0
+    tiers: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """AuthZEN's `decision`."""
+        return self.effect in {"allow", "modify"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """A decision with what only the one who made it knows; one line of the log."""
+
+    decision_id: str
+    time_unix_nano: int
+    request: Request
+    decision: Decision
+    enforcement_point: str
+    latency_ns: int
+    reservation_id: str | None = None
+
+    def row(self) -> dict[str, object]:
+        """The columns of the view `decisions`. Arguments and contents are in none of them."""
+        request, decision = self.request, self.decision
+        return {
+            "decision_id": self.decision_id,
+            "time_unix_nano": self.time_unix_nano,
+            "instance_id": request.subject.id,
+            "session": request.context.get("session"),
+            "trace_id": request.context.get("trace_id"),
+            "span_id": request.context.get("span_id"),
+            "action": request.action,
+            "resource_type": request.resource.type,
+            "resource_id": request.resource.id,
+            "decision": decision.allowed,
+            "effect": decision.effect,
+            "code": decision.code,
+            "reason": decision.reason,
+            "policy_ids": list(decision.policy_ids),
+            "policy_digest": decision.policy_digest,
+            "manifest_digest": decision.manifest_digest,
+            "stop_id": decision.stop_id,
+            "stop_epoch": decision.stop_epoch,
+            "reservation_id": self.reservation_id,
+            "enforcement_point": self.enforcement_point,
+            "latency_ns": self.latency_ns,
+        }
+
+
+def authzen(logged: Logged) -> Mapping[str, object]:
+    """The answer of AuthZEN's evaluation endpoint."""
+    decision = logged.decision
+    context: dict[str, object] = {
+        "evaluation_id": logged.decision_id,
+        "effect": decision.effect,
+        "reason": decision.reason,
+        "policies": list(decision.policy_ids),
+        "snapshot": {"policy_digest": decision.policy_digest, "stop_epoch": decision.stop_epoch},
+    }
+    if decision.code is not None:
+        context["code"] = decision.code
+    if decision.effect == "require_approval":
+        context["access_request"] = {"tiers": list(decision.tiers)}
+    if logged.reservation_id is not None:
+        context["reservation_id"] = logged.reservation_id
+    return {"decision": decision.allowed, "context": context}
