@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -12,10 +13,11 @@ from headgate_processors.dialects.content import ContentIndex, ContentReader
 from headgate_processors.dialects.meaning import Meaning, read_planned
 from headgate_processors.dialects.plan import Plan
 from headgate_processors.dialects.record import Record
-from headgate_processors.dialects.records import content_hash, is_suspect, ordinals, span_record_id
+from headgate_processors.dialects.records import content_hash, ordinals, span_record_id, suspects
 from headgate_processors.dialects.rows import (
+    Event,
+    Link,
     Origins,
-    Owner,
     Piece,
     Sink,
     attached_batch,
@@ -146,9 +148,7 @@ class Normaliser:
                 "scope_name",
             )
         }
-        ids: list[str] = []
         for row in range(wire.num_rows):
-            trace_id, span_id = columns["trace_id"][row], columns["span_id"][row]
             record = Record(
                 attributes=loads(columns["attributes"][row]),
                 resource=origins.resource(row),
@@ -157,19 +157,23 @@ class Normaliser:
                 events=_loads_list(columns["events"][row]),
                 status=columns["status_code"][row],
             )
-            record_id = span_record_id(trace_id, span_id)
-            ids.append(record_id)
-            owner = Owner(row=row, signal="traces", record_id=record_id, trace_id=trace_id, span_id=span_id)
-            self._row(record, columns["attributes"][row], owner, columns["start_time_unix_nano"][row], sink)
-            self._span_events(record, owner, sink)
-            self._span_links(columns["links"][row], owner, sink)
-        batches = {
-            "spans": self._batch(SPANS, wire, ids, origins, sink),
-            "content": content_batch(sink, origins, self.reader.key.key_id),
-        }
-        for dataset, rows in ((SPAN_EVENTS, sink.events), (SPAN_LINKS, sink.links)):
-            if rows:
-                batches[dataset.name] = attached_batch(dataset, rows, wire=wire, origins=origins, sink=sink)
+            self._row(row, record, columns["attributes"][row], sink)
+            self._span_events(row, record, sink)
+            self._span_links(row, columns["links"][row], sink)
+        ids = list(map(span_record_id, columns["trace_id"], columns["span_id"]))
+        spans = self._batch(
+            SPANS,
+            wire,
+            origins,
+            sink,
+            record_id=pa.array(ids, pa.string()),
+            attributes=self._attributes(sink),
+        )
+        batches = {"spans": spans, "content": content_batch(sink.content, spans, self.reader)}
+        if sink.events:
+            batches["span_events"] = attached_batch(SPAN_EVENTS, sink.events, spans)
+        if sink.links:
+            batches["span_links"] = attached_batch(SPAN_LINKS, sink.links, spans)
         return batches
 
     def _logs(self, wire: pa.RecordBatch, sink: Sink) -> Batches:
@@ -204,7 +208,7 @@ class Normaliser:
         ids = ordinals(hashes, sink.blocks)
         bodies: list[str | None] = []
         names: list[str | None] = []
-        for row, record_id in enumerate(ids):
+        for row in range(wire.num_rows):
             attributes = loads(columns["attributes"][row])
             # Rust's tracing puts the source line into the event name and the name into the attribute.
             names.append(text_of(attributes.get("event.name")) or columns["event_name"][row])
@@ -217,25 +221,19 @@ class Normaliser:
                 status="ERROR" if columns["severity_text"][row] in {"ERROR", "FATAL"} else "UNSET",
                 is_log=True,
             )
-            owner = Owner(
-                row=row,
-                signal="logs",
-                record_id=record_id,
-                trace_id=columns["trace_id"][row],
-                span_id=columns["span_id"][row],
-            )
-            self._row(record, columns["attributes"][row], owner, columns["time_unix_nano"][row], sink)
-            bodies.append(self._body(record, owner, sink))
+            self._row(row, record, columns["attributes"][row], sink)
+            bodies.append(self._body(row, record, sink))
         events = self._batch(
             LOG_EVENTS,
             self._without_secrets(wire),
-            ids,
             origins,
             sink,
+            record_id=pa.array(ids, pa.string()),
+            attributes=self._attributes(sink),
             body=pa.array(bodies, pa.string()),
             event_name=pa.array(names, pa.string()),
         )
-        return {"log_events": events, "content": content_batch(sink, origins, self.reader.key.key_id)}
+        return {"log_events": events, "content": content_batch(sink.content, events, self.reader)}
 
     def _metrics(self, wire: pa.RecordBatch, sink: Sink) -> Batches:
         origins = Origins(wire)
@@ -262,22 +260,27 @@ class Normaliser:
             record = Record(attributes=_NOTHING, resource=origins.resource(row), scope=columns["scope_name"][row] or "")
             plan = self.book.plan(record)
             sink.meanings.append(_dialect_of(plan))
-            sink.attributes.append(self.secrets.clean(columns["attributes"][row]))
             principal = sink.believed.principals[row]
             sink.identities.append(self.registry.resolve(record.resource, agent_name=None, subject=principal))
-            sink.suspects.append(is_suspect(columns["time_unix_nano"][row], sink.received[row]))
-        clean = self._without_secrets(wire)
-        exemplars = mapped(wire.column("exemplars"), self._exemplars)
-        return {"metric_points": self._batch(METRIC_POINTS, clean, ids, origins, sink, exemplars=exemplars)}
+        points = self._batch(
+            METRIC_POINTS,
+            self._without_secrets(wire),
+            origins,
+            sink,
+            record_id=pa.array(ids, pa.string()),
+            attributes=mapped(wire.column("attributes"), self.secrets.clean),
+            exemplars=mapped(wire.column("exemplars"), self._exemplars),
+        )
+        return {"metric_points": points}
 
-    def _row(self, record: Record, text: str, owner: Owner, at_unix_nano: int, sink: Sink) -> None:
+    def _row(self, row: int, record: Record, text: str, sink: Sink) -> None:
         """One record; `text` is its attributes as JSON."""
         plan = self.book.plan(record)
         found: Meaning = {}
         if plan is not None:
             found = read_planned(record, plan)
             for attribute, name, value in self.reader.enrich(found, plan.dialect):
-                self._keep(owner, attribute, name, value, sink)
+                sink.content.append(Piece(row, attribute, name, value))
             if (
                 "arguments_hash" in found
                 or "result_hash" in found
@@ -289,11 +292,8 @@ class Normaliser:
                 found["hash_key_id"] = self.reader.key.key_id
         kept, content = self.index.split(record.attributes)
         for key, name, value in content:
-            self._keep(owner, key, name, value, sink)
-        redactor = self.secrets if plan is not None else self.reader.redactor
-        if len(kept) < len(record.attributes):
-            text = orjson.dumps(kept).decode()
-        sink.attributes.append(redactor.clean(text))
+            sink.content.append(Piece(row, key, name, value))
+        sink.attributes.append(orjson.dumps(kept).decode() if len(kept) < len(record.attributes) else text)
         error = found.get("error_type")
         if isinstance(error, str):
             # Some dialects have nothing but the message, and messages of failed log-ins hold keys.
@@ -304,48 +304,41 @@ class Normaliser:
             self.registry.resolve(
                 record.resource,
                 agent_name=agent if isinstance(agent, str) else None,
-                subject=sink.believed.principals[len(sink.identities)],
+                subject=sink.believed.principals[row],
             )
         )
-        sink.suspects.append(is_suspect(at_unix_nano, sink.received[len(sink.suspects)]))
 
-    def _keep(self, owner: Owner, attribute: str, name: str, value: object, sink: Sink) -> None:
-        sink.content.append(Piece(owner, attribute, name, self.reader.sealed(value)))
+    def _attributes(self, sink: Sink) -> pa.Array:
+        """The attributes of all rows without secrets, and without personal data where no dialect knows them.
 
-    def _span_events(self, record: Record, owner: Owner, sink: Sink) -> None:
+        All in one go: the automaton of the rules is large, and only stays in the processor's cache that way.
+        """
+        texts = [
+            (self.secrets if meaning else self.reader.redactor).clean(text)
+            for text, meaning in zip(sink.attributes, sink.meanings, strict=True)
+        ]
+        return pa.array(texts, pa.string())
+
+    def _span_events(self, row: int, record: Record, sink: Sink) -> None:
         for ordinal, event in enumerate(record.events):
             attributes = event.get("attributes")
             kept, content = self.index.split(attributes if isinstance(attributes, dict) else _NOTHING)
             for key, name, value in content:
-                self._keep(owner, f"{event.get('name')}:{key}", name, value, sink)
-            sink.events.append(
-                {
-                    "trace_id": owner.trace_id,
-                    "span_id": owner.span_id,
-                    "ordinal": ordinal,
-                    "name": event.get("name") or "",
-                    "time_unix_nano": event.get("time_unix_nano") or 0,
-                    "attributes": self.reader.redactor.clean(orjson.dumps(kept).decode()),
-                    "_row": owner.row,
-                    "record_id": f"{owner.record_id}-{ordinal}",
-                }
-            )
+                sink.content.append(Piece(row, f"{event.get('name')}:{key}", name, value))
+            clean = self.reader.redactor.clean(orjson.dumps(kept).decode())
+            sink.events.append(Event(row, ordinal, event.get("name") or "", event.get("time_unix_nano") or 0, clean))
 
-    def _span_links(self, text: str | None, owner: Owner, sink: Sink) -> None:
+    def _span_links(self, row: int, text: str | None, sink: Sink) -> None:
         for ordinal, link in enumerate(_loads_list(text)):
-            kept = orjson.dumps(without_ours(link.get("attributes"))).decode()
             sink.links.append(
-                {
-                    "trace_id": owner.trace_id,
-                    "span_id": owner.span_id,
-                    "ordinal": ordinal,
-                    "linked_trace_id": link.get("trace_id") or "",
-                    "linked_span_id": link.get("span_id") or "",
-                    "trace_state": link.get("trace_state"),
-                    "attributes": self.reader.redactor.clean(kept),
-                    "_row": owner.row,
-                    "record_id": f"{owner.record_id}-{ordinal}",
-                }
+                Link(
+                    row,
+                    ordinal,
+                    linked_trace_id=link.get("trace_id") or "",
+                    linked_span_id=link.get("span_id") or "",
+                    trace_state=link.get("trace_state"),
+                    attributes=self.reader.redactor.clean(orjson.dumps(without_ours(link.get("attributes"))).decode()),
+                )
             )
 
     def _exemplars(self, text: str) -> str:
@@ -354,31 +347,25 @@ class Normaliser:
             exemplar["attributes"] = without_ours(exemplar.get("attributes"))
         return self.reader.redactor.clean(orjson.dumps(exemplars).decode())
 
-    def _body(self, record: Record, owner: Owner, sink: Sink) -> str | None:
+    def _body(self, row: int, record: Record, sink: Sink) -> str | None:
         """The body of a log, redacted; a message body is content and leaves the row."""
         if record.body is None:
             return None
         if isinstance(record.body, dict) or record.event.startswith("gen_ai."):
-            self._keep(owner, "body", "other", record.body, sink)
+            sink.content.append(Piece(row, "body", "other", record.body))
             return None
         return self.reader.redactor.clean(orjson.dumps(record.body).decode())
 
     def _batch(
-        self,
-        dataset: Dataset,
-        wire: pa.RecordBatch,
-        ids: Sequence[str],
-        origins: Origins,
-        sink: Sink,
-        **replaced: pa.Array,
+        self, dataset: Dataset, wire: pa.RecordBatch, origins: Origins, sink: Sink, **own: pa.Array
     ) -> pa.RecordBatch:
+        """The rows of a dataset; `own` are columns that its signal has otherwise than the wire, or besides."""
         columns: dict[str, pa.Array] = {name: wire.column(name) for name in wire.schema.names if name in dataset}
-        columns |= replaced
-        columns["attributes"] = pa.array(sink.attributes, pa.string())
-        columns["record_id"] = pa.array(ids, pa.string())
+        columns |= own
         columns["witness"] = sink.believed.witness
-        columns["received_unix_nano"] = pa.array(sink.received, pa.int64())
-        columns["time_suspect"] = pa.array(sink.suspects, pa.bool_())
+        columns["received_unix_nano"] = received = pa.array(sink.received, pa.int64())
+        at = "start_time_unix_nano" if dataset is SPANS else "time_unix_nano"
+        columns["time_suspect"] = suspects(wire.column(at), received)
         columns |= origins.service_columns()
         columns |= who_columns(sink.identities)
         return batch_of(dataset, columns, sink.meanings)
@@ -388,8 +375,8 @@ def _dialect_of(plan: Plan | None) -> dict[str, object]:
     return {} if plan is None else {"dialect": plan.dialect.name, "dialect_version": plan.dialect.version}
 
 
-def _loads_list(text: str | None) -> Sequence[Mapping[str, object]]:
-    parsed: Sequence[Mapping[str, object]] = orjson.loads(text) if text else ()
+def _loads_list(text: str | None) -> Sequence[Mapping[str, Any]]:
+    parsed: Sequence[Mapping[str, Any]] = orjson.loads(text) if text else ()
     return parsed
 
 

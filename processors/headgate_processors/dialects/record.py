@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headgate_processors.dialects.coerce import parse_json
 
@@ -23,7 +23,7 @@ class Record:
     name: str = ""
     event: str = ""
     body: object = None
-    events: Sequence[Mapping[str, object]] = field(default=())
+    events: Sequence[Mapping[str, Any]] = field(default=())
     status: str = "UNSET"
     is_log: bool = False
     _parsed: dict[str, object] = field(default_factory=dict)

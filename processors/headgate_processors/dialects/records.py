@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from hashlib import blake2b
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 DAY_NS = 86_400 * 1_000_000_000
 PAST_MAX_NS = 366 * DAY_NS
 FUTURE_MAX_NS = DAY_NS
@@ -43,6 +46,7 @@ def ordinals(hashes: Sequence[str], blocks: Sequence[int]) -> list[str]:
     return ids
 
 
-def is_suspect(at_unix_nano: int, received_unix_nano: int) -> bool:
-    """Whether a time cannot be right: more than a year before it was received, or more than a day after."""
-    return not received_unix_nano - PAST_MAX_NS <= at_unix_nano <= received_unix_nano + FUTURE_MAX_NS
+def suspects(at_unix_nano: pa.Array, received_unix_nano: pa.Array) -> pa.Array:
+    """Whether each time cannot be right: more than a year before it was received, or more than a day after."""
+    early = pc.less(at_unix_nano, pc.subtract(received_unix_nano, PAST_MAX_NS))
+    return pc.or_(early, pc.greater(at_unix_nano, pc.add(received_unix_nano, FUTURE_MAX_NS)))

@@ -8,8 +8,8 @@ import orjson
 import pyarrow as pa
 
 from headgate_processors.dialects.belief import Believed
-from headgate_processors.dialects.columns import batch_of, low
-from headgate_processors.dialects.content import Sealed
+from headgate_processors.dialects.columns import batch_of, low, tiled
+from headgate_processors.dialects.content import ContentReader, Sealed
 from headgate_processors.enrich.identity import Identity
 from headgate_processors.schema import CONTENT, WHO, Dataset
 
@@ -19,23 +19,34 @@ _WHO_NAMES = tuple(column.name for column in WHO)
 _NOTHING: Mapping[str, object] = {}
 
 
-class Owner(NamedTuple):
-    """The record that content, events and links hang on; `row` is its place in the batch."""
+class Piece(NamedTuple):
+    """Content of the record in `row` of a batch: where its source had it, and which field it is."""
 
     row: int
-    signal: str
-    record_id: str
-    trace_id: str | None
-    span_id: str | None
-
-
-class Piece(NamedTuple):
-    """Content of a record: where its source had it, and which field it is."""
-
-    owner: Owner
     attribute: str
     field: str
-    sealed: Sealed
+    value: object
+
+
+class Event(NamedTuple):
+    """An event of the span in `row` of a batch."""
+
+    row: int
+    ordinal: int
+    name: str
+    time_unix_nano: int
+    attributes: str
+
+
+class Link(NamedTuple):
+    """A link of the span in `row` of a batch."""
+
+    row: int
+    ordinal: int
+    linked_trace_id: str
+    linked_span_id: str
+    trace_state: str | None
+    attributes: str
 
 
 @dataclass(slots=True)
@@ -48,10 +59,9 @@ class Sink:
     meanings: Rows = field(default_factory=list)
     attributes: list[str] = field(default_factory=list)
     identities: list[Identity] = field(default_factory=list)
-    suspects: list[bool] = field(default_factory=list)
     content: list[Piece] = field(default_factory=list)
-    events: Rows = field(default_factory=list)
-    links: Rows = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
 
 
 class Origins:
@@ -71,20 +81,14 @@ class Origins:
         """The resource attributes of a row as JSON."""
         return self._texts[self._indices[row]]
 
-    def services(self) -> list[str | None]:
-        """The service name of each row."""
-        names = [text_of(parsed.get("service.name")) for parsed in self._parsed]
-        return [names[index] for index in self._indices]
-
-    def service_columns(self, rows: Sequence[int] | None = None) -> dict[str, pa.Array]:
-        """What the resource says of the service, of all rows or of some."""
+    def service_columns(self) -> dict[str, pa.Array]:
+        """What the resource says of the service."""
         keys = {
             "service_name": "service.name",
             "service_version": "service.version",
             "service_instance_id": "service.instance.id",
         }
-        indices = self._indices if rows is None else [self._indices[row] for row in rows]
-        take = pa.array(indices, pa.int32())
+        take = pa.array(self._indices, pa.int32())
         return {name: low([text_of(parsed.get(key)) for parsed in self._parsed], take) for name, key in keys.items()}
 
 
@@ -101,53 +105,56 @@ def who_columns(identities: Sequence[Identity]) -> dict[str, pa.Array]:
     return {name: low(values, take) for name, values in named.items() if any(value is not None for value in values)}
 
 
-def content_batch(sink: Sink, origins: Origins, key_id: str) -> pa.RecordBatch:
-    """The content of all records; `key_id` names the key of its hashes."""
-    pieces, services = sink.content, origins.services()
-    owners = [piece.owner for piece in pieces]
-    rows = [owner.row for owner in owners]
-    columns: dict[str, list[Any]] = {
-        "record_id": [owner.record_id for owner in owners],
-        "signal": [owner.signal for owner in owners],
-        "trace_id": [owner.trace_id for owner in owners],
-        "span_id": [owner.span_id for owner in owners],
-        "field": [piece.field for piece in pieces],
-        "attribute": [piece.attribute for piece in pieces],
-        "text": [piece.sealed.text for piece in pieces],
-        "bytes": [piece.sealed.size_bytes for piece in pieces],
-        "hash": [piece.sealed.hash for piece in pieces],
-        "hash_key_id": [key_id] * len(pieces),
-        "redacted": [piece.sealed.classes for piece in pieces],
-        "received_unix_nano": [sink.received[row] for row in rows],
-        "tenant": [sink.identities[row].tenant for row in rows],
-        "service_name": [services[row] for row in rows],
+def content_batch(pieces: Sequence[Piece], records: pa.RecordBatch, reader: ContentReader) -> pa.RecordBatch:
+    """The content of the records of a batch of spans or log events, sealed."""
+    rows, attributes, fields, values = _columns(pieces, len(Piece._fields))
+    # All in one go: the automaton of the rules is large, and only stays in the processor's cache that way.
+    texts, sizes, hashes, classes = _columns([reader.sealed(value) for value in values], len(Sealed._fields))
+    given: dict[str, Sequence[Any]] = {
+        "field": fields,
+        "attribute": attributes,
+        "text": texts,
+        "bytes": sizes,
+        "hash": hashes,
+        "redacted": classes,
     }
-    return batch_of(
-        CONTENT, {name: pa.array(values, CONTENT.schema.field(name).type) for name, values in columns.items()}, ()
-    )
+    constant = {
+        "signal": tiled("traces" if "name" in records.schema.names else "logs", len(rows)),
+        "hash_key_id": tiled(reader.key.key_id, len(rows)),
+    }
+    return _hung(CONTENT, given, rows, records, constant)
 
 
 def attached_batch(
-    dataset: Dataset, rows: Rows, *, wire: pa.RecordBatch, origins: Origins, sink: Sink
+    dataset: Dataset, entries: Sequence[Event] | Sequence[Link], records: pa.RecordBatch
 ) -> pa.RecordBatch:
-    """Rows that hang on a span take its record columns, identity and origin."""
-    owners = _rows(rows)
-    for entry, row in zip(rows, owners, strict=True):
-        entry["time_suspect"] = sink.suspects[row]
-        entry["dialect"] = sink.meanings[row].get("dialect")
-        entry["dialect_version"] = sink.meanings[row].get("dialect_version")
-    take = pa.array(owners, pa.int32())
-    columns = origins.service_columns(owners)
-    columns |= who_columns([sink.identities[row] for row in owners])
-    columns["resource_attributes"] = wire.column("resource_attributes").take(take)
-    columns["witness"] = sink.believed.witness.take(take)
-    columns["received_unix_nano"] = pa.array([sink.received[row] for row in owners], pa.int64())
-    return batch_of(dataset, columns, rows)
+    """Events or links of the spans of a batch."""
+    fields = entries[0]._fields
+    given = dict(zip(fields, _columns(entries, len(fields)), strict=True))
+    rows = given.pop("row")
+    ids = records.column("record_id").to_pylist()
+    given["record_id"] = [f"{ids[row]}-{ordinal}" for row, ordinal in zip(rows, given["ordinal"], strict=True)]
+    return _hung(dataset, given, rows, records, {})
 
 
-def _rows(entries: Rows) -> list[int]:
-    """The row of the record that each entry belongs to."""
-    return [row for entry in entries if isinstance(row := entry["_row"], int)]
+def _columns(entries: Sequence[tuple[Any, ...]], width: int) -> Sequence[Sequence[Any]]:
+    return list(zip(*entries, strict=True)) if entries else [()] * width
+
+
+def _hung(
+    dataset: Dataset,
+    given: Mapping[str, Sequence[Any]],
+    rows: Sequence[int],
+    records: pa.RecordBatch,
+    constant: dict[str, pa.Array],
+) -> pa.RecordBatch:
+    """What hangs on records; a column that is not its own is that of the record in the row of each entry."""
+    take = pa.array(rows, pa.int32())
+    columns = {name: pa.array(own, dataset.schema.field(name).type) for name, own in given.items()} | constant
+    for name in dataset.schema.names:
+        if name not in columns:
+            columns[name] = records.column(name).take(take)
+    return batch_of(dataset, columns, ())
 
 
 def text_of(value: object) -> str | None:
