@@ -32,6 +32,17 @@ class Snapshot:
     instances: Mapping[str, Instance] = field(default_factory=dict)
     grants: Mapping[str, Grant] = field(default_factory=dict)
     policy: PolicyEngine | None = None
+    _subjects: dict[str, Subject] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def subject(self, instance: Instance) -> Subject:
+        """An instance as policies see it."""
+        found = self._subjects.get(instance.instance_id)
+        if found is None:
+            lineage = self.lineage(instance.instance_id)
+            properties = {**instance.properties(), "lineage": lineage, "identity_source": "verified"}
+            found = Subject(type="agent_instance", id=instance.instance_id, properties=properties)
+            self._subjects[instance.instance_id] = found
+        return found
 
     def lineage(self, instance_id: str) -> tuple[str, ...]:
         """The instance and those that launched it, the nearest first."""
@@ -79,7 +90,8 @@ def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
         return _denied(snapshot, "budget", str(moment.excess), instance)
     if snapshot.policy is None:
         return _denied(snapshot, "policy", "there is no policy: an empty set denies all", instance)
-    asked = _described(request, instance, snapshot.lineage(instance.instance_id))
+    # What the caller said of its subject counts for nothing: its record does.
+    asked = replace(request, subject=snapshot.subject(instance))
     approved = _with_lower(moment.policy.approved_tiers)
     outcome = snapshot.policy(asked, replace(moment.policy, approved_tiers=approved))
     return _policy(snapshot, instance, ruling, outcome, approved)
@@ -165,13 +177,6 @@ def _with_lower(tiers: Iterable[str]) -> tuple[str, ...]:
     given = set(tiers)
     highest = max((place for place, tier in enumerate(TIERS) if tier in given), default=0)
     return tuple(sorted(given | set(TIERS[1 : highest + 1])))
-
-
-def _described(request: Request, instance: Instance, lineage: tuple[str, ...]) -> Request:
-    """The request with what the record says of its subject, whatever the caller said."""
-    properties = {**instance.properties(), "lineage": lineage, "identity_source": "verified"}
-    subject = Subject(type=request.subject.type, id=request.subject.id, properties=properties)
-    return Request(subject=subject, action=request.action, resource=request.resource, context=request.context)
 
 
 def _denied(

@@ -4,11 +4,11 @@ In a name `*` stands for any text and `?` for one character but `/`. In a path `
 not, and a pattern matches what lies below it as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import re2
 
@@ -44,7 +44,7 @@ class Glob:
         settled = settled_path(text) if self.kind == "path" else text
         if settled is None:
             return False
-        return _compiled(self._tokens).fullmatch(settled if self.kind == "name" else settled + "/") is not None
+        return _matcher(self._tokens)(settled if self.kind == "name" else settled + "/")
 
     def covers(self, other: "Glob") -> bool:
         """Whether it matches all that `other` matches. Sound; of patterns with many `*` it may deny what holds."""
@@ -90,10 +90,17 @@ def glob(text: str, kind: Kind = "name") -> Glob:
 
 
 @lru_cache(maxsize=PATTERNS_CACHED_MAX)
-def _compiled(tokens: tuple[Token, ...]) -> Any:
-    """A regular expression for the same texts, of RE2: its time grows with the text alone, whatever the pattern is."""
+def _matcher(tokens: tuple[Token, ...]) -> Callable[[str], bool]:
+    """What tells the texts that the tokens stand for; in RE2 the time grows with the text alone."""
+    wildcards = [place for place, token in enumerate(tokens) if isinstance(token, Wild)]
+    if not wildcards:
+        return "".join(map(str, tokens)).__eq__
+    if wildcards == [len(tokens) - 1] and tokens[-1] is Wild.ANY:
+        start = "".join(map(str, tokens[:-1]))
+        return lambda text: text.startswith(start)
     wild = {Wild.ANY: "(?s:.*)", Wild.SEGMENT: "[^/]*", Wild.ONE: "[^/]"}
-    return re2.compile("".join(wild[one] if isinstance(one, Wild) else re2.escape(one) for one in tokens))
+    pattern = re2.compile("".join(wild[one] if isinstance(one, Wild) else re2.escape(one) for one in tokens))
+    return lambda text: pattern.fullmatch(text) is not None
 
 
 def _path_tokens(text: str) -> list[Token]:
