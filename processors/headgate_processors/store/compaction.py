@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from headgate_processors.errors import StoreError
+from headgate_processors.memory import give_back
 from headgate_processors.store.config import CompactConfig, ReaderConfig
 from headgate_processors.store.derivedrows import DerivedRows
 from headgate_processors.store.disk import Disk, LocalDisk, remove
@@ -27,6 +27,7 @@ from headgate_processors.store.forgotten import mark_applied, read_forgotten
 from headgate_processors.store.lock import Lock, holder_of
 from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest, update_manifest
 from headgate_processors.store.merge import DamagedFileError, Merger, read_rows
+from headgate_processors.store.parquet import joined
 from headgate_processors.store.quarantine import scrub, set_aside_damaged
 from headgate_processors.store.rawrows import PRIVATE, RawRows
 from headgate_processors.store.recover import adopt
@@ -182,8 +183,8 @@ class _Compaction:
                 if self.should_end():
                     _discard(self.folder.root, new)
                     return False
-                tables = [read_rows(snapshot.root, file, without=raw.lost_rows_of(file)) for file in group]
-                new += self._merger.write(tables, group, settled=True)
+                rows = joined(read_rows(snapshot.root, file, without=raw.lost_rows_of(file)) for file in group)
+                new += self._merger.write(rows, group, settled=True)
             self._swap(out, new)
             return True
 
@@ -212,8 +213,8 @@ class _Compaction:
                 if self.should_end():
                     _discard(self.folder.root, new)
                     return
-                table = connection.sql(derived.rows_of(group)).to_arrow_table()
-                new += self._merger.write([table], group, settled=whole)
+                rows = joined([connection.sql(derived.rows_of(group)).to_arrow_table()])
+                new += self._merger.write(rows, group, settled=whole)
             gone = chosen if whole else [file for file in chosen if file.dataset != REMOVED]
             self._swap(gone, new)
 
@@ -228,7 +229,7 @@ class _Compaction:
                 merged += 1
             else:
                 doubtful.update(file.path for file in run)
-            pa.default_memory_pool().release_unused()
+            give_back()
         if doubtful:
             update_manifest(self.folder.root, lambda now: _unsettle(now, doubtful), disk=self.disk)
         return merged, len(doubtful)
@@ -241,15 +242,13 @@ class _Compaction:
         first = run[0]
         if first.derived:
             with self._connection() as (connection, snapshot):
-                table = connection.sql(DerivedRows(connection, snapshot, {}).rows_of(run)).to_arrow_table()
-                self._swap(run, self._merger.write([table], run, settled=True))
+                rows = joined([connection.sql(DerivedRows(connection, snapshot, {}).rows_of(run)).to_arrow_table()])
+                self._swap(run, self._merger.write(rows, run, settled=True))
             return True
-        tables = [read_rows(self.folder.root, file) for file in run]
-        if first.dataset in RECORDS:
-            ids = [chunk for table in tables for chunk in table.column("record_id").chunks]
-            if pc.count_distinct(pa.chunked_array(ids)).as_py() != _rows(run):
-                return False
-        self._swap(run, self._merger.write(tables, run, settled=True))
+        rows = joined(read_rows(self.folder.root, file) for file in run)
+        if first.dataset in RECORDS and pc.count_distinct(rows.column("record_id")).as_py() != rows.num_rows:
+            return False
+        self._swap(run, self._merger.write(rows, run, settled=True))
         return True
 
     def _swap(self, gone: Sequence[LiveFile], new: Sequence[LiveFile]) -> None:

@@ -65,7 +65,7 @@ class DerivedWriter:
         if SEQUENCE in table.column_names:
             table = table.drop_columns([SEQUENCE])
         numbered = table.append_column(SEQUENCE, pa.repeat(pa.scalar(sequence, pa.int64()), table.num_rows))
-        ordered = in_order([numbered], DERIVED)
+        ordered = in_order(numbered, DERIVED)
         file_name = f"derived-{uuid.uuid4().hex}"
         files = []
         for bucket, rows in by_bucket(ordered, DERIVED, self._folder, rows_min=self._config.bucket_rows_min):

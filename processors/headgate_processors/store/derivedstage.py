@@ -84,7 +84,7 @@ class DerivedStage:
 
     def _write(self, name: str, table: pa.Table, sequence: int) -> LiveFile:
         numbered = table.append_column(SEQUENCE, pa.repeat(pa.scalar(sequence, pa.int64()), table.num_rows))
-        rows = in_order([numbered], DERIVED)
+        rows = in_order(numbered, DERIVED)
         path = derived_path(name, None, f"derived-{uuid.uuid4().hex}")
         written = write_file(rows, self._aside / path, self._disk, level=1, row_group_rows=self._config.row_group_rows)
         return live_file(

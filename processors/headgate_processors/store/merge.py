@@ -1,7 +1,7 @@
 """Reading live files back and writing them as fewer ones."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from headgate_processors.store.disk import Disk
 from headgate_processors.store.folder import StoreFolder
 from headgate_processors.store.layout import DERIVED, RAW, Layout, derived_path, raw_path
 from headgate_processors.store.manifest import LiveFile
-from headgate_processors.store.parquet import Written, by_bucket, in_order, live_file, write_file
+from headgate_processors.store.parquet import Written, buckets_of, live_file, order_of, write_file
 
 
 class DamagedFileError(StoreError):
@@ -32,41 +32,47 @@ class Merger:
     disk: Disk
     config: CompactConfig
 
-    def write(self, tables: Sequence[pa.Table], sources: Sequence[LiveFile], *, settled: bool) -> list[LiveFile]:
+    def write(self, table: pa.Table, sources: Sequence[LiveFile], *, settled: bool) -> list[LiveFile]:
         """Write the rows that come from some files of one dataset, day and bucket."""
         like = sources[0]
         layout = DERIVED if like.derived else RAW[like.dataset]
         files = []
-        for bucket, rows in self._split(in_order(tables, layout), like.bucket, layout):
+        for bucket, order in self._split(table, like.bucket, layout):
             name = f"compact-{uuid.uuid4().hex}"
             if like.derived:
                 path = derived_path(like.dataset, bucket, name)
             else:
                 path = raw_path(like.dataset, str(like.day), bucket, name)
             file = live_file(
-                rows,
+                table,
                 dataset=like.dataset,
                 path=path,
                 day=like.day,
                 bucket=bucket,
-                written=self._write(rows, path),
+                written=self._write(table, order, path),
                 settled=settled,
                 derived=like.derived,
                 live_version=max(source.live_version for source in sources),
+                order=order,
             )
             files.append(file)
         return files
 
-    def _split(self, table: pa.Table, bucket: int | None, layout: Layout) -> Sequence[tuple[int | None, pa.Table]]:
+    def _split(self, table: pa.Table, bucket: int | None, layout: Layout) -> Iterator[tuple[int | None, pa.Array]]:
+        """The numbers of the rows of each file, in its order."""
         if not table.num_rows:
-            return []
-        if bucket is not None:
-            return [(bucket, table)]
-        return list(by_bucket(table, layout, self.folder, rows_min=self.config.bucket_rows_min))
+            return
+        order = order_of(table, layout)
+        if bucket is not None or table.num_rows < self.config.bucket_rows_min * self.folder.buckets:
+            yield bucket, order
+            return
+        buckets = buckets_of(table, layout, self.folder).take(order)
+        for number in sorted(pc.unique(buckets).to_pylist()):
+            yield number, order.filter(pc.equal(buckets, number))
 
-    def _write(self, rows: pa.Table, path: str) -> Written:
-        rows_per_group = self.config.row_group_rows
-        return write_file(rows, self.folder.root / path, self.disk, level=3, row_group_rows=rows_per_group)
+    def _write(self, table: pa.Table, order: pa.Array, path: str) -> Written:
+        rows = self.config.row_group_rows
+        return write_file(table, self.folder.root / path, self.disk, level=3, row_group_rows=rows, order=order)
 
 
 def read_rows(root: Path, file: LiveFile, *, without: Collection[int] = ()) -> pa.Table:

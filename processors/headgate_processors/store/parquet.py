@@ -2,7 +2,7 @@
 
 import hashlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,13 +26,28 @@ def schema_id(schema: pa.Schema) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def in_order(tables: Sequence[pa.Table], layout: Layout) -> pa.Table:
-    """One table of all rows, sorted; dictionaries are made one, a column that a table lacks is NULL in its rows."""
-    joined = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
-    table = joined.unify_dictionaries()
+def in_order(table: pa.Table, layout: Layout) -> pa.Table:
+    """The rows of a table, sorted; dictionaries are made one."""
+    table = table.unify_dictionaries()
+    return table.take(order_of(table, layout))
+
+
+def order_of(table: pa.Table, layout: Layout) -> pa.Array:
+    """The numbers of the rows of a table, in the order in which a file has them."""
     # Arrow sorts no dictionaries.
     keys = pa.table({name: _text(table.column(name)) for name in layout.order_by})
-    return table.take(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in layout.order_by]))
+    return pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in layout.order_by])
+
+
+def joined(tables: Iterable[pa.Table]) -> pa.Table:
+    """One table of all rows, in one piece; a column that a table lacks is NULL in its rows.
+
+    Columns are copied one after the other. When nobody else holds the tables, the rows are in memory about once.
+    """
+    table = pa.concat_tables(list(tables), promote_options="default").unify_dictionaries()
+    for place, column in enumerate(table.schema):
+        table = table.set_column(place, column, table.column(place).combine_chunks())
+    return table
 
 
 def by_day(table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
@@ -53,12 +68,17 @@ def by_bucket(
     if table.num_rows < rows_min * folder.buckets:
         yield None, table
         return
+    bucket = buckets_of(table, layout, folder)
+    for number in sorted(pc.unique(bucket).to_pylist()):
+        yield number, table.filter(pc.equal(bucket, number))
+
+
+def buckets_of(table: pa.Table, layout: Layout, folder: "StoreFolder") -> pa.Array:
+    """The bucket of each row."""
     texts = [_text(table.column(name)) for name in layout.bucket_by]
     keys = pc.coalesce(*texts).combine_chunks().dictionary_encode()
     numbers = pa.array([folder.bucket(key) for key in keys.dictionary.to_pylist()], pa.int32())
-    bucket = pc.fill_null(numbers.take(keys.indices), folder.bucket(None))
-    for number in sorted(pc.unique(bucket).to_pylist()):
-        yield number, table.filter(pc.equal(bucket, number))
+    return pc.fill_null(numbers.take(keys.indices), folder.bucket(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +90,12 @@ class Written:
     modified_unix_nano: int
 
 
-def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group_rows: int) -> Written:
-    """Write one file, durable under its name when this returns.
+def write_file(
+    table: pa.Table, path: Path, disk: Disk, *, level: int, row_group_rows: int, order: pa.Array | None = None
+) -> Written:
+    """Write one file, durable under its name when this returns: all rows, or those that `order` numbers, as it does.
+
+    Rows that are numbered are brought in order a row group at a time.
 
     Raises:
         OSError: the disk refused; nothing is left behind.
@@ -80,15 +104,16 @@ def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group
     temporary = path.with_name(path.name + ".tmp")
     encoded = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     try:
-        pq.write_table(
-            table,
+        with pq.ParquetWriter(
             temporary,
+            table.schema,
             compression="zstd",
             compression_level=level,
             use_dictionary=encoded or True,
-            row_group_size=row_group_rows,
             store_schema=False,
-        )
+        ) as writer:
+            for rows in _row_groups(table, row_group_rows, order):
+                writer.write_table(rows, row_group_size=row_group_rows)
         mode = temporary.stat()
         temporary.chmod(mode.st_mode & 0o444)
         written = Written(bytes=mode.st_size, crc32=checksum(temporary), modified_unix_nano=mode.st_mtime_ns)
@@ -98,6 +123,14 @@ def write_file(table: pa.Table, path: Path, disk: Disk, *, level: int, row_group
             remove(temporary)
         raise
     return written
+
+
+def _row_groups(table: pa.Table, rows: int, order: pa.Array | None) -> Iterator[pa.Table]:
+    if order is None:
+        yield table
+        return
+    for begin in range(0, len(order), rows):
+        yield table.take(order.slice(begin, rows))
 
 
 def checksum(path: Path) -> int:
@@ -120,18 +153,21 @@ def live_file(
     settled: bool,
     derived: bool = False,
     live_version: int = 0,
+    order: pa.Array | None = None,
 ) -> LiveFile:
-    """The manifest's entry for a file with these rows."""
+    """The manifest's entry for a file with these rows, or with those that `order` numbers."""
     first = last = None
     if "received_unix_nano" in table.column_names:
-        first, last = (value.as_py() for value in pc.min_max(table.column("received_unix_nano")).values())
+        received = table.column("received_unix_nano")
+        chosen = received if order is None else received.take(order)
+        first, last = (value.as_py() for value in pc.min_max(chosen).values())
     return LiveFile(
         dataset=dataset,
         path=path,
         derived=derived,
         day=day,
         bucket=bucket,
-        rows=table.num_rows,
+        rows=table.num_rows if order is None else len(order),
         bytes=written.bytes,
         min_received_unix_nano=first,
         max_received_unix_nano=last,

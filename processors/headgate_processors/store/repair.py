@@ -102,7 +102,7 @@ SELECT filename, list(file_row_number) FROM (
 
 def _rewrite(merger: Merger, file: LiveFile, without: set[int], clock: Callable[[], int]) -> None:
     rows = read_rows(merger.folder.root, file, without=without)
-    new = [replace(one, live_version=file.live_version) for one in merger.write([rows], [file], settled=False)]
+    new = [replace(one, live_version=file.live_version) for one in merger.write(rows, [file], settled=False)]
     update_manifest(
         merger.folder.root,
         lambda now: now.swap(remove=frozenset({file.path}), add=tuple(new), now_unix_nano=clock()),

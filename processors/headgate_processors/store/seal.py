@@ -53,7 +53,7 @@ def _write_dataset(
 ) -> list[LiveFile]:
     layout = RAW[dataset]
     files = []
-    for day, of_day in by_day(in_order([pa.Table.from_batches(rows.batches)], layout)):
+    for day, of_day in by_day(in_order(pa.Table.from_batches(rows.batches), layout)):
         for bucket, table in by_bucket(of_day, layout, folder, rows_min=config.bucket_rows_min):
             path = raw_path(dataset, day, bucket, name)
             written = write_file(table, folder.root / path, disk, level=1, row_group_rows=config.row_group_rows)

@@ -10,6 +10,7 @@ from typing import Self
 
 import pyarrow as pa
 
+from headgate_processors.memory import give_back
 from headgate_processors.schema import DATASETS
 from headgate_processors.store.commit import Appended, Committer, Segment
 from headgate_processors.store.compaction import CompactionHeldError, compact
@@ -26,6 +27,7 @@ from headgate_processors.store.seal import Rows, seal_rows
 from headgate_processors.store.sweep import sweep
 
 _LOG = logging.getLogger(__name__)
+_GIVE_BACK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ class Store:
         self._schemas = {name: dataset.schema for name, dataset in DATASETS.items()}
         self._closed = False
         self._seal_error: str | None = None
-        self._swept_s = self._scrubbed_s = time.monotonic()
+        self._swept_s = self._scrubbed_s = self._given_back_s = time.monotonic()
         self._seals = Loop(
             name="headgate-seal", interval_s=config.seal_interval_s, action=self._seal_round, on_error=self._seal_failed
         )
@@ -238,6 +240,9 @@ class Store:
         if time.monotonic() - self._scrubbed_s >= self._config.scrub_interval_s:
             self._scrubbed_s = time.monotonic()
             self._committer.counts["damaged_files"] += _scrub(self._folder.root, disk=self._disk, clock=self._clock)
+        if time.monotonic() - self._given_back_s >= _GIVE_BACK_S:
+            self._given_back_s = time.monotonic()
+            give_back()
         grace_s = self._config.grace_s
         if time.monotonic() - self._swept_s >= grace_s:
             self._swept_s = time.monotonic()
@@ -251,7 +256,8 @@ class Store:
         config = CompactConfig(
             full=False,
             files_min=4,
-            merge_rows_max=200_000,
+            merge_rows_max=100_000,
+            row_group_rows=32_768,
             memory_limit="512MB",
             threads=1,
             grace_s=self._config.grace_s,
