@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from headgate_control.audit.chain import Anchor, Chain, Fault, Record, faults
 from headgate_processors.errors import StoreError, TransientError
@@ -156,6 +159,19 @@ def log_faults(folder: Path, writer: str, anchors: Iterable[Anchor] = ()) -> Ite
     unreadable: list[Fault] = []
     yield from faults(_records(folder, writer, unreadable), anchors=anchors)
     yield from unreadable
+
+
+def records_since(folder: Path, writer: str, *, kind: str) -> list[Mapping[str, Any]]:
+    """The bodies of a log from the last record of a kind on; all of them where there is none."""
+    found: list[Mapping[str, Any]] = []
+    for path in reversed(_paths(folder, writer)):
+        lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        bodies = [orjson.loads(Record.parse(line).body) for line in lines]
+        place = next((number for number in range(len(bodies) - 1, -1, -1) if bodies[number]["kind"] == kind), None)
+        found = [*bodies[place or 0 :], *found]
+        if place is not None:
+            break
+    return found
 
 
 def _records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[Record]:

@@ -2,13 +2,12 @@
 
 For every hard budget, what is settled and reserved never exceeds the ceiling, unless a call turns out to have cost
 more than was reserved for it: that is booked as it was. Until a reservation is settled all of it counts as spent,
-also when it expires, for whoever held it may have spent it all. Who answers for the money journals an `Entry` before
-it answers; `replay` builds the same books again from them.
+also when it expires, for whoever held it may have spent it all. Who answers for the money takes a `quote`, writes it
+down, and then `hold`s it; what was written down builds the same books again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from headgate_control.budgets.amount import NOTHING, Amount, Unit, shown
 from headgate_control.budgets.budget import Budget, Place
@@ -65,33 +64,6 @@ class Account:
         return self.settled + self.reserved
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What the journal keeps of a reservation: how it stands after a `reserve`, or what was booked by a `settle`."""
-
-    kind: Literal["reserve", "settle"]
-    reservation_id: str
-    amount: Amount
-    expires_unix_nano: int = 0
-    turns: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def reserved(cls, held: Reservation) -> "Entry":
-        """That a reservation stands, new or topped up."""
-        return cls(
-            kind="reserve",
-            reservation_id=held.reservation_id,
-            amount=held.amount,
-            expires_unix_nano=held.expires_unix_nano,
-            turns=held.turns,
-        )
-
-    @classmethod
-    def settled(cls, reservation_id: str, amount: Amount) -> "Entry":
-        """That a reservation is settled."""
-        return cls(kind="settle", reservation_id=reservation_id, amount=amount)
-
-
 @dataclass(slots=True)
 class Ledger:
     """The books. Not for several threads at once."""
@@ -121,34 +93,44 @@ class Ledger:
         """The reservations that are not settled, the oldest first."""
         return iter(list(self._open.values()))
 
-    def reserve(
-        self,
-        reservation_id: str,
-        places: Iterable[Place],
-        amount: Amount,
-        *,
-        at_unix_nano: int,
-        expires_unix_nano: int,
+    def held(self, reservation_id: str) -> Reservation | None:
+        """A reservation; None when there is none, or it is settled or expired."""
+        return self._open.get(reservation_id)
+
+    def quote(
+        self, reservation_id: str, places: Iterable[Place], amount: Amount, *, at_unix_nano: int, expires_unix_nano: int
     ) -> Answer:
-        """Reserve `amount` in every budget of the places, or in none. The same id again gives the same answer."""
+        """The reservation of `amount` in every budget of the places, if it fits in all; it is not made yet.
+
+        The same id again gives the reservation that stands.
+        """
         known = self._open.get(reservation_id)
         if known is not None:
             return Answer(reservation=known)
         budgets = [budget for place in places for budget in self._by_place.get(place, {}).values()]
         turns = {budget.budget_id: budget.turn(at_unix_nano) for budget in budgets}
-        made = Reservation(
+        nothing = Reservation(
             reservation_id=reservation_id, amount=NOTHING, expires_unix_nano=expires_unix_nano, turns=turns
         )
-        return self._grown(made, amount)
+        return self._grown(nothing, amount)
 
-    def top_up(self, reservation_id: str, amount: Amount, *, expires_unix_nano: int) -> Answer:
-        """Reserve more for a call that runs, in the windows in which it began.
+    def quote_more(self, reservation_id: str, amount: Amount, *, expires_unix_nano: int) -> Answer:
+        """A reservation with more in it, for a call that runs, in the windows in which it began; not made yet.
 
         Raises:
             KeyError: there is no such reservation, or it is settled or expired.
         """
         held = self._open[reservation_id]
         return self._grown(replace(held, expires_unix_nano=max(held.expires_unix_nano, expires_unix_nano)), amount)
+
+    def hold(self, held: Reservation) -> None:
+        """Make a reservation that was quoted, or one that was written down, whatever the ceilings are now."""
+        before = self._open.get(held.reservation_id)
+        more = held.amount - before.amount if before is not None else held.amount
+        for key in held.turns.items():
+            account = self._accounts.get(key, Account())
+            self._accounts[key] = replace(account, reserved=account.reserved + more)
+        self._open[held.reservation_id] = held
 
     def settle(self, reservation_id: str, amount: Amount) -> Amount:
         """Book what a call has really cost; what was reserved beyond it is free again. What was reserved, is returned.
@@ -178,23 +160,13 @@ class Ledger:
             del self._accounts[key]
         return late
 
-    def replay(self, entry: Entry) -> None:
-        """Bring the books to where an entry left them, whatever the ceilings are now."""
-        if entry.kind == "settle":
-            if entry.reservation_id in self._open:
-                self.settle(entry.reservation_id, entry.amount)
-            return
-        before = self._open.get(entry.reservation_id)
-        more = entry.amount - before.amount if before is not None else entry.amount
-        self._hold(
-            Reservation(
-                reservation_id=entry.reservation_id,
-                amount=entry.amount,
-                expires_unix_nano=entry.expires_unix_nano,
-                turns=entry.turns,
-            ),
-            more,
-        )
+    def accounts(self) -> Iterator[tuple[tuple[str, str], Account]]:
+        """Every window of every budget: its budget and turn, and what it holds."""
+        return iter(list(self._accounts.items()))
+
+    def restore(self, budget_id: str, turn: str, settled: Amount) -> None:
+        """Put what a window had settled into fresh books."""
+        self._accounts[budget_id, turn] = Account(settled=settled)
 
     def _grown(self, held: Reservation, amount: Amount) -> Answer:
         """The reservation with `amount` more, if it fits."""
@@ -204,15 +176,7 @@ class Ledger:
         hard = next((excess for excess in passed if excess.budget.mode == "hard"), None)
         if hard is not None:
             return Answer(reservation=None, refused=hard)
-        grown = replace(held, amount=held.amount + amount)
-        self._hold(grown, amount)
-        return Answer(reservation=grown, warnings=tuple(passed))
-
-    def _hold(self, held: Reservation, more: Amount) -> None:
-        for key in held.turns.items():
-            account = self._accounts.get(key, Account())
-            self._accounts[key] = replace(account, reserved=account.reserved + more)
-        self._open[held.reservation_id] = held
+        return Answer(reservation=replace(held, amount=held.amount + amount), warnings=tuple(passed))
 
     def _excesses(self, budget_id: str, turn: str, amount: Amount) -> Iterator[Excess]:
         budget = self._budgets.get(budget_id)

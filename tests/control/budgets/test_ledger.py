@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headgate_control.budgets.amount import NOTHING, Amount, Limits, nano_usd, shown
 from headgate_control.budgets.budget import Budget, Mode, Place, Window
-from headgate_control.budgets.ledger import Account, Answer, Entry, Ledger
+from headgate_control.budgets.ledger import Account, Answer, Ledger, Reservation
 
 DAY = int(datetime(2026, 11, 30, 23, 59, 59, tzinfo=UTC).timestamp()) * 1_000_000_000
 NEXT_DAY = DAY + 2_000_000_000
@@ -39,7 +39,19 @@ def reserve(
     books: Ledger, name: str, amount: Amount, *, at: int = DAY, places: Sequence[Place] = (TEAM, INSTANCE)
 ) -> Answer:
     """A reservation of a minute."""
-    return books.reserve(name, places, amount, at_unix_nano=at, expires_unix_nano=at + MINUTE)
+    return made(books, books.quote(name, places, amount, at_unix_nano=at, expires_unix_nano=at + MINUTE))
+
+
+def top_up(books: Ledger, name: str, tokens: int, *, expires: int) -> Answer:
+    """More in a reservation."""
+    return made(books, books.quote_more(name, Amount(tokens=tokens), expires_unix_nano=expires))
+
+
+def made(books: Ledger, answer: Answer) -> Answer:
+    """What is quoted is held."""
+    if answer.reservation is not None:
+        books.hold(answer.reservation)
+    return answer
 
 
 def test_a_reservation_fits_into_every_budget_or_into_none() -> None:
@@ -73,8 +85,8 @@ def test_a_running_call_can_reserve_more_while_there_is_some() -> None:
     """The answer that there is none is what cuts a stream."""
     books = ledger(budget(TEAM, tokens=100))
     reserve(books, "a", Amount(tokens=60))
-    assert books.top_up("a", Amount(tokens=40), expires_unix_nano=DAY + 2 * MINUTE).reservation is not None
-    assert books.top_up("a", Amount(tokens=1), expires_unix_nano=DAY).refused is not None
+    assert top_up(books, "a", 40, expires=DAY + 2 * MINUTE).reservation is not None
+    assert top_up(books, "a", 1, expires=DAY).refused is not None
     assert [(100, DAY + 2 * MINUTE)] == [(one.amount.tokens, one.expires_unix_nano) for one in books.open()]
 
 
@@ -172,30 +184,29 @@ def test_no_ceiling_is_passed_by_reservations_and_a_replay_gives_the_same_books(
 ) -> None:
     """Whatever is reserved, topped up, settled within its reservation and left to expire, in any order."""
     budgets = [budget(TEAM, tokens=100), budget(INSTANCE, tokens=50, window="day")]
-    books, journal, now = ledger(*budgets), [], DAY
+    books, now = ledger(*budgets), DAY
+    journal: list[Reservation | tuple[str, Amount]] = []
     for kind, number, tokens, places, seconds in steps:
         now += seconds * 1_000_000_000
-        name, held = f"r{number}", {one.reservation_id: one for one in books.open()}
-        if kind == "reserve" and name not in held:
+        name, held = f"r{number}", books.held(f"r{number}")
+        if kind == "reserve" and held is None:
             answer = reserve(books, name, Amount(tokens=tokens), at=now, places=places)
-            journal += [Entry.reserved(answer.reservation)] if answer.reservation else []
-        elif kind == "top_up" and name in held:
-            answer = books.top_up(name, Amount(tokens=tokens), expires_unix_nano=now)
-            journal += [Entry.reserved(answer.reservation)] if answer.reservation else []
-        elif kind == "settle" and name in held:
-            spent = Amount(tokens=min(tokens, held[name].amount.tokens))
-            books.settle(name, spent)
-            journal.append(Entry.settled(name, spent))
+            journal += [answer.reservation] if answer.reservation else []
+        elif kind == "top_up" and held is not None:
+            answer = top_up(books, name, tokens, expires=now)
+            journal += [answer.reservation] if answer.reservation else []
+        elif kind == "settle" and held is not None:
+            journal.append((name, Amount(tokens=min(tokens, held.amount.tokens))))
+            books.settle(*journal[-1])
         elif kind == "expire":
-            journal += [Entry.settled(one.reservation_id, one.amount) for one in books.expire(now)]
+            journal += [(one.reservation_id, one.amount) for one in books.expire(now)]
         for one in budgets:
             limit = one.limits.tokens
             assert limit is not None
             assert books.account(one.budget_id, one.turn(now)).used.tokens <= limit
     again = ledger(*budgets)
     for entry in journal:
-        again.replay(entry)
-    again.expire(DAY)
+        again.hold(entry) if isinstance(entry, Reservation) else again.settle(*entry)
     turns = {(one.budget_id, one.turn(now)) for one in budgets}
     assert [books.account(*turn) for turn in turns] == [again.account(*turn) for turn in turns]
     assert list(books.open()) == list(again.open())
