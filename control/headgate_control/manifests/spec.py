@@ -21,7 +21,14 @@ Tier = Literal["none", "low", "medium", "high"]
 TIERS: Sequence[Tier] = ("none", "low", "medium", "high")
 MemoryScope = Literal["none", "session", "workflow", "repo", "team"]
 MEMORY_SCOPES: Sequence[MemoryScope] = ("none", "session", "workflow", "repo", "team")
-Scope = Literal["platform", "team", "user", "workflow", "task_class", "model", "session", "instance"]
+Scope = Literal["platform", "team", "user", "workflow", "task_class", "instance"]
+# A level limits what it speaks for and what stands below it: nobody's manifest can close the platform.
+_BUDGETS_OF: Sequence[frozenset[Scope]] = (
+    frozenset({"platform", "team", "user", "workflow", "task_class", "instance"}),
+    frozenset({"team", "user", "workflow", "task_class", "instance"}),
+    frozenset({"workflow", "task_class", "instance"}),
+    frozenset({"instance"}),
+)
 Scalar = str | int | float | bool
 
 
@@ -174,3 +181,10 @@ def _problems(file: ManifestFile) -> Iterator[Problem]:
         yield where, "a manifest stands below every profile and has no level"
     if file.metadata.level == "platform" and file.metadata.inherits is not None:
         yield ("metadata", "inherits"), "a platform profile is the top and inherits from none"
+    for place, rule in enumerate(file.spec.budgets):
+        if rule.scope not in _BUDGETS_OF[file.rank]:
+            allowed = ", ".join(sorted(_BUDGETS_OF[file.rank]))
+            yield (
+                ("spec", "budgets", place, "scope"),
+                f"{rule.scope!r} is limited further up; here may stand: {allowed}",
+            )

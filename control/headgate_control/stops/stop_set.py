@@ -29,10 +29,11 @@ class StopSet:
         modes = {**self._by_key.get(stop.key, {}), stop.mode: stop}
         return StopSet(epoch=max(self.epoch, stop.epoch), _by_key={**self._by_key, stop.key: modes})
 
-    def without(self, key: Key, *, epoch: int) -> "StopSet":
-        """The set in which nothing of that key is stopped or paused."""
-        left = {other: modes for other, modes in self._by_key.items() if other != key}
-        return StopSet(epoch=max(self.epoch, epoch), _by_key=left)
+    def without(self, stop: Stop, *, epoch: int) -> "StopSet":
+        """The set without a stop."""
+        modes = {mode: one for mode, one in self._by_key.get(stop.key, {}).items() if one.stop_id != stop.stop_id}
+        left = {key: found for key, found in self._by_key.items() if key != stop.key}
+        return StopSet(epoch=max(self.epoch, epoch), _by_key={**left, stop.key: modes} if modes else left)
 
     def at(self, key: Key) -> Mapping[Mode, Stop]:
         """What holds for a key itself, expired or not."""

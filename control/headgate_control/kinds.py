@@ -1,0 +1,56 @@
+"""The kinds of records that control keeps, and how each is written."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from headgate_control.budgets.amount import Limits
+from headgate_control.budgets.budget import Budget
+from headgate_control.manifests.grant import Grant
+from headgate_control.manifests.spec import ManifestFile
+from headgate_control.stops.stop import Stop
+
+INSTANCE = "instance"
+MANIFEST = "manifest"
+GATEWAY_KEY = "gateway_key"
+BUDGET = "budget"
+STOP = "stop"
+EPOCH = "epoch"
+
+
+def write_grant(grant: Grant) -> dict[str, object]:
+    """A manifest with all that it inherits."""
+    return {"levels": [level.model_dump(mode="json", by_alias=True, exclude_defaults=True) for level in grant.levels]}
+
+
+def read_grant(body: Mapping[str, Any]) -> Grant:
+    """The manifest of a record."""
+    return Grant(tuple(ManifestFile.model_validate(level) for level in body["levels"]))
+
+
+def write_stop(stop: Stop) -> dict[str, object]:
+    """A stop."""
+    return {one.name: value for one in fields(stop) if (value := getattr(stop, one.name)) is not None}
+
+
+def read_stop(body: Mapping[str, Any]) -> Stop:
+    """The stop of a record."""
+    scope, target = body["key"]
+    return Stop(**{**body, "key": (scope, target)})
+
+
+def write_budget(budget: Budget) -> dict[str, object]:
+    """A budget."""
+    return {
+        "budget_id": budget.budget_id,
+        "place": list(budget.place),
+        "window": budget.window,
+        "limits": {one.name: getattr(budget.limits, one.name) for one in fields(budget.limits)},
+        "mode": budget.mode,
+    }
+
+
+def read_budget(body: Mapping[str, Any]) -> Budget:
+    """The budget of a record."""
+    scope, target = body["place"]
+    return Budget(**{**body, "place": (scope, target), "limits": Limits(**body["limits"])})

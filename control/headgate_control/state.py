@@ -1,0 +1,116 @@
+"""Control state as one snapshot to decide by, kept current from the journal's events."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from headgate_control.budgets.budget import Budget
+from headgate_control.decide.core import Snapshot
+from headgate_control.identity.gateway_key import GatewayKey
+from headgate_control.identity.instance import Instance
+from headgate_control.kinds import (
+    BUDGET,
+    EPOCH,
+    GATEWAY_KEY,
+    INSTANCE,
+    MANIFEST,
+    STOP,
+    read_budget,
+    read_grant,
+    read_stop,
+)
+from headgate_control.policy.engine import PolicyEngine
+from headgate_control.stops.stop import Stop
+from headgate_control.stops.stop_set import StopSet
+from headgate_control.store.port import ControlStore
+from headgate_control.store.record import Body, Event
+
+_PAGE = 1_000
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """Everything that control knows at one position of the journal."""
+
+    position: int = 0
+    snapshot: Snapshot = field(default_factory=Snapshot)
+    keys: Mapping[str, GatewayKey] = field(default_factory=dict)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+
+
+Listener = Callable[[State, list[Event]], None]
+
+
+class ControlState:
+    """The state of a store. Reading is free of locks; `refresh` may be called by any thread."""
+
+    def __init__(self, store: ControlStore, policy: PolicyEngine | None = None) -> None:
+        self._store = store
+        self._guard = threading.Lock()
+        self._listeners: list[Listener] = []
+        self.now = _loaded(store, policy)
+
+    def listen(self, listener: Listener) -> None:
+        """Have every later change told to `listener`, in order, by the thread that learns of it."""
+        self._listeners.append(listener)
+
+    def refresh(self) -> State:
+        """Take in what the journal has got since."""
+        with self._guard:
+            while events := self._store.events(after=self.now.position, limit=_PAGE):
+                self.now = applied(self.now, events)
+                for listener in self._listeners:
+                    listener(self.now, events)
+            return self.now
+
+    def use_policy(self, policy: PolicyEngine) -> None:
+        """Decide by another bundle from now on."""
+        with self._guard:
+            self.now = replace(self.now, snapshot=replace(self.now.snapshot, policy=policy))
+
+
+def _loaded(store: ControlStore, policy: PolicyEngine | None) -> State:
+    """The state of all events there are: whoever writes meanwhile is heard of by `refresh`."""
+    state = State(snapshot=Snapshot(policy=policy))
+    while events := store.events(after=state.position, limit=_PAGE):
+        state = applied(state, events)
+    return state
+
+
+def applied(state: State, events: Iterable[Event]) -> State:
+    """The state after some more events."""
+    instances, grants = dict(state.snapshot.instances), dict(state.snapshot.grants)
+    keys, budgets, stops, position = dict(state.keys), dict(state.budgets), state.snapshot.stops, state.position
+    for event in events:
+        position = event.position
+        if event.kind == INSTANCE:
+            _put(instances, event, Instance.read)
+        elif event.kind == MANIFEST:
+            _put(grants, event, read_grant)
+        elif event.kind == GATEWAY_KEY:
+            _put(keys, event, GatewayKey.read)
+        elif event.kind == BUDGET:
+            _put(budgets, event, read_budget)
+        elif event.kind == STOP:
+            stops = _stopped(stops, event)
+        elif event.kind == EPOCH and event.after is not None:
+            stops = replace(stops, epoch=max(stops.epoch, int(str(event.after["epoch"]))))
+    snapshot = replace(state.snapshot, stops=stops, instances=instances, grants=grants)
+    return State(position=position, snapshot=snapshot, keys=keys, budgets=budgets)
+
+
+def _put(into: dict[str, _T], event: Event, read: Callable[[Body], _T]) -> None:
+    if event.after is None:
+        into.pop(event.id, None)
+    else:
+        into[event.id] = read(event.after)
+
+
+def _stopped(stops: StopSet, event: Event) -> StopSet:
+    stop: Stop | None = read_stop(event.after) if event.after is not None else None
+    if stop is not None:
+        return stops.with_stop(stop)
+    before = read_stop(event.before) if event.before is not None else None
+    return stops if before is None else stops.without(before, epoch=stops.epoch)
