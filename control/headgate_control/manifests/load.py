@@ -5,7 +5,7 @@ from pathlib import Path
 
 from headgate_control.manifests.grant import Grant, resolved
 from headgate_control.manifests.spec import ManifestFile
-from headgate_processors.enrich._documents import parse_document, read_document
+from headgate_processors.documents import parse_document, read_document
 from headgate_processors.errors import ConfigError
 
 PROFILES_MAX = 10_000

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from headgate_control.manifests.globs import Glob
-from headgate_processors.enrich._documents import Document, Problem
+from headgate_processors.documents import Document, Problem
 
 API_VERSION = "headgate.dev/v1"
 ENTRIES_MAX = 1000

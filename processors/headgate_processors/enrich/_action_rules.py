@@ -10,7 +10,7 @@ from typing import Literal
 import re2
 from pydantic import Field
 
-from headgate_processors.enrich._documents import Document, packaged_document, read_document
+from headgate_processors.documents import Document, packaged_document, read_document
 
 Sensitivity = Literal["public", "internal", "confidential", "secret"]
 SideEffects = Literal["none", "local", "external"]

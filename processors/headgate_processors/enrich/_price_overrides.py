@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from headgate_processors.enrich._documents import Document, Problem
+from headgate_processors.documents import Document, Problem
 
 PRICE_USD_MAX = Decimal(1_000_000)
 

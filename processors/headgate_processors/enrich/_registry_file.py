@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from headgate_processors.enrich._documents import Document, Problem
+from headgate_processors.documents import Document, Problem
 
 LINEAGE_MAX = 32
 

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 
 import orjson
 
-from headgate_processors.enrich._documents import read_document
+from headgate_processors.documents import read_document
 from headgate_processors.enrich._registry_file import Claim, Instance, Match, RegistryFile
 
 CACHED_IDENTITIES_MAX = 8192

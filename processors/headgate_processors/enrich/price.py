@@ -18,7 +18,7 @@ from typing import Literal
 import pyarrow as pa
 from genai_prices.data_snapshot import DataSnapshot, get_snapshot
 
-from headgate_processors.enrich._documents import read_document
+from headgate_processors.documents import read_document
 from headgate_processors.enrich._price_list import (
     Period,
     Rates,

@@ -14,7 +14,7 @@ from typing import Literal
 import orjson
 import re2
 
-from headgate_processors.enrich._documents import Document, packaged_document, read_document
+from headgate_processors.documents import Document, packaged_document, read_document
 from headgate_processors.enrich._secrets import VALIDATORS, Validator
 from headgate_processors.errors import ConfigError
 

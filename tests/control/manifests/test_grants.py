@@ -247,16 +247,13 @@ def test_the_digest_is_of_what_is_said_and_of_every_level() -> None:
         (
             manifest("{network: [example.com]}"),
             (
-                "manifest.yaml:4: spec.network[0]: Value error, 'example.com': expected HOST:PORT, such as"
+                "manifest.yaml:4: spec.network[0]: 'example.com': expected HOST:PORT, such as"
                 " api.example.com:443; `*` stands for any port"
             ),
         ),
         (
             manifest("{budgets: [{scope: team}]}"),
-            (
-                "manifest.yaml:4: spec.budgets[0]: Value error, a budget without an amount: give usd, tokens, calls or"
-                " seconds"
-            ),
+            ("manifest.yaml:4: spec.budgets[0]: a budget without an amount: give usd, tokens, calls or seconds"),
         ),
         (
             manifest("{}", inherits="team-default"),

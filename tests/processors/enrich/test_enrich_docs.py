@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from headgate_processors.documents import Document, parse_document
 from headgate_processors.enrich._action_rules import ActionTable, CommandRule, ToolRule
-from headgate_processors.enrich._documents import Document, parse_document
 from headgate_processors.enrich._price_overrides import Override, OverrideFile
 from headgate_processors.enrich._registry_file import Instance, Match, RegistryFile, Repo, Workflow
 from headgate_processors.enrich._secrets import VALIDATORS

@@ -201,7 +201,7 @@ def test_overrides_price_what_no_list_has(tmp_path: Path) -> None:
     [
         (
             "{model: a, input: 1.5, reason: x}",
-            "prices.yaml:3: prices[0].input: Value error, write prices as text in quotes",
+            "prices.yaml:3: prices[0].input: write prices as text in quotes",
         ),
         ("{model: a, input: '-1', reason: x}", "is out of range"),
         ("{model: a, input: cheap, reason: x}", "'cheap' is no number"),

@@ -103,7 +103,12 @@ def _report(problems: Sequence[Problem], root: yaml.Node | None, source: str) ->
 
 def _mistakes(error: ValidationError, model: type[Document]) -> list[Problem]:
     return [
-        (detail["loc"], _unknown_key(model, detail["loc"]) if detail["type"] == "extra_forbidden" else detail["msg"])
+        (
+            detail["loc"],
+            _unknown_key(model, detail["loc"])
+            if detail["type"] == "extra_forbidden"
+            else detail["msg"].removeprefix("Value error, "),
+        )
         for detail in error.errors(include_url=False, include_context=False)
     ]
 
