@@ -54,5 +54,13 @@ def open_views(
     """
     connection = StoreReader(folder, derived=DERIVED, only=only, config=config or ReaderConfig()).connect()
     if only is None or SESSIONS.name in only:
-        connection.execute(session_view_sql(idle_gap_ns=idle_gap_ns, now_unix_nano=now_unix_nano))
+        # A connection shows one state of the store: its newest record is found once, not by every question.
+        now = _newest_unix_nano(connection) if now_unix_nano is None else now_unix_nano
+        connection.execute(session_view_sql(idle_gap_ns=idle_gap_ns, now_unix_nano=now))
     return connection
+
+
+def _newest_unix_nano(connection: duckdb.DuckDBPyConnection) -> int | None:
+    found = connection.execute("SELECT max(last_activity_time_unix_nano) FROM sessions WHERE NOT time_suspect")
+    newest: tuple[int | None] | None = found.fetchone()
+    return newest[0] if newest else None

@@ -9,7 +9,7 @@ from headgate_console.cli.options import Data, Json, Since, Team, examples, mome
 from headgate_console.cli.screen import screen
 from headgate_console.queries.ledger import LedgerFilter, ledger
 from headgate_console.queries.sessions import find_session
-from headgate_console.render.calls import LEDGER, ledger_rows
+from headgate_console.render.calls import LEDGER, LEDGER_USES, ledger_rows
 from headgate_console.render.numbers import plural
 
 EXAMPLES = """
@@ -52,7 +52,7 @@ def list_ledger(
         since=moment(since),
         limit=limit,
     )
-    rows = ledger(connection, wanted)
+    rows = ledger(connection, wanted, columns=None if as_json else LEDGER_USES)
     to = screen()
     if as_json:
         to.json(rows)

@@ -7,7 +7,7 @@ import typer
 from headgate_console.cli.options import Data, Json, Now, Since, Team, Workflow, examples, moment, settings, views
 from headgate_console.cli.screen import Screen, screen
 from headgate_console.queries.sessions import SessionFilter, list_sessions, states
-from headgate_console.render.fleet import FLEET, fleet_rows, fleet_summary
+from headgate_console.render.fleet import FLEET, FLEET_USES, fleet_rows, fleet_summary
 
 if TYPE_CHECKING:
     import duckdb
@@ -46,7 +46,7 @@ def sessions(
         limit=limit,
     )
     connection = views(settings(context, data=data), now=at, only=("sessions",))
-    rows = list_sessions(connection, wanted)
+    rows = list_sessions(connection, wanted, columns=None if as_json else FLEET_USES)
     if as_json:
         screen().json(rows)
     else:

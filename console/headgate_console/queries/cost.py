@@ -49,7 +49,7 @@ _WHO = "session_id, user_id, team, workflow, repo, environment, task_class, work
 
 
 def _beyond(name: str) -> str:
-    whole, calls = f"sessions.{name}", f"coalesce(summed.{name}, 0)"
+    whole, calls = f"vague.{name}", f"coalesce(summed.{name}, 0)"
     return f"CASE WHEN {whole} > {calls} THEN {whole} - {calls} END AS {name}"
 
 
@@ -61,8 +61,9 @@ _CALLS = f"""
 """
 _BEYOND = f"""
 CREATE TEMP TABLE IF NOT EXISTS spent_beyond_calls AS
-WITH vague AS (
-    SELECT session_id FROM sessions
+WITH vague AS MATERIALIZED (
+    SELECT {_WHO}, start_time, models, model_call_count, input_tokens, cache_read_tokens, output_tokens, cost_usd
+    FROM sessions
     WHERE model_call_count IS NULL
         OR (usage_source IS DISTINCT FROM 'reported' AND coalesce(input_tokens, output_tokens) IS NOT NULL)
 ),
@@ -70,19 +71,19 @@ summed AS (
     SELECT session_id, coalesce(sum(input_tokens), 0) AS input_tokens,
         coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,
         coalesce(sum(output_tokens), 0) AS output_tokens, coalesce(sum(cost_usd), 0) AS cost_usd
-    FROM model_calls SEMI JOIN vague USING (session_id) GROUP BY session_id
+    FROM model_calls SEMI JOIN (FROM vague WHERE model_call_count > 0) USING (session_id) GROUP BY session_id
 )
-SELECT {", ".join(f"sessions.{name}" for name in _WHO.split(", "))}, start_time, NULL::VARCHAR AS provider,
+SELECT {", ".join(f"vague.{name}" for name in _WHO.split(", "))}, start_time, NULL::VARCHAR AS provider,
     CASE WHEN len(models) = 1 THEN models[1] END AS model, 'container' AS operation, NULL::VARCHAR AS prompt_name,
     0 AS calls,
     {_beyond("input_tokens")}, {_beyond("cache_read_tokens")}, {_beyond("output_tokens")}, {_beyond("cost_usd")},
-    CASE WHEN model_call_count IS NULL AND sessions.input_tokens IS NULL THEN 'no_calls_reported'
+    CASE WHEN model_call_count IS NULL AND vague.input_tokens IS NULL THEN 'no_calls_reported'
         ELSE 'totals_only' END AS cost_missing_reason,
     NULL::VARCHAR AS usage_missing_reason
-FROM sessions SEMI JOIN vague USING (session_id) LEFT JOIN summed USING (session_id)
-WHERE sessions.input_tokens > coalesce(summed.input_tokens, 0)
-    OR sessions.output_tokens > coalesce(summed.output_tokens, 0)
-    OR sessions.cost_usd > coalesce(summed.cost_usd, 0)
+FROM vague LEFT JOIN summed USING (session_id)
+WHERE vague.input_tokens > coalesce(summed.input_tokens, 0)
+    OR vague.output_tokens > coalesce(summed.output_tokens, 0)
+    OR vague.cost_usd > coalesce(summed.cost_usd, 0)
     OR model_call_count IS NULL
 """
 _SPENT = f"WITH spent AS ({_CALLS} UNION ALL BY NAME SELECT * FROM spent_beyond_calls)"
@@ -165,7 +166,7 @@ def unpriced(connection: "duckdb.DuckDBPyConnection", wanted: CostFilter) -> lis
     where.add("cost_usd IS NULL")
     query = f"""{_SPENT}
         SELECT provider, model, coalesce(cost_missing_reason, usage_missing_reason) AS reason,
-            count(DISTINCT session_id) AS sessions, sum(calls)::BIGINT AS model_calls,
+            count(DISTINCT hash(session_id)) AS sessions, sum(calls)::BIGINT AS model_calls,
             sum(input_tokens)::BIGINT AS input_tokens, sum(output_tokens)::BIGINT AS output_tokens
         FROM spent {where.clause()} GROUP BY ALL ORDER BY model_calls DESC, provider, model, reason"""
     return _spent(connection, query, where)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from headgate_console.queries.rows import Row, Where, among, fetch
+from headgate_console.queries.rows import Row, Where, among, fetch, selected
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,8 +25,13 @@ class LedgerFilter:
     limit: int = 50
 
 
-def ledger(connection: "duckdb.DuckDBPyConnection", wanted: LedgerFilter) -> list[Row]:
-    """The last tool calls, oldest first: every column of `tool_calls`, and `title` in words."""
+def ledger(
+    connection: "duckdb.DuckDBPyConnection", wanted: LedgerFilter, *, columns: Sequence[str] | None = None
+) -> list[Row]:
+    """The last tool calls, oldest first, and `title` in words.
+
+    Every column of `tool_calls`, or `columns` alone, of which `session_id`, `tool_call_id` and `tool` are needed.
+    """
     where = Where()
     where.equals("session_id", wanted.session_id)
     where.equals("tool", wanted.tool)
@@ -38,7 +43,7 @@ def ledger(connection: "duckdb.DuckDBPyConnection", wanted: LedgerFilter) -> lis
     if wanted.search is not None:
         where.add(_SAID, wanted.search, wanted.search)
     order = "ORDER BY start_time DESC NULLS LAST, tool_call_id"
-    # The columns that decide first, then all columns and the words of the few that are shown.
+    # The columns that decide first, then the others and the words of the few that are shown.
     last = f"SELECT session_id, tool_call_id FROM tool_calls {where.clause()} {order} LIMIT ?"
     found = fetch(connection, last, [*where.parameters, wanted.limit])
     sessions = list(dict.fromkeys(row["session_id"] for row in found))
@@ -46,7 +51,7 @@ def ledger(connection: "duckdb.DuckDBPyConnection", wanted: LedgerFilter) -> lis
     mine = among("session_id", sessions)
     rows = fetch(
         connection,
-        f"SELECT * FROM tool_calls WHERE {mine} AND {among('tool_call_id', calls)} {order}",
+        f"SELECT {selected(columns)} FROM tool_calls WHERE {mine} AND {among('tool_call_id', calls)} {order}",
         [*sessions, *calls],
     )
     titles = _titles(connection, sessions, calls)

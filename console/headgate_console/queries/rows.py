@@ -17,6 +17,11 @@ def fetch(connection: "duckdb.DuckDBPyConnection", query: str, parameters: Seque
     return [dict(zip(names, values, strict=True)) for values in cursor.fetchall()]
 
 
+def selected(columns: Sequence[str] | None) -> str:
+    """The select list of some columns; of all of them without a choice."""
+    return "*" if columns is None else ", ".join(columns)
+
+
 def among(column: str, values: Sequence[object]) -> str:
     """The condition that a column is one of `values`, which are its parameters."""
     return f"{column} IN ({', '.join('?' * len(values))})" if values else "false"

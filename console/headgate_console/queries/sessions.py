@@ -1,11 +1,12 @@
 """The fleet: which sessions there are, in what state, and which one a person means."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from headgate_console.errors import CommandError
-from headgate_console.queries.rows import Row, Where, among, fetch
+from headgate_console.queries.rows import Row, Where, among, fetch, selected
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,8 +28,10 @@ class SessionFilter:
     limit: int = 20
 
 
-def list_sessions(connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter) -> list[Row]:
-    """The sessions that were active last, newest first: every column of `sessions`."""
+def list_sessions(
+    connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter, *, columns: Sequence[str] | None = None
+) -> list[Row]:
+    """The sessions that were active last, newest first: some columns of `sessions`, by default every one."""
     where = Where()
     where.equals("state", wanted.state)
     where.equals("team", wanted.team)
@@ -39,10 +42,10 @@ def list_sessions(connection: "duckdb.DuckDBPyConnection", wanted: SessionFilter
     if wanted.since is not None:
         where.add("last_activity_time >= ?", wanted.since)
     order = "ORDER BY last_activity_time DESC, session_id"
-    # The columns that decide first, then all columns of the few that are shown: a session is wide.
+    # The columns that decide first, then what is shown of the few that are: a session is wide.
     latest = f"SELECT session_id FROM sessions {where.clause()} {order} LIMIT ?"
     ids = [row["session_id"] for row in fetch(connection, latest, [*where.parameters, wanted.limit])]
-    return fetch(connection, f"SELECT * FROM sessions WHERE {among('session_id', ids)} {order}", ids)
+    return fetch(connection, f"SELECT {selected(columns)} FROM sessions WHERE {among('session_id', ids)} {order}", ids)
 
 
 def states(connection: "duckdb.DuckDBPyConnection") -> dict[str, int]:

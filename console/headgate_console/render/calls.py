@@ -27,6 +27,12 @@ LEDGER = (
     Column(key="decision", title="DECISION", rank=8, hide_when_empty=True),
 )
 
+LEDGER_USES = (
+    *("session_id", "tool_call_id", "agent_name", "service_name", "start_time", "duration_ns", "tool", "state"),
+    *("result_class", "exit_code", "side_effects", "sensitivity", "decision"),
+)
+"""The columns of `tool_calls` that `ledger_rows` shows."""
+
 
 def ledger_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows of the ledger with the cells that need more than one column."""

@@ -56,6 +56,13 @@ FLEET = (
     Column(key="task", title="TASK", rank=8, shrink_to=16, style="dim"),
 )
 
+FLEET_USES = (
+    *("session_id", "state", "agent_name", "agent_names", "service_name", "team", "workflow", "user_id", "task"),
+    *("start_time", "duration_ns", "model_call_count", "tool_call_count", "tool_error_count"),
+    *("input_tokens", "output_tokens", "cost_usd", "cost_priced_share"),
+)
+"""The columns of `sessions` that `fleet_rows` shows."""
+
 
 def fleet_rows(rows: Sequence[Row], *, unicode: bool) -> list[dict[str, Any]]:
     """Rows of `sessions` with the cells that need more than one column."""
