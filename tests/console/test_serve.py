@@ -16,7 +16,7 @@ from headgate_console.serve.children import Part
 from headgate_console.serve.console import address_of, console_app, listen
 from headgate_console.serve.supervisor import PartState, Supervisor, SupervisorConfig
 from headgate_console.serve.up import metrics, supervisor_meter
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 BRIEF = Part(name="brief", module="this")
 
@@ -71,10 +71,10 @@ def test_a_second_signal_ends_every_part_at_once(told: Told, tmp_path: Path, mon
         wait_until(lambda: bool(told.said))
         os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = threading.Thread(target=signal_twice)
+    thread = threading.Thread(target=signal_twice, daemon=True)
     thread.start()
     assert 0 == supervisor.run()
-    thread.join()
+    thread.join(PATIENCE_S)
     assert any(said.startswith("Ended at once: one, two.") for said in told.said)
 
 
@@ -103,10 +103,10 @@ def test_a_part_that_cannot_be_started_again_is_tried_until_it_can(
         wait_until(lambda: supervisor.ready)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = threading.Thread(target=harm)
+    thread = threading.Thread(target=harm, daemon=True)
     thread.start()
     assert 0 == supervisor.run()
-    thread.join()
+    thread.join(PATIENCE_S)
 
 
 def test_a_part_that_was_ready_is_started_again_however_often_it_ends(
@@ -124,10 +124,10 @@ def test_a_part_that_was_ready_is_started_again_however_often_it_ends(
         wait_until(lambda: len(told.said) >= 6)
         (tmp_path / "brave.py").write_text("raise SystemExit(3)")
 
-    thread = threading.Thread(target=end)
+    thread = threading.Thread(target=end, daemon=True)
     thread.start()
     assert 1 == supervisor.run()
-    thread.join()
+    thread.join(PATIENCE_S)
     assert "The one ended with code 3, 2 times before it was ready." == told.said[-1]
 
 

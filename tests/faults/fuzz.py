@@ -13,6 +13,7 @@ import gzip
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -168,7 +169,11 @@ def fuzz(arguments: argparse.Namespace) -> None:
 
 
 def launch(arguments: argparse.Namespace) -> int:
-    """Write the seeds, run the process, print what it counted as JSON; exit code 1 when something did not hold."""
+    """Write the seeds, run the process, print what it counted as JSON; exit code 1 when something did not hold.
+
+    Told to end, it ends the process first.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     folder = Path(tempfile.mkdtemp(prefix=f"headgate-fuzz-{arguments.encoding}-"))
     (folder / "corpus").mkdir()
     for number, seed in zip(range(SEEDS_MAX), seeds(arguments.encoding), strict=False):

@@ -13,11 +13,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.e2e]
 
 
 def told(script: str, *arguments: str) -> Any:
-    """What a script of this folder prints as JSON; its exit code says the same."""
+    """What a script of this folder prints as JSON; its exit code says the same. It is ended with its test."""
     command = [sys.executable, str(HERE / script), *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert 0 == ended.returncode, ended.stderr[-4000:] + ended.stdout[-4000:]
-    return json.loads(ended.stdout)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            out, said = running.communicate()
+        finally:
+            running.terminate()
+    assert 0 == running.returncode, said[-4000:] + out[-4000:]
+    return json.loads(out)
 
 
 def lost_or_doubled(outcomes: list[dict[str, Any]]) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from headgate_processors.testing.raw_grpc import PREFACE, SETTINGS, frame
+from headgate_processors.testing.waiting import PATIENCE_S
 
 _PAGE_BYTES = 4096
 _KEPT_BYTES = 1 << 20
@@ -18,7 +19,7 @@ class Hostile:
 
     def __init__(self, address: str, *, greets: bool = True, listens: bool = True) -> None:
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=20)
+        self._socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True) if listens else None
         self.answer = b""
@@ -55,7 +56,7 @@ class Hostile:
         except OSError:
             self._end.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(PATIENCE_S)
         self._socket.close()
 
     def _listen(self) -> None:

@@ -7,6 +7,8 @@ from http.client import HTTPConnection
 from types import TracebackType
 from typing import Self
 
+from headgate_processors.testing.waiting import PATIENCE_S
+
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
@@ -21,7 +23,7 @@ class Answer:
 
 
 def request(
-    address: str, method: str, path: str, body: bytes | None = None, *, timeout_s: float = 20, **headers: str
+    address: str, method: str, path: str, body: bytes | None = None, *, timeout_s: float = PATIENCE_S, **headers: str
 ) -> Answer:
     """Send one request on a connection of its own; `content_type="…"` sets `content-type`."""
     host, _, port = address.rpartition(":")
@@ -44,7 +46,7 @@ class RawConnection:
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=5)
+        self._socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
 
     def __enter__(self) -> Self:
         return self
@@ -62,7 +64,7 @@ class RawConnection:
         """Send no more."""
         self._socket.shutdown(socket.SHUT_WR)
 
-    def received(self, *, until: bytes | None = None, timeout_s: float = 10) -> bytes:
+    def received(self, *, until: bytes | None = None, timeout_s: float = PATIENCE_S) -> bytes:
         """What comes up to `until`, or to the end of the connection.
 
         Raises:

@@ -25,7 +25,7 @@ from headgate_processors.receiver.port import Accepted, Sender
 from headgate_processors.testing.otlp import logs_request, metrics_request, traces_request
 
 ITEM = "item"
-_GATE_TIMEOUT_S = 30
+_GATE_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

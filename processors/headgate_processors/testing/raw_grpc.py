@@ -2,7 +2,7 @@
 
 with RawCall(address, Signal.TRACES) as call:
 call.send_message(body)          # or nothing at all
-assert b"grpc-status" in call.received(timeout_s=5)
+assert b"grpc-status" in call.received(until=b"grpc-status")
 """
 
 import socket
@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from headgate_processors.otlp.port import Signal
+from headgate_processors.testing.waiting import PATIENCE_S
 
 _PATHS = {
     Signal.TRACES: b"/opentelemetry.proto.collector.trace.v1.TraceService/Export",
@@ -28,7 +29,7 @@ class RawCall:
 
     def __init__(self, address: str, signal: Signal, *, encoding: str = "identity") -> None:
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=5)
+        self._socket = socket.create_connection((host, int(port)), timeout=PATIENCE_S)
         block = head(signal, authority=address, encoding=encoding)
         self._socket.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, _STREAM, block))
 
@@ -45,7 +46,7 @@ class RawCall:
         message = struct.pack(">BI", is_compressed, len(body)) + body
         self._socket.sendall(frame(DATA, END_STREAM, _STREAM, message))
 
-    def received(self, *, until: bytes, timeout_s: float) -> bytes:
+    def received(self, *, until: bytes, timeout_s: float = PATIENCE_S) -> bytes:
         """What the server sent, up to where `until` was seen, the connection ended, or time was up."""
         self._socket.settimeout(timeout_s)
         answer = b""

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from headgate_processors.errors import TransientError
 
 _LOG = logging.getLogger(__name__)
-_START_S = 20.0
+_START_S = 60.0
 _END_S = 5.0
 
 

@@ -21,7 +21,7 @@ from headgate_processors.testing.raw_grpc import (
     frame,
     head,
 )
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 MEBIBYTE = 1 << 20
 METHOD = next(f"/{service}/Export" for service, signal in SERVICES.items() if signal is Signal.LOGS)
@@ -33,7 +33,7 @@ ENHANCE_YOUR_CALM = struct.pack(">I", 11)
 
 def _export(address: str) -> None:
     with grpc.insecure_channel(address) as channel:
-        channel.unary_unary(METHOD)(BODY, timeout=20)
+        channel.unary_unary(METHOD)(BODY, timeout=PATIENCE_S)
 
 
 def _pings() -> Iterator[bytes]:
@@ -75,13 +75,13 @@ def test_pings_without_end_end_their_connection(start) -> None:
     running = start(MemoryIngest())
     with Hostile(running.grpc) as hostile:
         hostile.send(_pings())
-        assert hostile.ended(timeout_s=10)
+        assert hostile.ended(timeout_s=PATIENCE_S)
     assert ENHANCE_YOUR_CALM in hostile.answer
 
 
 def test_calls_that_are_opened_and_left_hold_a_bounded_number_of_places(start) -> None:
     """The rest is told to come back; who has sent nothing for longest gives way to an honest sender."""
-    running = start(MemoryIngest(), running=2, waiting=2, header_timeout_s=0.3, receive_timeout_s=30)
+    running = start(MemoryIngest(), running=2, waiting=2, header_timeout_s=3, receive_timeout_s=300)
     block = head(Signal.LOGS)
     with Hostile(running.grpc) as hostile:
         hostile.send(frame(HEADERS, END_HEADERS, stream, block) for stream in range(1, 101, 2))
@@ -106,7 +106,7 @@ def test_connections_over_the_bound_wait_until_others_are_gone(start) -> None:
     """A connection that never says what it wants is closed after the header timeout, and makes room."""
     running = start(MemoryIngest(), max_grpc_connections=4, header_timeout_s=0.5)
     silent = [Hostile(running.grpc, greets=False) for _ in range(8)]
-    assert all(one.ended(timeout_s=10) for one in silent)
+    assert all(one.ended(timeout_s=PATIENCE_S) for one in silent)
     _export(running.grpc)
     for one in silent:
         one.close()

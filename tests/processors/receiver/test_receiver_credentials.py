@@ -24,7 +24,7 @@ from headgate_processors.testing.http import PROTOBUF, request
 from headgate_processors.testing.ingest import MemoryIngest, numbered_request
 from headgate_processors.testing.issuers import Authority, CertificateFiles
 from headgate_processors.testing.otlp import to_protobuf
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 BODY = to_protobuf(numbered_request(Signal.LOGS, range(2)))
 METHOD = next(f"/{service}/Export" for service, signal in SERVICES.items() if signal is Signal.LOGS)
@@ -43,7 +43,7 @@ def _grpc(address: str, token: str | None, files: CertificateFiles | None = None
         channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(files.authority.read_bytes(), *pair))
     with channel:
         try:
-            channel.unary_unary(METHOD)(BODY, metadata=metadata, timeout=10)
+            channel.unary_unary(METHOD)(BODY, metadata=metadata, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             return str(error.code().name)
     return "OK"
@@ -58,7 +58,7 @@ def _http(address: str, token: str | None, files: CertificateFiles | None = None
     if mutual:
         context.load_cert_chain(files.certificate, files.key)
     host, _, port = address.rpartition(":")
-    connection = http.client.HTTPSConnection(host, int(port), timeout=10, context=context)
+    connection = http.client.HTTPSConnection(host, int(port), timeout=PATIENCE_S, context=context)
     try:
         connection.request("POST", "/v1/logs", BODY, {"content-type": PROTOBUF, **headers})
         return connection.getresponse().status
@@ -159,7 +159,7 @@ def test_other_machines_need_tls_and_a_credential(start, keys, tmp_path, send) -
     assert good == sender(address, keys.create("client").token, files)
     if send == "http":
         context = ssl.create_default_context(cafile=files.authority)
-        connection = http.client.HTTPSConnection(*address.split(":"), timeout=10, context=context)
+        connection = http.client.HTTPSConnection(*address.split(":"), timeout=PATIENCE_S, context=context)
         statuses = []
         for path in ("/metrics", "/healthz"):
             connection.request("GET", path)
@@ -238,7 +238,7 @@ def _serial(address: str, authority: Path) -> str:
     context.set_alpn_protocols(["h2", "http/1.1"])
     host, _, port = address.rpartition(":")
     with (
-        socket.create_connection((host, int(port)), timeout=10) as plain,
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S) as plain,
         context.wrap_socket(plain, server_hostname=host) as encrypted,
     ):
         return str((encrypted.getpeercert() or {})["serialNumber"])
@@ -264,8 +264,8 @@ def test_a_handshake_that_never_ends_is_cut_off_and_counted(start, tmp_path) -> 
     running = start(MemoryIngest(), tls=_tls(files), header_timeout_s=0.2)
     host, _, port = running.http.rpartition(":")
     with (
-        socket.create_connection((host, int(port)), timeout=5) as silent,
-        socket.create_connection((host, int(port)), timeout=5) as plain,
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S) as silent,
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S) as plain,
     ):
         plain.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert [b"", b""] == [_rest(silent), _rest(plain)]

@@ -9,6 +9,7 @@ import pytest
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetterConfig, DeadLetters, read_dead_letters
+from headgate_processors.testing.waiting import PATIENCE_S
 
 DAY_NS = 86_400 * 1_000_000_000
 NOON = 20_780 * DAY_NS + DAY_NS // 2
@@ -134,11 +135,16 @@ def test_a_disk_that_fails_fails_nothing_else(tmp_path) -> None:
 def test_letters_of_many_threads_stay_whole(tmp_path) -> None:
     """Lines of different threads do not mix."""
     letters = letters_in(tmp_path)
-    threads = [threading.Thread(target=lambda: [keep(letters, b"x" * 5000) for _ in range(20)]) for _ in range(4)]
+
+    def keep_many() -> None:
+        for _ in range(20):
+            keep(letters, b"x" * 5000)
+
+    threads = [threading.Thread(target=keep_many, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE_S)
     assert [5000] * 80 == [len(letter.raw) for letter in read_dead_letters(tmp_path / "dead-letters")]
 
 

@@ -16,7 +16,7 @@ from headgate_processors.replay.sender import SendConfig, send
 from headgate_processors.testing.http import JSON, RawConnection, request
 from headgate_processors.testing.ingest import MemoryIngest, numbered_request
 from headgate_processors.testing.otlp import to_json, to_protobuf
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 METHODS = {signal: f"/{service}/Export" for service, signal in SERVICES.items()}
 
@@ -25,7 +25,7 @@ def is_open(address: str) -> bool:
     """Whether somebody listens."""
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=5).close()
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
     except OSError:
         return False
     return True
@@ -36,7 +36,7 @@ def test_a_receiver_without_work_is_drained_at_once(start) -> None:
     running = start(MemoryIngest())
     with RawConnection(running.http) as idle:
         wait_until(lambda: running.counters.value("headgate_receiver_connections") == 1)
-        assert running.receiver.drain(10)
+        assert running.receiver.drain(PATIENCE_S)
         assert b"" == idle.received()
     assert [False, False] == [is_open(running.grpc), is_open(running.http)]
 
@@ -49,12 +49,12 @@ def test_what_is_in_flight_is_answered(start) -> None:
     with ThreadPoolExecutor(2) as pool:
         with ingest.holding():
             called = channel.unary_unary(METHODS[Signal.LOGS]).future(
-                to_protobuf(numbered_request(Signal.LOGS, [1])), timeout=20
+                to_protobuf(numbered_request(Signal.LOGS, [1])), timeout=PATIENCE_S
             )
             body = to_json(numbered_request(Signal.LOGS, [2]))
             posted = pool.submit(request, running.http, "POST", "/v1/logs", body, content_type=JSON)
             wait_until(lambda: ingest.calls == 2)
-            drained = pool.submit(running.receiver.drain, 20)
+            drained = pool.submit(running.receiver.drain, PATIENCE_S)
             wait_until(lambda: not is_open(running.http))
             assert not drained.done()
         assert drained.result()
@@ -70,7 +70,7 @@ def test_health_says_not_serving_from_the_first_moment(start) -> None:
     ingest = MemoryIngest()
     running = start(ingest)
     with grpc.insecure_channel(running.grpc) as channel, ThreadPoolExecutor(2) as pool:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=20)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
         assert health_pb2.HealthCheckResponse.SERVING == next(watch).status
         with RawConnection(running.http) as busy, ingest.holding():
             busy.send(
@@ -78,7 +78,7 @@ def test_health_says_not_serving_from_the_first_moment(start) -> None:
                 b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n"
             )
             wait_until(lambda: ingest.calls == 1)
-            drained = pool.submit(running.receiver.drain, 20)
+            drained = pool.submit(running.receiver.drain, PATIENCE_S)
             assert health_pb2.HealthCheckResponse.NOT_SERVING == next(watch).status
         watch.cancel()
         assert drained.result()
@@ -89,7 +89,7 @@ def test_a_drain_that_takes_too_long_says_so(start) -> None:
     ingest = MemoryIngest()
     running = start(ingest)
     with grpc.insecure_channel(running.grpc) as channel, ThreadPoolExecutor(1) as pool, ingest.holding():
-        call = channel.unary_unary(METHODS[Signal.LOGS]).future(b"", timeout=20)
+        call = channel.unary_unary(METHODS[Signal.LOGS]).future(b"", timeout=PATIENCE_S)
         posted = pool.submit(request, running.http, "POST", "/v1/logs", b"{}", content_type=JSON)
         wait_until(lambda: ingest.calls == 2)
         assert not running.receiver.drain(0.1)
@@ -103,8 +103,10 @@ def test_draining_twice_is_draining_once(start) -> None:
     ingest = MemoryIngest()
     running = start(ingest)
     with ThreadPoolExecutor(4) as pool:
-        assert [True] * 4 == [one.result() for one in [pool.submit(running.receiver.drain, 10) for _ in range(4)]]
-    assert running.receiver.drain(10)
+        assert [True] * 4 == [
+            one.result() for one in [pool.submit(running.receiver.drain, PATIENCE_S) for _ in range(4)]
+        ]
+    assert running.receiver.drain(PATIENCE_S)
 
 
 def test_under_load_everything_acknowledged_was_ingested(start) -> None:
@@ -122,10 +124,10 @@ def test_under_load_everything_acknowledged_was_ingested(start) -> None:
 
     with ThreadPoolExecutor(1) as pool:
         sending = pool.submit(
-            send, requests(), f"grpc://{running.grpc}", config=SendConfig(backoff_s=0.01, give_up_s=0.5)
+            send, requests(), f"grpc://{running.grpc}", config=SendConfig(backoff_s=0.01, give_up_s=2.0)
         )
-        half.wait(20)
-        assert running.receiver.drain(20)
+        assert half.wait(PATIENCE_S)
+        assert running.receiver.drain(PATIENCE_S)
         report = sending.result()
     assert "no final answer" in report.given_up
     stored = ingest.items(Signal.TRACES)

@@ -26,7 +26,7 @@ from headgate_processors.receiver.port import CLIENT
 from headgate_processors.testing.ingest import MemoryIngest, Reject, numbered_request
 from headgate_processors.testing.otlp import logs_request, to_protobuf
 from headgate_processors.testing.raw_grpc import RawCall
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 MEBIBYTE = 1 << 20
 METHODS = {signal: f"/{service}/Export" for service, signal in SERVICES.items()}
@@ -36,7 +36,7 @@ def export(address: str, signal: Signal, body: bytes, compression: grpc.Compress
     """Send one request as a client does."""
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(address, options=options, compression=compression) as channel:
-        answer: bytes = channel.unary_unary(METHODS[signal])(body, timeout=20)
+        answer: bytes = channel.unary_unary(METHODS[signal])(body, timeout=PATIENCE_S)
     return answer
 
 
@@ -132,7 +132,7 @@ def test_an_error_that_somebody_keeps_holds_no_stream(start) -> None:
     with grpc.insecure_channel(running.grpc) as channel:
         for _ in range(1100):
             with pytest.raises(grpc.RpcError) as caught:
-                channel.unary_unary(METHODS[Signal.LOGS])(b"", timeout=10)
+                channel.unary_unary(METHODS[Signal.LOGS])(b"", timeout=PATIENCE_S)
             assert grpc.StatusCode.INVALID_ARGUMENT == caught.value.code()
     assert kept.__traceback__ is None
 
@@ -178,7 +178,7 @@ def test_zstd_is_refused_before_it_is_ingested(start) -> None:
     ingest = MemoryIngest()
     with RawCall(start(ingest).grpc, Signal.LOGS, encoding="zstd") as call:
         call.send_message(zstandard.compress(b"x"), is_compressed=True)
-        assert b"grpc-encoding" in call.received(until=b"grpc-encoding", timeout_s=5)
+        assert b"grpc-encoding" in call.received(until=b"grpc-encoding")
     assert 0 == ingest.calls
 
 
@@ -187,14 +187,16 @@ def test_a_call_without_a_message_is_refused(start) -> None:
     with grpc.insecure_channel(start(MemoryIngest()).grpc) as channel:
         call = channel.stream_unary(METHODS[Signal.LOGS])
         with pytest.raises(grpc.RpcError) as caught:
-            call(iter(()), timeout=5)
+            call(iter(()), timeout=PATIENCE_S)
     assert grpc.StatusCode.INVALID_ARGUMENT == caught.value.code()
 
 
 def test_an_unknown_method_is_unimplemented(start) -> None:
     """Profiles and whatever else is not served are answered as gRPC says."""
     with grpc.insecure_channel(start(MemoryIngest()).grpc) as channel, pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary("/opentelemetry.proto.collector.profiles.v1.ProfilesService/Export")(b"", timeout=5)
+        channel.unary_unary("/opentelemetry.proto.collector.profiles.v1.ProfilesService/Export")(
+            b"", timeout=PATIENCE_S
+        )
     assert grpc.StatusCode.UNIMPLEMENTED == caught.value.code()
 
 
@@ -202,7 +204,9 @@ def test_an_unknown_method_is_unimplemented(start) -> None:
 def test_health_says_serving(start, service) -> None:
     """The server as a whole and each export service are healthy while they serve."""
     with grpc.insecure_channel(start(MemoryIngest()).grpc) as channel:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+        answer = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S
+        )
     assert health_pb2.HealthCheckResponse.SERVING == answer.status
 
 
@@ -210,7 +214,6 @@ def test_a_sender_that_stalls_is_ended(start) -> None:
     """A call whose message never comes ends after the timeout, and its place is free again."""
     running = start(MemoryIngest(), running=1, waiting=0, receive_timeout_s=0.3)
     with RawCall(running.grpc, Signal.TRACES):
-        wait_until(lambda: running.counters.value("headgate_receiver_in_flight", protocol="grpc") == 1)
         wait_until(lambda: running.counters.value("headgate_receiver_stalled_total", protocol="grpc") == 1)
         wait_until(lambda: running.counters.value("headgate_receiver_in_flight", protocol="grpc") == 0)
         assert b"" == export(running.grpc, Signal.TRACES, b"")
@@ -224,7 +227,7 @@ def test_over_the_bound_the_answer_is_at_once_to_come_back(start) -> None:
     body = to_protobuf(numbered_request(Signal.LOGS, [1]))
     with grpc.insecure_channel(running.grpc) as channel:
         with ingest.holding():
-            held = [channel.unary_unary(METHODS[Signal.LOGS]).future(body, timeout=20) for _ in range(2)]
+            held = [channel.unary_unary(METHODS[Signal.LOGS]).future(body, timeout=PATIENCE_S) for _ in range(2)]
             wait_until(lambda: running.counters.value("headgate_receiver_in_flight") == 2)
             call = failure(running.grpc, Signal.LOGS, body)
         assert (grpc.StatusCode.RESOURCE_EXHAUSTED, 1000) == (call.code(), retry_after_ms(call))
@@ -238,7 +241,7 @@ def test_whoever_waits_too_long_for_a_turn_is_told_to_come_back(start) -> None:
     body = to_protobuf(numbered_request(Signal.LOGS, [1]))
     with grpc.insecure_channel(running.grpc) as channel:
         with ingest.holding():
-            held = channel.unary_unary(METHODS[Signal.LOGS]).future(body, timeout=20)
+            held = channel.unary_unary(METHODS[Signal.LOGS]).future(body, timeout=PATIENCE_S)
             wait_until(lambda: ingest.calls == 1)
             call = failure(running.grpc, Signal.LOGS, body)
         assert (grpc.StatusCode.RESOURCE_EXHAUSTED, 1000) == (call.code(), retry_after_ms(call))

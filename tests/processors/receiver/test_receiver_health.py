@@ -8,6 +8,7 @@ from headgate_processors.receiver.grpc_server import SERVICES
 from headgate_processors.testing.http import request
 from headgate_processors.testing.ingest import MemoryIngest, numbered_request
 from headgate_processors.testing.otlp import to_protobuf
+from headgate_processors.testing.waiting import PATIENCE_S
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -18,7 +19,8 @@ def _health(address: str) -> set[int]:
     with grpc.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         return {
-            stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5).status for service in ("", *SERVICES)
+            stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S).status
+            for service in ("", *SERVICES)
         }
 
 
@@ -41,7 +43,7 @@ def test_a_request_that_comes_all_the_same_is_tried(start) -> None:
     running = start(ingest)
     running.receiver.set_unready("rows cannot be sealed")
     with grpc.insecure_channel(running.grpc) as channel:
-        channel.unary_unary(EXPORT)(to_protobuf(numbered_request(Signal.TRACES, [1])), timeout=5)
+        channel.unary_unary(EXPORT)(to_protobuf(numbered_request(Signal.TRACES, [1])), timeout=PATIENCE_S)
     assert [1] == ingest.items(Signal.TRACES)
 
 
@@ -49,7 +51,7 @@ def test_a_server_that_drains_stays_unhealthy(start) -> None:
     """Nothing makes it serve again."""
     running = start(MemoryIngest(), http=None)
     with grpc.insecure_channel(running.grpc) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=10)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=PATIENCE_S)
         assert SERVING == next(watch).status
         for server in running.receiver._started:
             server.refuse_new()
@@ -63,7 +65,7 @@ def test_received_is_stored_and_duplicate_and_rejected(start) -> None:
     running = start(MemoryIngest())
     with grpc.insecure_channel(running.grpc) as channel:
         for items in ([1, 2], [3]):
-            channel.unary_unary(EXPORT)(to_protobuf(numbered_request(Signal.TRACES, items)), timeout=5)
+            channel.unary_unary(EXPORT)(to_protobuf(numbered_request(Signal.TRACES, items)), timeout=PATIENCE_S)
     value = running.counters.value
     parts = [
         value(f"headgate_receiver_records_{part}_total", signal=Signal.TRACES)

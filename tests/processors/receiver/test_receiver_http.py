@@ -26,7 +26,7 @@ from headgate_processors.receiver.port import CLIENT
 from headgate_processors.testing.http import JSON, PROTOBUF, request
 from headgate_processors.testing.ingest import MemoryIngest, Reject, numbered_request
 from headgate_processors.testing.otlp import to_json, to_protobuf
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 MEBIBYTE = 1 << 20
 COMPRESSED = {"gzip": gzip.compress, "zstd": zstandard.compress, "identity": bytes, "": bytes}
@@ -206,7 +206,7 @@ def test_metrics_are_prometheus_text(start) -> None:
 def test_a_connection_is_used_again(start) -> None:
     """Requests follow each other on one connection, also after one that was refused."""
     host, _, port = start(MemoryIngest()).http.rpartition(":")
-    connection = HTTPConnection(host, int(port), timeout=10)
+    connection = HTTPConnection(host, int(port), timeout=PATIENCE_S)
     statuses = []
     for path in ("/v1/logs", "/nowhere", "/v1/logs", "/healthz"):
         connection.request("GET" if path == "/healthz" else "POST", path, b"{}", {"content-type": JSON})

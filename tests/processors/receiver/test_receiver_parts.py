@@ -28,7 +28,7 @@ from headgate_processors.receiver.port import CLIENT, Peer, Sender
 from headgate_processors.receiver.stalls import StallWatch
 from headgate_processors.receiver.status import answer_to
 from headgate_processors.telemetry.definition import RECEIVER, Metric
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 
 @pytest.mark.parametrize(
@@ -129,18 +129,18 @@ def test_no_more_than_the_bound_work_at_once() -> None:
         try:
             with admission.turn():
                 working.release()
-                done.wait(20)
+                done.wait(PATIENCE_S)
         except OverloadError:
             refused.release()
 
-    threads = [threading.Thread(target=work) for _ in range(5)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(5)]
     for thread in threads:
         thread.start()
-    assert all(refused.acquire(timeout=20) for _ in range(3))
-    assert all(working.acquire(timeout=20) for _ in range(2))
+    assert all(refused.acquire(timeout=PATIENCE_S) for _ in range(3))
+    assert all(working.acquire(timeout=PATIENCE_S) for _ in range(2))
     done.set()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE_S)
     with admission.turn():
         pass
 
@@ -153,11 +153,11 @@ def test_counters_add_up_over_threads() -> None:
         for _ in range(1000):
             counters.add("headgate_receiver_records_stored_total", 2, signal="traces")
 
-    threads = [threading.Thread(target=count) for _ in range(4)]
+    threads = [threading.Thread(target=count, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(PATIENCE_S)
     counters.add("headgate_receiver_records_stored_total", signal="logs")
     assert 8000 == counters.value("headgate_receiver_records_stored_total", signal="traces")
     assert 8001 == counters.value("headgate_receiver_records_stored_total")

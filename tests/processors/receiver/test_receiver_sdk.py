@@ -16,15 +16,18 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from headgate_processors.errors import OverloadError, PermanentError, TransientError
 from headgate_processors.otlp.port import Signal
 from headgate_processors.testing.ingest import ITEM, MemoryIngest
+from headgate_processors.testing.waiting import PATIENCE_S
 
 
 def exporters(running) -> dict[str, SpanExporter]:
     """A span exporter for each protocol, with gzip."""
     return {
         "grpc": GrpcSpanExporter(
-            endpoint=f"http://{running.grpc}", insecure=True, compression=grpc.Compression.Gzip, timeout=20
+            endpoint=f"http://{running.grpc}", insecure=True, compression=grpc.Compression.Gzip, timeout=PATIENCE_S
         ),
-        "http": HttpSpanExporter(endpoint=f"http://{running.http}/v1/traces", compression=Compression.Gzip, timeout=20),
+        "http": HttpSpanExporter(
+            endpoint=f"http://{running.http}/v1/traces", compression=Compression.Gzip, timeout=PATIENCE_S
+        ),
     }
 
 
@@ -83,7 +86,7 @@ def test_logs_of_an_sdk_arrive(start) -> None:
     """A log record that is emitted is there when the exporter returns."""
     ingest = MemoryIngest()
     provider = LoggerProvider(shutdown_on_exit=False)
-    exporter = HttpLogExporter(endpoint=f"http://{start(ingest).http}/v1/logs")
+    exporter = HttpLogExporter(endpoint=f"http://{start(ingest).http}/v1/logs", timeout=PATIENCE_S)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     provider.get_logger("tests").emit(body="hello", attributes={ITEM: 7})
     provider.shutdown()

@@ -20,7 +20,7 @@ from headgate_processors.replay.requests import ReplayItem, ReplayRefusal, Repla
 from headgate_processors.replay.sender import SendConfig, SendReport, send
 from headgate_processors.testing.ingest import MemoryIngest, Reject, numbered_request
 from headgate_processors.testing.otlp import to_json, to_protobuf
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 
 @contextmanager
@@ -126,9 +126,9 @@ def test_it_gives_up_where_nobody_answers() -> None:
             read.append(number)
             yield request(number)
 
-    config = SendConfig(in_flight=2, give_up_s=0.2, backoff_s=0.01)
+    config = SendConfig(in_flight=2, give_up_s=1, backoff_s=0.01)
     report = send(requests(), Endpoint(protocol="http", host="127.0.0.1", port=port), config=config)
-    assert report.given_up.startswith("no final answer for 0.2 s; the last was ConnectionRefusedError")
+    assert report.given_up.startswith("no final answer for 1 s; the last was ConnectionRefusedError")
     assert 2 == report.failed == len(read)
 
 
@@ -147,12 +147,12 @@ def test_no_more_than_the_bound_are_in_flight() -> None:
         with ingest.holding():
             reports: list[SendReport] = []
             sending = threading.Thread(
-                target=lambda: reports.append(send(requests(), endpoints["grpc"], config=config))
+                target=lambda: reports.append(send(requests(), endpoints["grpc"], config=config)), daemon=True
             )
             sending.start()
             wait_until(lambda: ingest.calls == 3)
             assert 3 == len(read)
-        sending.join()
+        sending.join(PATIENCE_S)
     assert [20] == [report.acknowledged for report in reports]
 
 

@@ -9,6 +9,7 @@ from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.port import CLIENT, Accepted, Sender
 from headgate_processors.testing.ingest import MemoryIngest, Reject, numbered_request
 from headgate_processors.testing.otlp import to_json, to_protobuf
+from headgate_processors.testing.waiting import PATIENCE_S
 
 
 @pytest.mark.parametrize("signal", list(Signal))
@@ -53,8 +54,8 @@ def test_calls_can_be_held() -> None:
         done.set()
 
     with ingest.holding():
-        thread = threading.Thread(target=call)
+        thread = threading.Thread(target=call, daemon=True)
         thread.start()
         assert not done.wait(0.02)
-    thread.join()
+    thread.join(PATIENCE_S)
     assert done.is_set()

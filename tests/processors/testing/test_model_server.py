@@ -19,6 +19,7 @@ from headgate_processors.testing.model_server import (
     parsed_scenario,
     scenario_names,
 )
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages"}
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -73,7 +74,7 @@ def server() -> Iterator[ModelServer]:
 @pytest.fixture
 def client(server: ModelServer) -> Iterator[httpx2.Client]:
     """A client of that server."""
-    with httpx2.Client(base_url=server.url, timeout=10, trust_env=False) as one:
+    with httpx2.Client(base_url=server.url, timeout=PATIENCE_S, trust_env=False) as one:
         yield one
 
 
@@ -230,20 +231,23 @@ def test_an_answer_that_is_cut_off_is_broken(
 
 def test_a_client_that_gives_up_during_a_stall_has_no_answer(server: ModelServer, client: httpx2.Client) -> None:
     """Who goes away before the end got no answer, and the server does not wait for the stall to end."""
-    server.play(server.scenario.model_copy(update={"faults": (Fault(requests=(1,), stall_s=60),)}))
+    server.play(server.scenario.model_copy(update={"faults": (Fault(requests=(1,), stall_s=300),)}))
     with pytest.raises(httpx2.ReadTimeout):
-        client.post(PATHS["chat"], json=request_of("chat", stream=True), timeout=0.2)
+        client.post(PATHS["chat"], json=request_of("chat", stream=True), timeout=httpx2.Timeout(PATIENCE_S, read=0.2))
     second = post(client, "chat")
     assert 200 == second.status_code
+    wait_until(lambda: len(server.journal.exchanges()) == 2)
     assert ["answered", "broken"] == sorted(one.outcome for one in server.journal.exchanges())
 
 
 def test_a_slow_first_byte_is_late_and_whole(server: ModelServer, client: httpx2.Client) -> None:
     """A delayed answer comes; a fault may be meant for one model only."""
-    server.play(server.scenario.model_copy(update={"faults": (Fault(from_request=1, delay_s=5, model="slow-*"),)}))
+    server.play(server.scenario.model_copy(update={"faults": (Fault(from_request=1, delay_s=60, model="slow-*"),)}))
     assert 200 == post(client, "chat").status_code
     with pytest.raises(httpx2.ReadTimeout):
-        client.post(PATHS["chat"], json=request_of("chat", model="slow-1"), timeout=0.2)
+        client.post(
+            PATHS["chat"], json=request_of("chat", model="slow-1"), timeout=httpx2.Timeout(PATIENCE_S, read=0.2)
+        )
 
 
 def test_only_known_keys_are_taken() -> None:
@@ -308,10 +312,13 @@ def test_it_serves_from_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "headgate_processors.testing.model_server", "multi_step"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    address = process.stdout.readline().split()[-1]
-    status = httpx2.get(f"http://{address}/healthz", trust_env=False).status_code
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=20)
+    try:
+        address = process.stdout.readline().split()[-1]
+        status = httpx2.get(f"http://{address}/healthz", trust_env=False).status_code
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
     assert (200, 0) == (status, process.returncode)
 
 

@@ -10,7 +10,7 @@ from headgate_processors.errors import OverloadError, TransientError
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.port import Accepted
 from headgate_processors.testing.requests import exported
-from headgate_processors.testing.waiting import wait_until
+from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 from headgate_processors.workers import ExportRequest, GroupConfig, Groups
 
 DONE = Accepted(received=1, stored=1, rejected=0, message="")
@@ -28,7 +28,7 @@ class Held:
     ) -> list[Accepted | BaseException]:
         """Wait, then fail what is bad."""
         self.groups.append([request.body for request in requests])
-        assert self.go.wait(20)
+        assert self.go.wait(PATIENCE_S)
         pass_on()
         return [ValueError("bad") if request.body == b"bad" else DONE for request in requests]
 
@@ -160,7 +160,7 @@ def test_what_would_wait_too_long_is_refused() -> None:
 def test_a_caller_waits_for_room_before_it_is_refused() -> None:
     """A queue that is full for a moment costs nobody a refusal."""
     work = Held()
-    groups = Groups(work, GroupConfig(queue_requests=1, room_s=20.0))
+    groups = Groups(work, GroupConfig(queue_requests=1, room_s=PATIENCE_S))
     with ThreadPoolExecutor(3) as pool:
         futures = _queue(groups, pool, exported(b"1"), exported(b"2"))
         late = pool.submit(groups, exported(b"3"))
