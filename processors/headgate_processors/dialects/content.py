@@ -31,8 +31,8 @@ from headgate_processors.enrich.recent import Recent
 from headgate_processors.enrich.redact import Redactor
 
 TASK_CHARACTERS_MAX = 500
-KEYS_MAX = 8192
-KEY_CHARS_MAX = 256
+LAYOUTS_MAX = 2048
+LAYOUT_CHARS_MAX = 4096
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class ContentIndex:
     keys: Mapping[str, Sequence[str]]
     _exact: dict[str, str] = field(default_factory=dict)
     _prefixes: list[tuple[str, str]] = field(default_factory=list)
-    _seen: dict[str, str | None] = field(default_factory=dict)
+    _seen: dict[tuple[str, ...], dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, keys in self.keys.items():
@@ -54,28 +54,26 @@ class ContentIndex:
 
     def field_of(self, key: str) -> str | None:
         """The content field that `key` carries; NULL when it carries none."""
-        try:
-            return self._seen[key]
-        except KeyError:
-            if len(self._seen) >= KEYS_MAX:
-                self._seen.clear()
-            found = self._exact.get(key) or next(
-                (name for start, name in self._prefixes if key.startswith(start)), None
-            )
-            if len(key) <= KEY_CHARS_MAX:
-                self._seen[key] = found
-            return found
+        return self._exact.get(key) or next((name for start, name in self._prefixes if key.startswith(start)), None)
 
-    def split(self, attributes: Mapping[str, object]) -> tuple[dict[str, object], list[tuple[str, str, object]]]:
+    def fields(self, keys: tuple[str, ...]) -> Mapping[str, str]:
+        """Those of the keys that carry content, with their field; the same few lists of keys come again and again."""
+        found = self._seen.get(keys)
+        if found is None:
+            found = {key: name for key in keys if (name := self.field_of(key)) is not None}
+            if sum(map(len, keys)) <= LAYOUT_CHARS_MAX:
+                if len(self._seen) >= LAYOUTS_MAX:
+                    self._seen.clear()
+                self._seen[keys] = found
+        return found
+
+    def split(self, attributes: Mapping[str, object]) -> tuple[Mapping[str, object], list[tuple[str, str, object]]]:
         """The attributes that are no content, and the content as (key, field, value)."""
-        kept: dict[str, object] = {}
-        content: list[tuple[str, str, object]] = []
-        for key, value in attributes.items():
-            name = self.field_of(key)
-            if name is None:
-                kept[key] = value
-            elif value is not None and value != "":
-                content.append((key, name, value))
+        fields = self.fields(tuple(attributes))
+        if not fields:
+            return attributes, []
+        kept = {key: value for key, value in attributes.items() if key not in fields}
+        content = [(key, name, value) for key, name in fields.items() if (value := attributes[key]) not in (None, "")]
         return kept, content
 
 

@@ -363,9 +363,9 @@ class Normaliser:
         columns: dict[str, pa.Array] = {name: wire.column(name) for name in wire.schema.names if name in dataset}
         columns |= own
         columns["witness"] = sink.believed.witness
-        columns["received_unix_nano"] = received = pa.array(sink.received, pa.int64())
+        columns["received_unix_nano"] = pa.array(sink.received, pa.int64())
         at = "start_time_unix_nano" if dataset is SPANS else "time_unix_nano"
-        columns["time_suspect"] = suspects(wire.column(at), received)
+        columns["time_suspect"] = suspects(wire.column(at).to_pylist(), sink.received)
         columns |= origins.service_columns()
         columns |= who_columns(sink.identities)
         return batch_of(dataset, columns, sink.meanings)

@@ -17,6 +17,8 @@ from headgate_processors.dialects.source import Read, Source
 
 SHAPES_MAX = 4096
 SHAPE_CHARS_MAX = 1024
+LAYOUTS_MAX = 2048
+LAYOUT_CHARS_MAX = 4096
 KEYS_MAX = 8192
 KEY_CHARS_MAX = 256
 
@@ -106,28 +108,44 @@ class _Words(dict[str, str]):
 
 
 class Kept(NamedTuple):
-    """How many attribute keys and shapes a planner remembers."""
+    """How many attribute keys, shapes and layouts a planner remembers."""
 
     keys: int
     shapes: int
+    layouts: int
 
 
 class Planner:
-    """Finds the plan of a record; keeps a bounded number of them, none for names that are out of all proportion."""
+    """Finds the plan of a record; keeps a bounded number of them, none for names that are out of all proportion.
+
+    A layout is a shape as it is written: all keys of a record in their order. Each is looked at once.
+    """
 
     def __init__(self, rules: Sequence[Detection]) -> None:
         self._rules = rules
         self._words = _Words(*_vocabulary(rules))
         self._candidates: dict[Shape, _Candidates] = {}
+        self._layouts: dict[tuple[object, ...], _Candidates] = {}
 
     @property
     def kept(self) -> Kept:
         """How much is remembered."""
-        return Kept(keys=len(self._words), shapes=len(self._candidates))
+        return Kept(keys=len(self._words), shapes=len(self._candidates), layouts=len(self._layouts))
 
     def plan(self, record: Record) -> Plan | None:
         """The plan of the dialect that speaks for a record; NULL when none does."""
-        shape = self.shape(record)
+        has_body, has_events = record.body is not None, bool(record.events)
+        layout = (record.scope, record.service, record.event, record.is_log, has_body, has_events, *record.attributes)
+        candidates = self._layouts.get(layout)
+        if candidates is None:
+            candidates = self._of_shape(self.shape(record))
+            if sum(len(part) for part in layout if isinstance(part, str)) <= LAYOUT_CHARS_MAX:
+                if len(self._layouts) >= LAYOUTS_MAX:
+                    self._layouts.clear()
+                self._layouts[layout] = candidates
+        return candidates.first(record)
+
+    def _of_shape(self, shape: Shape) -> _Candidates:
         candidates = self._candidates.get(shape)
         if candidates is None:
             candidates = self._compiled(shape)
@@ -135,7 +153,7 @@ class Planner:
                 if len(self._candidates) >= SHAPES_MAX:
                     self._candidates.clear()
                 self._candidates[shape] = candidates
-        return candidates.first(record)
+        return candidates
 
     def shape(self, record: Record) -> Shape:
         """What the record has in common with those that the same plan serves."""

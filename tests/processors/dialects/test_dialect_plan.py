@@ -141,3 +141,17 @@ def test_plans_and_long_names_are_bounded(book: DialectBook, monkeypatch: pytest
     before = planner.kept
     planner.plan(span_record(scope="s" * 100_000))
     assert before == planner.kept
+
+
+def test_lists_of_keys_without_end_are_not_remembered_without_end(
+    book: DialectBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender that invents keys fills the memory of layouts once, and one with very many keys not at all."""
+    monkeypatch.setattr(plans, "LAYOUTS_MAX", 10)
+    planner = Planner(book.rules)
+    for number in range(100):
+        planner.plan(span_record({f"key.{number}": 1}))
+    assert planner.kept.layouts <= 10
+    before = planner.kept.layouts
+    planner.plan(span_record({f"key.{number}": 1 for number in range(10_000)}))
+    assert before == planner.kept.layouts
