@@ -15,6 +15,7 @@ from headgate_console.cli import (
     forget,
     generate,
     ledger,
+    manifest,
     replay,
     session,
     sessions,
@@ -81,5 +82,6 @@ for module in (
     forget,
     config,
     token,
+    manifest,
 ):
     module.register(app)

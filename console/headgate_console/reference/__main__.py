@@ -5,6 +5,7 @@ from pathlib import Path
 
 from headgate_console.reference.collector import collector_page
 from headgate_console.reference.commands import commands_page
+from headgate_console.reference.manifest import manifest_schema_page
 from headgate_console.reference.metrics import metrics_page
 from headgate_console.reference.settings import schema_page, settings_page
 from headgate_console.reference.tables import tables_page
@@ -16,6 +17,7 @@ PAGES = {
     "commands.md": commands_page,
     "collector.md": collector_page,
     "metrics.md": metrics_page,
+    "manifest.schema.json": manifest_schema_page,
 }
 
 

@@ -77,6 +77,12 @@ class RegistrySettings(Section):
     file: Path | None = _text("Users, teams, workflows, repos, instances, match rules and claims, in YAML.", None)
 
 
+class PolicySettings(Section):
+    """What agents may do."""
+
+    dir: Path | None = _text("Folder of Cedar policies; `profiles` in it holds what manifests inherit.", None)
+
+
 class DialectSettings(Section):
     """How records of agents are read."""
 
@@ -149,6 +155,7 @@ class Settings(Section):
     receiver: ReceiverSettings = _text("The receiver.", ReceiverSettings())
     console: ConsoleSettings = _text("The console.", ConsoleSettings())
     registry: RegistrySettings = _text("The registry.", RegistrySettings())
+    policy: PolicySettings = _text("Policy.", PolicySettings())
     dialects: DialectSettings = _text("Dialects.", DialectSettings())
     redaction: RedactionSettings = _text("Redaction.", RedactionSettings())
     actions: ActionSettings = _text("Actions.", ActionSettings())

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from headgate_control.budgets.amount import MS_PER_S, Limits, nano_usd
 from headgate_control.budgets.budget import Budget
+from headgate_control.budgets.rules import limits_of
 from headgate_control.decide.core import Snapshot
 from headgate_control.identity.gateway_key import GatewayKey, new_key
 from headgate_control.identity.instance import Instance, new_id
@@ -98,7 +98,7 @@ def budgets_of(grant: Grant, instance: Instance) -> Iterator[Budget]:
                     budget_id=f"{level.metadata.name}/{rule.scope}:{target}:{rule.window}:{rule.mode}",
                     place=(rule.scope, target),
                     window=rule.window,
-                    limits=_limits(rule),
+                    limits=limits_of(rule),
                     mode=rule.mode,
                 )
 
@@ -169,12 +169,3 @@ def _target(rule: BudgetRule, instance: Instance) -> str | None:
         "instance": instance.instance_id,
     }
     return targets[rule.scope]
-
-
-def _limits(rule: BudgetRule) -> Limits:
-    return Limits(
-        nano_usd=nano_usd(rule.usd) if rule.usd is not None else None,
-        tokens=rule.tokens,
-        calls=rule.calls,
-        duration_ms=rule.seconds * MS_PER_S if rule.seconds is not None else None,
-    )

@@ -21,6 +21,22 @@ class Entry:
 
 
 Sections = Mapping[str, Sequence[Entry]]
+SECTIONS = (
+    "models",
+    "tools",
+    "tools of MCP servers",
+    "mcp_servers",
+    "agents",
+    "data_sources",
+    "filesystem.read",
+    "filesystem.write",
+    "commands",
+    "network",
+    "credentials",
+    "memory",
+    "runtime.driver",
+    "artifacts",
+)
 
 
 def sections(spec: Spec) -> Sections:

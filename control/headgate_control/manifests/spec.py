@@ -5,7 +5,7 @@ A section that is left out takes over what the profile above grants; at the top 
 
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -171,6 +171,12 @@ class ManifestFile(Document):
         """How far down it stands: profiles by their level, a manifest below all of them."""
         level = self.metadata.level
         return LEVELS.index(level) if level is not None else len(LEVELS)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of manifests and profiles."""
+    schema = ManifestFile.model_json_schema(by_alias=True)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Headgate manifest", **schema}
 
 
 def _problems(file: ManifestFile) -> Iterator[Problem]:

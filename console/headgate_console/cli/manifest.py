@@ -1,0 +1,188 @@
+"""`headgate manifest validate | explain | diff | schema`: what an agent is granted, before it is started."""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headgate_console.cli.options import Json, examples, load
+from headgate_console.cli.screen import screen, utf8_stdout
+from headgate_console.errors import CommandError
+from headgate_console.render.table import Column
+from headgate_processors.errors import ConfigError
+
+if TYPE_CHECKING:
+    from headgate_control.manifests.grant import Grant
+    from headgate_control.manifests.spec import ManifestFile
+
+HELP = "Check manifests, say what they grant, and compare them. What no manifest names is refused."
+PROFILES = "profiles"
+VALIDATE_EXAMPLES = """
+    headgate manifest validate fixer.yaml
+    headgate manifest validate manifests/*.yaml --profiles policy/profiles
+"""
+EXPLAIN_EXAMPLES = """
+    headgate manifest explain fixer.yaml
+    headgate manifest explain fixer.yaml --json
+"""
+DIFF_EXAMPLES = """
+    headgate manifest diff fixer.yaml fixer-new.yaml
+"""
+SCHEMA_EXAMPLES = """
+    headgate manifest schema > manifest.schema.json
+"""
+Profiles = Annotated[
+    Path | None,
+    typer.Option("--profiles", metavar="DIR", help="Folder of profiles; `profiles` in `policy.dir` by default."),
+]
+_GRANTED = (
+    Column(key="section", title="WHAT", style="cyan"),
+    Column(key="entry", title="GRANTED", shrink_to=16),
+    Column(key="level", title="BY", rank=1),
+)
+_CHANGED = (
+    Column(key="section", title="WHAT", style="cyan"),
+    Column(key="sign", title=""),
+    Column(key="entry", title="ENTRY", shrink_to=16),
+    Column(key="effect", title="EFFECT"),
+)
+
+
+def validate(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Manifests and profiles.")],
+    profiles: Profiles = None,
+    as_json: Json = False,
+) -> None:
+    """Check manifests against their profiles.
+
+    Exit code 2 says that one is wrong, 1 that one asks for more than what stands above it grants.
+    """
+    from headgate_control.manifests.entries import widenings
+
+    known, to = _profiles(context, profiles), screen()
+    rows: list[dict[str, Any]] = []
+    for file in files:
+        grant = _grant(file, known)
+        rows.append(
+            {
+                "file": str(file),
+                "name": grant.metadata.name,
+                "digest": grant.digest,
+                "levels": [level.metadata.name for level in grant.levels],
+                "without_effect": list(widenings(grant)),
+            }
+        )
+    if as_json:
+        to.json(rows)
+    else:
+        to.show(f"{row['file']}: {row['name']} is valid, {row['digest']}" for row in rows)
+    wide = [sentence for row in rows for sentence in row["without_effect"]]
+    for sentence in wide:
+        to.say(sentence)
+    if wide:
+        message = f"{len(wide)} without effect: a lower level can only narrow. Grant it further up, or leave it out"
+        raise CommandError(message)
+
+
+def explain(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A manifest or a profile.")],
+    profiles: Profiles = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a manifest grants in the end, and which level says so."""
+    grant = _grant(file, _profiles(context, profiles))
+    rows, to = list(_granted(grant)), screen()
+    if as_json:
+        to.json(rows)
+        return
+    to.table(_GRANTED, rows)
+    missing = [name for name in _sections() if name not in {row["section"] for row in rows}]
+    to.say(f"Nothing of: {', '.join(missing)}." if missing else "Something of everything.")
+    to.say(grant.digest)
+
+
+def diff(
+    context: typer.Context,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="What was.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="What is to be.")],
+    profiles: Profiles = None,
+    as_json: Json = False,
+) -> None:
+    """Compare what two manifests grant: `widens` is granted by the new one alone."""
+    from dataclasses import asdict
+
+    from headgate_control.manifests.compare import differences
+
+    known = _profiles(context, profiles)
+    rows = [asdict(one) for one in differences(_grant(old, known), _grant(new, known))]
+    to = screen()
+    if as_json:
+        to.json(rows)
+    elif rows:
+        to.table(_CHANGED, rows)
+    else:
+        to.show(["Both grant the same."])
+
+
+def schema() -> None:
+    """Write the JSON Schema of manifests and profiles, for editors and checks."""
+    from headgate_control.manifests.spec import json_schema
+
+    json.dump(json_schema(), utf8_stdout(), indent=2)
+    sys.stdout.write("\n")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP)
+    for command, lines in (
+        (validate, VALIDATE_EXAMPLES),
+        (explain, EXPLAIN_EXAMPLES),
+        (diff, DIFF_EXAMPLES),
+        (schema, SCHEMA_EXAMPLES),
+    ):
+        group.command(epilog=examples(lines))(command)
+    app.add_typer(group, name="manifest", epilog=examples(VALIDATE_EXAMPLES))
+
+
+def _profiles(context: typer.Context, folder: Path | None) -> "dict[str, ManifestFile]":
+    from headgate_control.manifests.load import load_profiles
+
+    if folder is not None and not folder.is_dir():
+        message = f"--profiles {folder} is no folder"
+        raise ConfigError(message)
+    chosen = load(context).settings.policy.dir
+    return load_profiles(folder or (chosen / PROFILES if chosen is not None else None))
+
+
+def _grant(file: Path, known: "dict[str, ManifestFile]") -> "Grant":
+    from headgate_control.manifests.load import load_manifest
+
+    return load_manifest(file, known)
+
+
+def _sections() -> Sequence[str]:
+    from headgate_control.manifests.entries import SECTIONS
+
+    return SECTIONS
+
+
+def _granted(grant: "Grant") -> Iterator[dict[str, str]]:
+    from headgate_control.budgets.amount import shown
+    from headgate_control.budgets.rules import limits_of
+    from headgate_control.manifests.entries import effective, sections
+
+    owners = {name: level.metadata.name for level in grant.levels for name in sections(level.spec)}
+    for name, entries in effective(grant).items():
+        for entry in entries:
+            yield {"section": name, "entry": entry.text, "level": owners[name]}
+    for level in grant.levels:
+        for rule in level.spec.budgets:
+            for unit, limit in limits_of(rule).items():
+                text = f"{shown(unit, limit)} for the {rule.scope}, {rule.window}, {rule.mode}"
+                yield {"section": "budgets", "entry": text, "level": level.metadata.name}

@@ -1,0 +1,126 @@
+"""`headgate manifest`: what is valid, what is granted, and what changes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from inline_snapshot import snapshot
+from jsonschema import Draft202012Validator
+
+from headgate_console.testing.commands import Run, runner
+
+HEAD = "apiVersion: headgate.dev/v1\nkind: AgentManifest\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A manifest under a profile, and one that asks for more."""
+    profiles = tmp_path / "policy" / "profiles"
+    profiles.mkdir(parents=True)
+    (profiles / "everyone.yaml").write_text(
+        """
+apiVersion: headgate.dev/v1
+kind: AgentProfile
+metadata: {name: everyone, level: platform}
+spec:
+  models: [{provider: openai, model: "*"}]
+  tools: [{tool: "*"}]
+  budgets: [{scope: platform, window: day, usd: 500}]
+"""
+    )
+    (tmp_path / "fixer.yaml").write_text(
+        f"""{HEAD}metadata: {{name: fixer, inherits: everyone}}
+spec:
+  models: [{{provider: openai, model: "gpt-5-*"}}]
+  tools: [{{tool: read_file}}, {{tool: merge, approval: high}}]
+  budgets: [{{usd: 1.5, calls: 20}}]
+"""
+    )
+    (tmp_path / "wide.yaml").write_text(
+        f"""{HEAD}metadata: {{name: fixer, inherits: everyone}}
+spec:
+  models: [{{provider: "*", model: "gpt-5-*"}}]
+  tools: [{{tool: read_file}}]
+"""
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `headgate manifest` in the folder, under its settings."""
+    monkeypatch.chdir(folder)
+    (folder / "headgate.yaml").write_text("policy: {dir: policy}\n")
+    return runner(capsys, "manifest")
+
+
+def test_a_valid_manifest_has_a_digest(run: Run) -> None:
+    """Of itself and of all that it inherits."""
+    told = run("validate", "fixer.yaml", "policy/profiles/everyone.yaml", "--json")
+    rows = json.loads(told.out)
+    assert (0, [["everyone", "fixer"], ["everyone"]], [[], []]) == (
+        told.code,
+        [row["levels"] for row in rows],
+        [row["without_effect"] for row in rows],
+    )
+    assert rows[0]["digest"] in run("validate", "fixer.yaml").out
+
+
+def test_what_asks_for_more_than_stands_above_is_told(run: Run) -> None:
+    """It would have no effect, and the command fails."""
+    told = run("validate", "wide.yaml")
+    assert 1 == told.code
+    assert "fixer: models: '*/gpt-5-*' is wider than what stands above grants" in told.err
+    assert "1 without effect: a lower level can only narrow" in " ".join(told.err.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("validate", "nowhere.yaml"), "cannot read nowhere.yaml"),
+        (("validate", "fixer.yaml", "--profiles", "nowhere"), "--profiles nowhere is no folder"),
+        (("explain", "headgate.yaml"), "headgate.yaml:1: policy: unknown key 'policy'"),
+        (("validate", "fixer.yaml", "--profiles", "policy"), "inherits 'everyone', which is no profile"),
+    ],
+)
+def test_a_mistake_is_bad_usage_and_says_what(run: Run, arguments: tuple[str, ...], expected: str) -> None:
+    """Exit code 2."""
+    told = run(*arguments)
+    assert 2 == told.code
+    assert expected in " ".join(told.err.split())
+
+
+def test_what_is_granted_is_a_table(run: Run) -> None:
+    """With the level that says so, and what is missing beside it."""
+    told = run("explain", "fixer.yaml")
+    assert told.out == snapshot("""\
+WHAT     GRANTED                                 BY
+models   openai/gpt-5-*                          fixer
+tools    read_file                               fixer
+tools    merge, approval high                    fixer
+budgets  $500.00 for the platform, day, hard     everyone
+budgets  $1.50 for the instance, total, hard     fixer
+budgets  20 calls for the instance, total, hard  fixer
+""")
+    assert "Nothing of: tools of MCP servers, mcp_servers, agents, data_sources" in " ".join(told.err.split())
+
+
+def test_what_changes_is_a_table(run: Run) -> None:
+    """What the new one alone grants widens; a narrower entry in its place does not."""
+    told = run("diff", "fixer.yaml", "wide.yaml")
+    assert told.out == snapshot("""\
+WHAT       ENTRY                 EFFECT
+models  +  */gpt-5-*             widens
+models  -  openai/gpt-5-*        same
+tools   -  merge, approval high  narrows
+""")
+    assert "Both grant the same." in run("diff", "fixer.yaml", "fixer.yaml").out
+
+
+def test_the_schema_knows_what_is_valid(run: Run, folder: Path) -> None:
+    """The same that the command takes, and not what it refuses."""
+    validator = Draft202012Validator(json.loads(run("schema").out))
+    good = yaml.safe_load((folder / "fixer.yaml").read_text())
+    assert [] == list(validator.iter_errors(good))
+    assert [] != list(validator.iter_errors({**good, "kind": "Manifest"}))
