@@ -9,7 +9,7 @@ from inline_snapshot import snapshot
 from headgate_analytics import Deriver, open_views
 from headgate_console.doctor.examine import examine
 from headgate_console.doctor.finding import Finding, Level
-from headgate_console.doctor.folder import DEAD_LETTERS, examine_folder
+from headgate_console.doctor.folder import DEAD_LETTERS, examine_disk, examine_folder
 from headgate_console.render.findings import finding_lines
 from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.enrich.price import PriceBook
@@ -20,6 +20,8 @@ from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
 from headgate_processors.receiver.port import CLIENT
 from headgate_processors.store import Store
+from headgate_processors.store.watermark import Reserve
+from headgate_processors.testing.disks import FaultyDisk
 from headgate_processors.testing.otlp import to_json, traces_request
 from headgate_processors.workers import build_normaliser
 
@@ -146,6 +148,19 @@ def test_a_folder_without_a_store_is_an_error(tmp_path: Path) -> None:
     """There is nothing to examine."""
     with pytest.raises(StoreError, match="holds no store"):
         examine_folder(tmp_path, now=NOW)
+
+
+def test_a_disk_that_is_too_full_is_told(tmp_path: Path) -> None:
+    """Requests are refused at this moment: how much is free, what is kept, and that room is all it needs."""
+    Store.open(tmp_path / "store").close()
+    disk = FaultyDisk()
+    disk.free_bytes = 1 << 20
+    kept = Reserve(bytes=2 << 20, share=None)
+    (finding,) = examine_disk(tmp_path / "store", kept, disk=disk)
+    assert Level.WARNING is finding.level
+    assert "nearly full: 1.0 MiB free" in finding.text
+    disk.free_bytes = 2 << 20
+    assert [] == examine_disk(tmp_path / "store", kept, disk=disk)
 
 
 def test_a_finding_is_drawn_under_its_topic() -> None:

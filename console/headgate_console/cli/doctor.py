@@ -30,13 +30,14 @@ def doctor(
     from headgate_console.doctor.collector import examine_collector
     from headgate_console.doctor.credentials import examine_credentials
     from headgate_console.doctor.examine import examine
-    from headgate_console.doctor.folder import examine_folder
-    from headgate_console.wiring import tls_config
+    from headgate_console.doctor.folder import examine_disk, examine_folder
+    from headgate_console.wiring import reserve, tls_config
 
     chosen = settings(context, data=data)
     at = moment(now) or datetime.now(UTC)
     findings = [
         *examine_folder(chosen.data, now=at),
+        *examine_disk(chosen.data, reserve(chosen)),
         *examine(views(chosen), now=at),
         *examine_credentials(chosen.data, tls_config(chosen), now=at),
         *examine_collector(os.environ),

@@ -11,8 +11,10 @@ from headgate_console.doctor.finding import Finding, Level
 from headgate_console.render.numbers import ago, plural, size
 from headgate_processors.receiver.dead_letters import read_dead_letters
 from headgate_processors.store.check import glance
+from headgate_processors.store.disk import Disk, LocalDisk
 from headgate_processors.store.folder import open_folder
 from headgate_processors.store.manifest import read_manifest
+from headgate_processors.store.watermark import Reserve, Watermark
 
 UNSEALED_FOR_LONG = timedelta(minutes=5)
 FILES_MANY = 2000
@@ -75,6 +77,22 @@ def _damage(root: Path) -> Iterator[Finding]:
             next_step="Put them back from a copy, then: headgate store repair. All of it: headgate store check --deep",
             details=(*found, *set_aside),
         )
+
+
+def examine_disk(root: Path, reserve: Reserve, *, disk: Disk | None = None) -> list[Finding]:
+    """Whether requests are refused because the disk is too full."""
+    waiting = sum(path.stat().st_size for path in open_folder(root).segments.glob("*.seg"))
+    lack = Watermark(root=root, disk=disk or LocalDisk(), reserve=reserve).lacks(waiting)
+    if lack is None:
+        return []
+    return [
+        Finding(
+            topic="disk",
+            level=Level.WARNING,
+            text=f"Requests are refused, and senders told to come back: {lack}.",
+            next_step="Make room; it goes on by itself. What to delete: docs/guides/operate-the-store.md",
+        )
+    ]
 
 
 def _unsealed(root: Path, now: datetime) -> Iterator[Finding]:

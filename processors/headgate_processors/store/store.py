@@ -266,7 +266,7 @@ class Store:
             retention=self._config.retention,
         )
         try:
-            compact(
+            report = compact(
                 self._folder.root,
                 config=config,
                 clock=self._clock,
@@ -276,6 +276,7 @@ class Store:
         except CompactionHeldError:
             return
         self._count("compactions")
+        self._committer.counts["damaged_files"] += report.set_aside_files
 
     def _count(self, name: str) -> None:
         self._committer.counts[name] += 1

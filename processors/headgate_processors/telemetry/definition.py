@@ -102,8 +102,12 @@ STORE: Mapping[str, Metric] = {
     "headgate_store_commits_total": _counter("Commits, each with one sync of the disk."),
     "headgate_store_commit_failures_total": _counter("Commits that failed; their senders were told to send again."),
     "headgate_store_overloads_total": _counter("Groups of rows refused because a bound was reached."),
+    "headgate_store_disk_refusals_total": _counter("Of these, those for which the disk was too full."),
     "headgate_store_rows_appended_total": _counter("Rows made durable, by table.", "dataset"),
     "headgate_store_rows_duplicate_total": _counter("Rows left out because they were known, by table.", "dataset"),
+    "headgate_store_rows_forgotten_total": _counter(
+        "Rows left out because their user or session is forgotten, by table.", "dataset"
+    ),
     "headgate_store_unsealed_bytes": _gauge("Bytes of rows in segments, not in Parquet yet.", unit="By"),
     "headgate_store_seal_lag_seconds": _gauge("Age of the oldest row that is not in Parquet yet.", unit="s"),
     "headgate_store_seals_total": _counter("Segments that became Parquet."),
