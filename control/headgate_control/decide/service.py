@@ -1,0 +1,113 @@
+"""The shell around the pure decision: it reserves, writes the log, and answers. What cannot be logged is a deny."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from headgate_control.audit.chain import Record
+from headgate_control.audit.log import AuditLog
+from headgate_control.budgets.amount import NOTHING, Amount
+from headgate_control.budgets.budget import Place
+from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.decide.core import Moment, Snapshot, decide
+from headgate_control.decide.decision import Code, Decision, Logged
+from headgate_control.identity.instance import Instance, new_id
+from headgate_control.request import Request
+from headgate_processors.errors import TransientError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a call may cost at most, and how long its reservation stands without being settled or topped up."""
+
+    amount: Amount
+    lifetime_ns: int
+
+
+class DecisionService:
+    """Decides for one enforcement point. For one event loop."""
+
+    def __init__(
+        self,
+        snapshot: Callable[[], Snapshot],
+        owner: BudgetOwner,
+        log: AuditLog,
+        *,
+        enforcement_point: str,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._snapshot, self._owner, self._log, self._clock = snapshot, owner, log, clock
+        self._point = enforcement_point
+
+    async def __call__(self, request: Request, moment: Moment, estimate: Estimate | None = None) -> Logged:
+        """Decide, reserve and log; a deny is durable when this returns, an allow is written."""
+        logged, record = self._decided(request, moment, estimate)
+        if record is not None and not logged.decision.allowed:
+            # A deny that is not durable is a deny all the same.
+            with suppress(TransientError):
+                await asyncio.to_thread(self._log.sync, record)
+        return logged
+
+    def _decided(self, request: Request, moment: Moment, estimate: Estimate | None) -> tuple[Logged, Record | None]:
+        began, snapshot = time.perf_counter_ns(), self._snapshot()
+        logged = Logged(
+            decision_id=new_id("dec"),
+            time_unix_nano=self._clock(),
+            request=request,
+            decision=decide(request, snapshot, moment),
+            enforcement_point=self._point,
+            latency_ns=0,
+        )
+        if logged.decision.allowed and estimate is not None:
+            logged = self._reserved(logged, snapshot.instances[request.subject.id], moment, estimate)
+        logged = replace(logged, latency_ns=time.perf_counter_ns() - began)
+        try:
+            return logged, self._log.append({"kind": "decision", **logged.row()})
+        except TransientError as error:
+            return self._unlogged(logged, error), None
+
+    def _reserved(self, logged: Logged, instance: Instance, moment: Moment, estimate: Estimate) -> Logged:
+        """The decision after the reservation: what does not fit is denied, what passes a soft budget is warned of."""
+        try:
+            answer = self._owner.reserve(
+                logged.decision_id,
+                budget_places(logged.request, instance, moment),
+                estimate.amount,
+                at_unix_nano=moment.at_unix_nano,
+                expires_unix_nano=moment.at_unix_nano + estimate.lifetime_ns,
+            )
+        except TransientError as error:
+            return replace(logged, decision=_denied(logged.decision, "error", str(error)))
+        if answer.refused is not None:
+            return replace(logged, decision=_denied(logged.decision, "budget", str(answer.refused)))
+        warned = replace(logged.decision, warnings=tuple(map(str, answer.warnings)))
+        return replace(logged, decision=warned, reservation_id=logged.decision_id)
+
+    def _unlogged(self, logged: Logged, error: TransientError) -> Logged:
+        if logged.reservation_id is not None:
+            # Nobody will use it: it is free again, or at the latest when it expires.
+            with suppress(TransientError, KeyError):
+                self._owner.settle(logged.reservation_id, NOTHING)
+        return replace(logged, decision=_denied(logged.decision, "error", str(error)), reservation_id=None)
+
+
+def budget_places(request: Request, instance: Instance, moment: Moment) -> Sequence[Place]:
+    """Whose budgets a request spends."""
+    model = request.resource.id if request.resource.type == "model" else None
+    every: Sequence[tuple[str, str | None]] = (
+        ("platform", ""),
+        ("team", instance.team),
+        ("user", instance.user),
+        ("workflow", instance.workflow),
+        ("task_class", instance.task_class),
+        ("model", model),
+        ("session", moment.session),
+        ("instance", instance.instance_id),
+    )
+    return [(scope, target) for scope, target in every if target is not None]  # type: ignore[misc]
+
+
+def _denied(decision: Decision, code: Code, reason: str) -> Decision:
+    return replace(decision, effect="deny", code=code, reason=reason, policy_ids=())
