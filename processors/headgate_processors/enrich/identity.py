@@ -31,6 +31,7 @@ _CLAIMS: Mapping[Claim, tuple[str, ...]] = {
     "task_class": ("headgate.task_class",),
 }
 _REPO_ATTRIBUTES = ("vcs.repository.url.full", "github.copilot.git.repository", "vcs.repository.url")
+_REPO_NAMES = ("vcs.repository.name", "vcs.owner.name")
 _WORK_ITEM_ATTRIBUTES = ("headgate.work_item", "vcs.change.id")
 _ENVIRONMENT_ATTRIBUTES = ("deployment.environment.name", "deployment.environment")
 _REPO_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://(?:[^/@]*@)?[^/]+/|[^/@\s]+@[^:/]+:)(.+?)(?:\.git)?/?")
@@ -79,6 +80,16 @@ class FileRegistry:
     def __init__(self, file: RegistryFile) -> None:
         self._file = file
         self._claims = {name: (*_CLAIMS[name], *file.claims.get(name, ())) for name in _CLAIMS}
+        # Nothing else of a resource is looked at: those that differ in a process id alone are one to the cache.
+        self._asked = tuple(
+            {
+                "service.name": None,
+                **dict.fromkeys(name for names in self._claims.values() for name in names),
+                **dict.fromkeys(name for rule in file.match for name in rule.resource_attributes),
+                **dict.fromkeys((*_REPO_ATTRIBUTES, *_REPO_NAMES)),
+                **dict.fromkeys((*_WORK_ITEM_ATTRIBUTES, *_ENVIRONMENT_ATTRIBUTES)),
+            }
+        )
         self._subjects = {subject: key for key, record in file.instances.items() for subject in record.subjects}
         self._repos = {_repo_name(url): key for key, repo in file.repos.items() for url in (key, *repo.urls)}
         self._by_object: OrderedDict[tuple[int, str | None, str | None], tuple[Mapping[str, object], Identity]] = (
@@ -108,7 +119,7 @@ class FileRegistry:
         found = self._by_object.get(near)
         if found is not None and found[0] is resource:
             return found[1]
-        key = (orjson.dumps(resource, option=orjson.OPT_SORT_KEYS, default=str), agent_name, subject)
+        key = (orjson.dumps([resource.get(name) for name in self._asked], default=str), agent_name, subject)
         identity = self._by_value.get(key)
         if identity is None:
             identity = self._resolved(resource, agent_name, subject)
@@ -222,7 +233,7 @@ def _repo_name(named: str) -> str:
 
 
 def _owned_name(resource: Mapping[str, object]) -> str | None:
-    name, owner = _text(resource.get("vcs.repository.name")), _text(resource.get("vcs.owner.name"))
+    name, owner = (_text(resource.get(key)) for key in _REPO_NAMES)
     return f"{owner}/{name}" if name and owner and "/" not in name else name
 
 

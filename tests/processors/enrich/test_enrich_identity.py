@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate_processors.enrich._registry_file import Match, RegistryFile
 from headgate_processors.enrich.identity import FileRegistry, Identity
 from headgate_processors.errors import ConfigError
 from headgate_processors.schema import WHO
@@ -218,6 +219,28 @@ def test_the_cache_is_by_value_and_by_object(registry: FileRegistry) -> None:
     assert first is registry.resolve(resource, agent_name=None)
     assert first is registry.resolve(dict(resource), agent_name=None)
     assert first is not registry.resolve({"service.name": "codex_exec", "team": "x"}, agent_name=None)
+
+
+def test_what_nobody_asks_of_a_resource_is_nothing_to_the_cache(registry: FileRegistry) -> None:
+    """Every process has its own number, and all of them are one identity."""
+    one, other = ({"service.name": "codex_exec", "process.pid": number} for number in (1, 2))
+    assert registry.resolve(one, agent_name=None) is registry.resolve(other, agent_name=None)
+
+
+ASKED = (
+    *("service.name", "headgate.instance.id", "headgate.team", "user.id", "headgate.workflow", "headgate.task_class"),
+    *("headgate.repo", "vcs.repository.url.full", "vcs.repository.name", "vcs.owner.name", "host.name"),
+    *("headgate.work_item", "vcs.change.id", "deployment.environment.name", "deployment.environment"),
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(ASKED), st.sampled_from(["a", "b", 1, True])), max_size=4))
+def test_the_cache_never_changes_who_it_is(resources: list[dict[str, object]]) -> None:
+    """A registry that has seen others says of each resource what a new one says."""
+    file = RegistryFile(match=(Match(resource_attributes={"host.name": "b"}, team="c"),))
+    seasoned = FileRegistry(file)
+    expected = [FileRegistry(file).resolve(resource, agent_name=None) for resource in resources]
+    assert expected == [seasoned.resolve(resource, agent_name=None) for resource in resources]
 
 
 @pytest.mark.parametrize("value", [["a"], {"a": 1}, True, 1.5, "", "  ", None])
