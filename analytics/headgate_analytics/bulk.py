@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -269,12 +270,7 @@ def _gathered(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def _batched(found: Iterator[Reconstruction]) -> Iterator[list[Reconstruction]]:
-    several: list[Reconstruction] = []
-    for one in found:
-        several.append(one)
-        if len(several) >= FLUSH_SESSIONS:
-            yield several
-            several = []
-    if several:
-        yield several
+def _batched(found: Iterator[Reconstruction]) -> Iterator[Iterator[Reconstruction]]:
+    """Runs of at most `FLUSH_SESSIONS`, each to be used up before the next one."""
+    for first in found:
+        yield chain([first], islice(found, FLUSH_SESSIONS - 1))

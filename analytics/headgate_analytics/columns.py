@@ -1,12 +1,32 @@
 """Raw rows as nodes: columns are read as whole columns, and only what a row has becomes a Python value."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from headgate_analytics.node import FACT_COLUMNS, PLACE_COLUMNS, Facts, Node
+from headgate_analytics.node import FACT_COLUMNS, Node
+
+# What a node needs besides its facts, in the order of its fields, and what stands where a row does not tell it.
+_PLACE: Mapping[str, object] = {
+    "record_id": None,
+    "is_log": False,
+    "trace_id": None,
+    "span_id": None,
+    "parent_span_id": None,
+    "name": "",
+    "start_time_unix_nano": 0,
+    "end_time_unix_nano": None,
+    "flags": 0,
+    "status_code": "UNSET",
+    "event_name": "",
+    "time_suspect": False,
+    "witness": "client",
+    "service_name": None,
+    "resource_attributes": "{}",
+    "kind": "UNSPECIFIED",
+}
 
 
 class NodeColumns:
@@ -25,21 +45,26 @@ class NodeColumns:
 
     def nodes(self, start: int, stop: int) -> list[Node]:
         """The nodes of the rows from `start` to before `stop`."""
-        place = [self._values(name, start, stop) for name in ("is_log", *PLACE_COLUMNS)]
-        return [
-            _node(row, facts) for row, facts in zip(zip(*place, strict=True), self._facts(start, stop), strict=True)
-        ]
+        facts = self._facts(start, stop)
+        told = [self._values(name, start, stop, instead) for name, instead in _PLACE.items()]
+        nodes = list(map(Node, *told, facts))
+        for node in nodes:
+            if node.is_log:
+                _begin(node)
+        return nodes
 
-    def _values(self, name: str, start: int, stop: int) -> Sequence[object]:
+    def _values(self, name: str, start: int, stop: int, instead: object) -> Sequence[Any]:
+        """A column of the rows, with `instead` where it is NULL."""
         column = self._columns.get(name)
-        if column is None:
-            return [None] * (stop - start)
+        if column is None or column.null_count == len(column):
+            return [instead] * (stop - start)
         part = column.slice(start, stop - start)
         words = self._words.get(name)
         if words is None:
+            part = part if instead is None else part.fill_null(instead)
             values: list[object] = part.to_pylist()
             return values
-        return [None if index is None else words[index] for index in part.indices.to_pylist()]
+        return [instead if index is None else words[index] or instead for index in part.indices.to_pylist()]
 
     def _facts(self, start: int, stop: int) -> list[dict[str, object]]:
         """What each row says, without what it does not."""
@@ -68,31 +93,9 @@ def single(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _node(row: Sequence[Any], facts: Facts) -> Node:
-    """A node from `is_log` and the values of `PLACE_COLUMNS`; a log that tells how long something took ends then."""
-    is_log, record_id, trace_id, span_id, parent_span_id, name, side, start, end, *more = row
-    flags, status, event, suspect, witness, service, resource_text = more
-    begin: int = start or 0
-    if is_log:
-        took = facts.get("event_duration_ns")
-        end = begin
-        begin = max(0, begin - took) if isinstance(took, int) else begin
-    return Node(
-        record_id=record_id,
-        is_log=is_log,
-        trace_id=trace_id or None,
-        span_id=span_id or None,
-        parent_span_id=parent_span_id or None,
-        name=name or "",
-        start=begin,
-        end=end,
-        flags=flags or 0,
-        status=status or "UNSET",
-        event=event or "",
-        suspect=bool(suspect),
-        witness=witness or "client",
-        service=service or None,
-        resource_text=resource_text or "{}",
-        facts=facts,
-        side=side or "UNSPECIFIED",
-    )
+def _begin(log: Node) -> None:
+    """A log ends when it was written, and began before that where it tells how long something took."""
+    log.end = log.start
+    took = log.facts.get("event_duration_ns")
+    if isinstance(took, int):
+        log.start = max(0, log.start - took)

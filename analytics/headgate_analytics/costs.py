@@ -1,13 +1,15 @@
 """What a model call cost: a site's price before what the agent reported, that before the list price."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import date
 from decimal import Decimal
 
 from headgate_analytics.rows import Row
 from headgate_processors.enrich.price import PriceBook
 
 SUM_MAX = Decimal(10**9)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_DAY_NS = 86_400_000_000_000
 _UNPRICED: Row = {"cost_usd": None, "cost_basis": None, "price_version": None}
 
 
@@ -44,7 +46,7 @@ def _listed(book: PriceBook, row: Row, cache_told: bool) -> Row:
     model = _text(row["model"])
     if model is None:
         return _UNPRICED | {"cost_missing_reason": "unknown_model"}
-    day = datetime.fromtimestamp(_int(row["start_time_unix_nano"]) // 1_000_000_000, UTC).date()
+    day = date.fromordinal(_EPOCH_DAY + _int(row["start_time_unix_nano"]) // _DAY_NS)
     quote = book.quote(
         _text(row["provider"]), model, day, requested_model=_text(row["request_model"]), tier=_text(row["service_tier"])
     )

@@ -18,43 +18,39 @@ _INPUT, _OUTPUT = "gen_ai_usage_input_tokens", "gen_ai_usage_output_tokens"
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One logical call: `primary` tells the tokens, `others` fill what it does not say, `attempts` came before it."""
+    """One logical call: `primary` tells the tokens, `others` fill what it does not say, `attempts` came before it.
+
+    `nodes` is every record of it, the primary first, and `told` every fact, each from the first record that has it.
+    It starts with the first of them and ends with the last; `end` is None while its span is open. `error` is its error
+    type, None for a call that went well: a success anywhere outweighs the failure of an attempt.
+    """
 
     primary: Node
     others: list[Node] = field(default_factory=list)
     attempts: list[Node] = field(default_factory=list)
-    _nodes: Sequence[Node] = field(default=(), init=False, repr=False)
-    _told: Facts = field(default_factory=dict, init=False, repr=False)
+    nodes: Sequence[Node] = field(init=False, repr=False)
+    told: Facts = field(init=False, repr=False)
+    start: int = field(init=False)
+    end: int | None = field(init=False)
+    has_usage: bool = field(init=False)
+    error: str | None = field(init=False)
 
-    @property
-    def nodes(self) -> Sequence[Node]:
-        """Every record of the call, the primary first."""
-        known = self._nodes
-        if len(known) != 1 + len(self.others) or known[0] is not self.primary:
-            self._nodes = known = [self.primary, *self.others]
-            self._told = joint(known)
-        return known
+    def __post_init__(self) -> None:
+        self._learn()
 
-    @property
-    def told(self) -> Facts:
-        """Every fact, each from the first record that has it."""
-        known = self._nodes
-        if len(known) != 1 + len(self.others) or known[0] is not self.primary:
-            return self._told if self.nodes else {}
-        return self._told
-
-    @property
-    def start(self) -> int:
-        """The earliest start of what tells of the call."""
-        return min([node.start for node in self.nodes]) if self.others else self.primary.start
-
-    @property
-    def end(self) -> int | None:
-        """The latest end; NULL while its span is open."""
-        if not self.others:
-            return self.primary.end
-        ends = [node.end for node in self.nodes if node.end is not None]
-        return max(ends) if ends else None
+    def _learn(self) -> None:
+        """Sum up what the records say; they only change by the methods below."""
+        primary, others = self.primary, self.others
+        self.nodes = [primary, *others]
+        self.told = told = joint(self.nodes)
+        self.start, self.end = primary.start, primary.end
+        self.has_usage = _INPUT in told or _OUTPUT in told
+        self.error = primary.text("error_type")
+        if others:
+            self.start = min([node.start for node in self.nodes])
+            self.end = max([node.end for node in self.nodes if node.end is not None], default=None)
+            if self.error is None and not self.has_usage:
+                self.error = next((text for node in others if (text := node.text("error_type"))), None)
 
     def first(self, name: str) -> object:
         """A fact from the first record that has it."""
@@ -71,28 +67,25 @@ class Call:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     @property
-    def has_usage(self) -> bool:
-        """Whether any record of it reports tokens."""
-        told = self.told
-        return _INPUT in told or _OUTPUT in told
-
-    @property
     def failed(self) -> bool:
-        """Whether the call itself ended in an error: a success anywhere outweighs the failure of an attempt."""
+        """Whether the call itself ended in an error."""
         return self.error is not None
 
-    @property
-    def error(self) -> str | None:
-        """The error type; NULL for a call that went well."""
-        own = self.primary.text("error_type")
-        if own is not None or self.has_usage:
-            return own
-        return next((text for node in self.others if (text := node.text("error_type"))), None)
+    def add(self, *nodes: Node) -> None:
+        """Take more records of the call in."""
+        self.others.extend(nodes)
+        self._learn()
+
+    def lead(self, node: Node) -> None:
+        """Take in a record that tells more than the primary did."""
+        self.others.insert(0, self.primary)
+        self.primary = node
+        self._learn()
 
     def absorb(self, other: "Call") -> None:
         """Take another telling of the same call in; the one with more to say stays primary."""
-        self.others.extend(other.nodes)
         self.attempts.extend(other.attempts)
+        self.add(*other.nodes)
 
 
 def joint(nodes: Sequence[Node]) -> Facts:
@@ -111,16 +104,18 @@ def _has_usage(node: Node) -> bool:
 
 def model_calls(nodes: Sequence[Node]) -> list[Call]:
     """The calls of one session, in order of their start."""
-    spans = [node for node in nodes if node.kind in CALL_KINDS and not node.is_log]
-    calls = _nested([node for node in spans if node.text("usage_role") != "mirror"])
-    calls = _with_ends(calls, [node for node in spans if node.text("usage_role") == "mirror"])
-    logs = [node for node in nodes if node.kind in CALL_KINDS and node.is_log]
-    calls = _with_mirrors(calls, [node for node in logs if node.text("usage_role") == "mirror"])
-    calls += [Call(node) for node in logs if node.text("usage_role") != "mirror"]
+    telling = [node for node in nodes if node.kind in CALL_KINDS]
+    mirrors = [node for node in telling if node.facts.get("usage_role") == "mirror"]
+    sources = [node for node in telling if node.facts.get("usage_role") != "mirror"] if mirrors else telling
+    calls = _nested([node for node in sources if not node.is_log])
+    calls = _with_ends(calls, [node for node in mirrors if not node.is_log])
+    calls = _with_mirrors(calls, [node for node in mirrors if node.is_log])
+    calls += [Call(node) for node in sources if node.is_log]
+    calls.sort(key=_authority)
     for name in ("gen_ai_response_id", "request_id"):
         calls = _joined(calls, name)
     calls = _matched(calls)
-    _attach_messages(calls, nodes)
+    _attach_messages(calls, [node for node in nodes if node.kind == "message" and node.is_log])
     return _with_attempts(calls, [node for node in nodes if node.kind == "attempt"])
 
 
@@ -147,6 +142,8 @@ def _nested(spans: Sequence[Node]) -> list[Call]:
 
 
 def _resolved(node: Node, inner: dict[Node, list[Node]], depth: int) -> list[Call]:
+    if not inner[node]:
+        return [Call(node)]
     below = [call for child in inner[node] for call in _resolved(child, inner, depth + 1)] if depth < 64 else []
     telling = [call for call in below if call.has_usage]
     if len(telling) > 1:
@@ -155,7 +152,7 @@ def _resolved(node: Node, inner: dict[Node, list[Node]], depth: int) -> list[Cal
         return telling
     if telling:
         call = telling[0]
-        call.others.append(node)
+        call.add(node)
         call.attempts.extend(other.primary for other in below if other is not call and other.failed)
         return [call]
     call = Call(node, others=[other.primary for other in below if not other.failed])
@@ -169,6 +166,8 @@ def _resolved(node: Node, inner: dict[Node, list[Node]], depth: int) -> list[Cal
 
 def _with_ends(calls: list[Call], ends: Sequence[Node]) -> list[Call]:
     """A span that tells how a stream ended belongs to the last silent call before it beside which it stands."""
+    if not ends:
+        return calls
     waiting: dict[tuple[str | None, str | None], list[Call]] = {}
     for call in sorted(calls, key=lambda call: call.start):
         if not call.has_usage and not call.failed:
@@ -180,13 +179,14 @@ def _with_ends(calls: list[Call], ends: Sequence[Node]) -> list[Call]:
             calls.append(Call(end))
         else:
             beside.remove(before)
-            before.others.insert(0, before.primary)
-            before.primary = end
+            before.lead(end)
     return calls
 
 
 def _with_mirrors(calls: list[Call], mirrors: Sequence[Node]) -> list[Call]:
     """Events that speak of the span whose context they carry join its call, or stand for it when it never came."""
+    if not mirrors:
+        return calls
     by_span = {(node.trace_id, node.span_id): call for call in calls for node in call.nodes}
     attempts = {(node.trace_id, node.span_id) for call in calls for node in call.attempts}
     for mirror in mirrors:
@@ -199,15 +199,15 @@ def _with_mirrors(calls: list[Call], mirrors: Sequence[Node]) -> list[Call]:
             calls.append(call)
             by_span[place] = call
         else:
-            call.others.append(mirror)
+            call.add(mirror)
     return calls
 
 
 def _joined(calls: list[Call], name: str) -> list[Call]:
-    """Calls with the same id are one; spans tell before logs, usage before none."""
+    """Calls with the same id are one, told by the first of them; the calls come and go in order of authority."""
     kept: dict[str, Call] = {}
     result: list[Call] = []
-    for call in sorted(calls, key=_authority):
+    for call in calls:
         identity = call.text(name)
         if identity is not None and identity in kept:
             kept[identity].absorb(call)
@@ -219,13 +219,16 @@ def _joined(calls: list[Call], name: str) -> list[Call]:
 
 
 def _authority(call: Call) -> tuple[bool, bool, int, str]:
+    """Usage tells before none, spans before logs."""
     return (not call.has_usage, call.primary.is_log, call.primary.start, call.primary.record_id)
 
 
 def _matched(calls: list[Call]) -> list[Call]:
     """Logs that carry no id join the span of the same dialect with the same usage that is nearest in time."""
+    logs = [call for call in calls if call.primary.is_log and all(node.is_log for node in call.nodes)]
+    if not logs:
+        return calls
     spans = [call for call in calls if not call.primary.is_log]
-    logs = [call for call in calls if call.primary.is_log and not any(not node.is_log for node in call.nodes)]
     free = {id(call): call for call in spans if not any(node.is_log for node in call.nodes)}
     taken: set[int] = set()
     for span_key, key_of in _MATCHES:
@@ -288,18 +291,18 @@ def _distance_ns(span: Call, log: Call) -> int:
     return abs((log.end or log.start) - end)
 
 
-def _attach_messages(calls: Sequence[Call], nodes: Sequence[Node]) -> None:
+def _attach_messages(calls: Sequence[Call], messages: Sequence[Node]) -> None:
     """Message events add to the call whose span they belong to what its span does not say.
 
     Those without a span belong to the call of the same source with the same usage that ended with them.
     """
+    if not messages:
+        return
     by_span = {(node.trace_id, node.span_id): call for call in calls for node in call.nodes if node.span_id}
     by_usage: dict[object, list[Call]] = {}
     for call in calls:
         by_usage.setdefault(_usage_key(call), []).append(call)
-    for node in nodes:
-        if node.kind != "message" or not node.is_log:
-            continue
+    for node in messages:
         owner = by_span.get((node.trace_id, node.span_id)) if node.span_id else None
         if owner is None and node.text("gen_ai_response_id") is not None:
             near = (call for call in by_usage.get(_usage_key(Call(node)), ()) if not call.text("gen_ai_response_id"))
@@ -307,12 +310,12 @@ def _attach_messages(calls: Sequence[Call], nodes: Sequence[Node]) -> None:
             if owner is not None and _distance_ns(owner, Call(node)) > NEAR_NS:
                 owner = None
         if owner is not None:
-            owner.others.append(node)
+            owner.add(node)
 
 
 def _with_attempts(calls: list[Call], attempts: Sequence[Node]) -> list[Call]:
     """Attempts inside a call's span belong to it; those beside it to the next call of the same source."""
-    by_node = {node: call for call in calls for node in call.nodes}
+    by_node = {node: call for call in calls for node in call.nodes} if attempts else {}
     loose: list[Node] = []
     for attempt in attempts:
         if any(up.kind == "attempt" for up in attempt.ancestors()):
@@ -322,7 +325,9 @@ def _with_attempts(calls: list[Call], attempts: Sequence[Node]) -> list[Call]:
             owner.attempts.append(attempt)
         elif attempt.is_log:
             loose.append(attempt)
-    return sorted(calls + _assign_loose(calls, loose), key=lambda call: (call.start, call.primary.record_id))
+    if loose:
+        calls = calls + _assign_loose(calls, loose)
+    return sorted(calls, key=lambda call: (call.start, call.primary.record_id))
 
 
 def _assign_loose(calls: Sequence[Call], attempts: Iterable[Node]) -> list[Call]:

@@ -93,7 +93,7 @@ CONTAINER_KINDS = frozenset({"agent", "workflow"})
 _REMOTE_PARENT = 0x300
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, eq=False)
 class Node:
     """A span or log event; `facts` holds the known `FACT_COLUMNS`, `side` is the span kind of OpenTelemetry.
 
@@ -115,8 +115,8 @@ class Node:
     witness: str
     service: str | None
     resource_text: str
+    side: str
     facts: Facts
-    side: str = "UNSPECIFIED"
     kind: str = field(init=False)
     dialect: str | None = field(init=False)
     parent: "Node | None" = field(default=None, repr=False)

@@ -85,7 +85,8 @@ def reconstruct(
     who = _who(stitched, nodes, rules, revision)
     calls = model_calls(nodes)
     tools = tool_calls(nodes, calls)
-    call_rows = _priced([model_call_row(call, who) for call in calls], calls, rules)
+    call_rows = [model_call_row(call, who) for call in calls]
+    _price(call_rows, calls, rules)
     tool_rows = _distinct(
         [tool_call_row(tool, who, content.arguments, content.requested) for tool in tools], "tool_call_id"
     )
@@ -106,11 +107,8 @@ def reconstruct(
 
 def _who(stitched: Stitched, nodes: Sequence[Node], rules: Rules, revision: int) -> Who:
     agents = agents_of(nodes)
-    candidates = (
-        {(node.resource_text, name) for node in nodes for name in (agents.main, node.text("gen_ai_agent_name"))}
-        if nodes
-        else set()
-    )
+    candidates = {(node.resource_text, node.text("gen_ai_agent_name")) for node in nodes}
+    candidates |= {(resource, agents.main) for resource, _ in candidates}
     identities = [
         (rules.identify(resource, name), name != agents.main, resource, name or "") for resource, name in candidates
     ]
@@ -124,13 +122,11 @@ def _who(stitched: Stitched, nodes: Sequence[Node], rules: Rules, revision: int)
     )
 
 
-def _priced(rows: Sequence[Row], calls: Sequence[Call], rules: Rules) -> list[Row]:
-    """Rows with their price; a source that tells cached tokens once has none where it is silent."""
+def _price(rows: Sequence[Row], calls: Sequence[Call], rules: Rules) -> None:
+    """Add their price to rows; a source that tells cached tokens once has none where it is silent."""
     telling = {row["dialect"] for row in rows if row["cache_read_tokens"] is not None}
-    return [
-        row | rules.price(row, call.first("reported_cost_usd"), row["dialect"] in telling)
-        for row, call in zip(rows, calls, strict=True)
-    ]
+    for row, call in zip(rows, calls, strict=True):
+        row.update(rules.price(row, call.first("reported_cost_usd"), row["dialect"] in telling))
 
 
 def _distinct(rows: list[Row], name: str) -> list[Row]:
@@ -149,6 +145,8 @@ def _tasks(nodes: Sequence[Node], content: SessionContent) -> list[Moment]:
     events = [node for node in nodes if node.kind == "task"]
     if events:
         return [task_moment(node, content.tasks.get(node.record_id)) for node in events]
+    if not content.tasks:
+        return []
     found: list[Moment] = []
     told: set[str] = set()
     seen_traces: set[str | None] = set()
@@ -169,17 +167,15 @@ def _tasks(nodes: Sequence[Node], content: SessionContent) -> list[Moment]:
 
 def _errors(nodes: Sequence[Node], calls: Sequence[Call], tools: Sequence[ToolCall], who: Who) -> list[Moment]:
     """Errors of agents and steps that no failed call inside them explains."""
+    culprits = [
+        node for node in nodes if node.status == "ERROR" and not node.is_log and node.kind in CONTAINER_KINDS | {"step"}
+    ]
+    if not culprits:
+        return []
     failed = {node for call in calls if call.failed for node in call.nodes}
     failed |= {node for tool in tools if tool.result_class in _FAILED for node in tool.nodes}
     explained = {up for node in failed for up in node.ancestors()}
-    culprits = [
-        node
-        for node in nodes
-        if node.kind in CONTAINER_KINDS | {"step"}
-        and node.status == "ERROR"
-        and not node.is_log
-        and node not in explained
-    ]
+    culprits = [node for node in culprits if node not in explained]
     inner = [node for node in culprits if not any(child in culprits for child in node.children)]
     return [error_moment(node, who.agents.of([node])) for node in inner]
 
@@ -231,10 +227,10 @@ def _session_row(
         "time_suspect": all(node.suspect for node in nodes),
         "root_ended": ended,
         "trace_count": len({node.trace_id for node in nodes if node.trace_id}),
-        "agent_names": _unique(node.text("gen_ai_agent_name") for node in nodes),
-        "models": _unique(row["model"] for row in calls),
-        "tools": _unique(row["tool"] for row in tools),
-        "dialects": _unique(node.dialect for node in nodes),
+        "agent_names": _unique([node.text("gen_ai_agent_name") for node in nodes]),
+        "models": _unique([row["model"] for row in calls]),
+        "tools": _unique([row["tool"] for row in tools]),
+        "dialects": _unique([node.dialect for node in nodes]),
         "model_call_count": None if agent_ran and not calls else len(calls),
         "tool_call_count": len(tools),
         "tool_error_count": sum(row["result_class"] in {"error", "timeout"} for row in tools),
@@ -246,16 +242,13 @@ def _session_row(
     }
 
 
-def _unique(values: object) -> list[str]:
-    assert hasattr(values, "__iter__")
-    return list(dict.fromkeys(value for value in values if isinstance(value, str)))
+def _unique(values: Sequence[object]) -> list[str]:
+    return [value for value in dict.fromkeys(values) if isinstance(value, str)]
 
 
 def _task(nodes: Sequence[Node], content: SessionContent) -> str | None:
-    ranked = sorted(
-        (node.kind != "task", node.start, node.record_id) for node in nodes if node.record_id in content.tasks
-    )
-    return content.tasks[ranked[0][2]] if ranked else None
+    told = [(node.kind != "task", node.start, node.record_id) for node in nodes if node.record_id in content.tasks]
+    return content.tasks[min(told)[2]] if told else None
 
 
 _LIVING = CALL_KINDS | CONTAINER_KINDS | {"tool", "handoff", "task"}
@@ -264,7 +257,7 @@ _LIVING = CALL_KINDS | CONTAINER_KINDS | {"tool", "handoff", "task"}
 def _ended(nodes: Sequence[Node]) -> tuple[bool, str]:
     """Whether the last trace in which an agent, call or tool ran has a root, and that root ended."""
     alive = [node for node in nodes if not node.is_log and node.kind in _LIVING and node.trace_id]
-    served = {node.trace_id for node in nodes if node.is_served and node.parent_span_id is None}
+    served = {node.trace_id for node in alive if node.is_served and node.parent_span_id is None}
     alive = [node for node in alive if node.trace_id not in served] or alive
     if not alive:
         return False, "no root span was reported"

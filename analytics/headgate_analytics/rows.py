@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from operator import attrgetter
 
 import orjson
 
@@ -33,6 +34,7 @@ _WHO = (
     "runtime",
     "work_item",
 )
+_WHO_OF = attrgetter(*_WHO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Who:
     @property
     def shared(self) -> Row:
         """The who columns that all rows of the session have alike."""
-        values: Row = {name: getattr(self.identity, name) for name in _WHO}
+        values: Row = dict(zip(_WHO, _WHO_OF(self.identity), strict=True))
         return values | {"session_id": self.session_id, "revision": self.revision}
 
     def row(self, nodes: Sequence[Node], agent_name: str | None) -> Row:
@@ -105,6 +107,8 @@ class Agents:
     def depth(self, nodes: Sequence[Node]) -> int:
         """How deep in sub-agents it happened, 0 at the top: tool calls around it, or another agent's log."""
         first = next((node for node in nodes if not node.is_log), nodes[0])
+        if first.parent is None and not first.is_log:
+            return 0
         tools = [up for up in first.ancestors() if up.kind == "tool"]
         if not tools and not first.is_log:
             return 0
@@ -208,6 +212,8 @@ def tokens_row(call: Call) -> Row:
 
 def _output_tokens(call: Call) -> int | None:
     """The output as told by a record that splits reasoning off: only there it is sure to be part of it."""
+    if len(call.nodes) == 1:
+        return call.number("gen_ai_usage_output_tokens")
     split = (node for node in call.nodes if node.number("gen_ai_usage_reasoning_output_tokens") is not None)
     told = (node.number("gen_ai_usage_output_tokens") for node in split)
     return next((count for count in told if count is not None), call.number("gen_ai_usage_output_tokens"))

@@ -1,6 +1,6 @@
 """The timeline of one session: everything that happened, once, in order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -33,7 +33,10 @@ class Moment:
     @property
     def sequence(self) -> int:
         """The source's own order, for moments at the same instant."""
-        return next((value for node in self.nodes if (value := node.number("event_sequence")) is not None), 0)
+        for node in self.nodes:
+            if (value := node.number("event_sequence")) is not None:
+                return value
+        return 0
 
 
 def call_moment(call: Call, row: Row) -> Moment:
@@ -113,14 +116,15 @@ def timeline_rows(moments: Sequence[Moment], who: Who) -> list[Row]:
     seqs = {id(moment): seq for seq, moment in enumerate(ordered, 1)}
     by_ref = {moment.ref_id: seqs[id(moment)] for moment in ordered if moment.ref_id}
     rows: list[Row] = []
-    spent: list[Decimal] = []
+    spent = so_far_usd = None
     for seq, moment in enumerate(ordered, 1):
         if moment.cost_usd is not None:
-            spent = [sum(spent, moment.cost_usd)]
+            spent = moment.cost_usd if spent is None else spent + moment.cost_usd
+            so_far_usd = total_usd([spent])
         parent = parents.get(id(moment))
         known = [seqs[id(parent)] if parent else None, by_ref.get(moment.owner_id) if moment.owner_id else None]
         before = next((found for found in known if found is not None and found < seq), None)
-        rows.append(_row(seq, moment, who, total_usd(spent), before))
+        rows.append(_row(seq, moment, who, so_far_usd, before))
     return rows
 
 
@@ -128,12 +132,16 @@ def _parents(moments: Sequence[Moment]) -> dict[int, Moment]:
     """The moment around each moment, by the spans that enclose it; a model call contains nothing."""
     by_node = {node: moment for moment in moments for node in moment.nodes if moment.ref_view != "model_calls"}
     found: dict[int, Moment] = {}
-    for moment in moments:
-        around = (by_node[up] for node in moment.nodes for up in node.ancestors() if up in by_node)
-        parent = next((other for other in around if other is not moment), None)
+    for moment in moments if by_node else ():
+        parent = next((by_node[up] for up in _around(moment) if by_node.get(up, moment) is not moment), None)
         if parent is not None:
             found[id(moment)] = parent
     return found
+
+
+def _around(moment: Moment) -> Iterator[Node]:
+    for node in moment.nodes:
+        yield from node.ancestors()
 
 
 def _places(moments: Sequence[Moment], parents: Mapping[int, Moment]) -> dict[int, tuple[int, int]]:
@@ -155,7 +163,9 @@ def _places(moments: Sequence[Moment], parents: Mapping[int, Moment]) -> dict[in
 def _floor(moment: Moment) -> int:
     """The latest start of the spans around it."""
     node = moment.nodes[0]
-    return max((up.start for up in node.ancestors() if not up.suspect), default=0) if not node.is_log else 0
+    if node.is_log or node.parent is None:
+        return 0
+    return max([up.start for up in node.ancestors() if not up.suspect], default=0)
 
 
 def _row(seq: int, moment: Moment, who: Who, spent: Decimal | None, parent_seq: int | None) -> Row:

@@ -34,34 +34,38 @@ class Request:
 
 @dataclass(slots=True, eq=False)
 class ToolCall:
-    """One logical tool call and everything that tells of it."""
+    """One logical tool call and everything that tells of it.
+
+    `nodes` is every record of it, those that ran it first, spans before logs; `told` is every fact, each from the first
+    record that has it.
+    """
 
     runs: list[Node] = field(default_factory=list)
     parts: list[Node] = field(default_factory=list)
     approvals: list[Node] = field(default_factory=list)
     request: Request | None = None
     returned: dict[str, object] | None = None
-    _nodes: list[Node] = field(default_factory=list, init=False, repr=False)
-    _told: Facts = field(default_factory=dict, init=False, repr=False)
+    nodes: Sequence[Node] = field(default=(), init=False, repr=False)
+    told: Facts = field(default_factory=dict, init=False, repr=False)
 
-    @property
-    def nodes(self) -> Sequence[Node]:
-        """Every record of the call; those that ran it first, spans before logs. They only grow in number."""
-        if len(self._nodes) != len(self.runs) + len(self.parts) + len(self.approvals):
-            runs = self.runs
-            if len(runs) > 1:
-                runs = sorted(runs, key=lambda node: (node.is_log, node.start, node.record_id))
-            self._nodes = [*runs, *self.parts, *self.approvals]
-            self._told = joint(self._nodes)
-        return self._nodes
+    def add(self, *, runs: Sequence[Node] = (), parts: Sequence[Node] = (), approvals: Sequence[Node] = ()) -> None:
+        """Take more records of the call in; only here they grow in number."""
+        self.runs.extend(runs)
+        self.parts.extend(parts)
+        self.approvals.extend(approvals)
+        ran = self.runs
+        if len(ran) > 1:
+            ran = sorted(ran, key=lambda node: (node.is_log, node.start, node.record_id))
+        self.nodes = [*ran, *self.parts, *self.approvals]
+        self.told = joint(self.nodes)
 
     def first(self, name: str) -> object:
         """A fact from the first record that has it."""
-        return self._told.get(name) if self.nodes else None
+        return self.told.get(name)
 
     def text(self, name: str) -> str | None:
         """A fact as text."""
-        value = self.first(name)
+        value = self.told.get(name)
         return value if isinstance(value, str) else None
 
     @property
@@ -129,7 +133,8 @@ class ToolCall:
     def result_class(self) -> str:
         """The worst that any record of it says; what only the model was told comes last."""
         outcomes = {_outcome(node) for node in (*self.runs, *self.parts)}
-        outcomes |= {"denied" for node in self.approvals if node.text("decision") == "deny"}
+        if self._refused:
+            outcomes.add("denied")
         if not outcomes - {None} and self.returned is not None:
             outcomes.add(str(self.returned.get("outcome") or "unknown"))
         return next((name for name in _SEVERITY if name in outcomes), "unknown")
@@ -206,15 +211,16 @@ def _from_runs(runs: Sequence[Node]) -> list[ToolCall]:
     for node in sorted(runs, key=lambda node: (_depth(node), node.is_log, node.start, node.record_id)):
         outer = _outer_tool(node) if not node.is_log else None
         tool = by_node.get(outer) if outer is not None else None
-        known = by_id.setdefault(_call_id(node), []) if _call_id(node) else []
+        call_id = _call_id(node)
+        known = by_id.setdefault(call_id, []) if call_id else []
         if tool is not None:
-            tool.parts.append(node)
+            tool.add(parts=[node])
         else:
             tool = next((other for other in known if _same_call(node, other)), None)
             if tool is None:
                 tool = ToolCall()
                 found.append(tool)
-            tool.runs.append(node)
+            tool.add(runs=[node])
         by_node[node] = tool
         if tool not in known:
             known.append(tool)
@@ -258,7 +264,7 @@ def _with_parts(found: list[ToolCall], parts: Sequence[Node]) -> list[ToolCall]:
             call_id = part.text("gen_ai_tool_call_id")
             if call_id:
                 by_id[call_id] = tool
-        tool.parts.append(part)
+        tool.add(parts=[part])
         by_node[part] = tool
     return found
 
@@ -274,7 +280,7 @@ def _with_approvals(found: list[ToolCall], approvals: Sequence[Node]) -> list[To
             tool = by_id[call_id] = ToolCall()
             found.append(tool)
         if tool is not None:
-            tool.approvals.append(approval)
+            tool.add(approvals=[approval])
     return found
 
 
@@ -297,7 +303,7 @@ def _without_copies(found: list[ToolCall]) -> list[ToolCall]:
         ]
         if near:
             best = max(near, key=lambda tool: tool.start)
-            best.runs.extend(log.runs)
+            best.add(runs=log.runs)
             gone.add(id(log))
     return [tool for tool in found if id(tool) not in gone]
 
@@ -314,7 +320,7 @@ def _with_served(found: list[ToolCall]) -> list[ToolCall]:
         around = [caller for caller in callers if _encloses(caller, tool)]
         if around:
             best = min(around, key=lambda caller: (id(caller) in taken, (caller.end or _NEVER) - caller.start))
-            best.parts.extend(tool.nodes)
+            best.add(parts=tool.nodes)
             taken |= {id(best), id(tool)}
     return [tool for tool in found if id(tool) not in apart or id(tool) not in taken]
 
@@ -368,7 +374,7 @@ def _request(call: Call, entry: dict[str, object]) -> Request:
 
 def _answer(found: Sequence[ToolCall], requests: Sequence[Request]) -> None:
     """Pair what ran with what was asked for: by id, by name and arguments, by name, hand-off with hand-off."""
-    waiting = sorted(found, key=lambda tool: (tool.start, tool.name or ""))
+    waiting = sorted(found, key=lambda tool: (tool.start, tool.name or "")) if requests else []
     taken: set[int] = set()
     for tool_key, request_key, needs_order in _PAIRINGS:
         waiting = [tool for tool in waiting if tool.request is None]
@@ -422,6 +428,8 @@ def _may_pair(tool: ToolCall, request: Request) -> bool:
 
 def _with_agents(asked: Sequence[ToolCall], nodes: Sequence[Node]) -> None:
     """A request that names an agent ran as the next span of that agent, where no span of a tool tells of it."""
+    if not asked:
+        return
     free = [node for node in nodes if node.kind == "agent" and not node.is_log and node.text("gen_ai_agent_name")]
     for tool in asked:
         request = tool.request
@@ -436,7 +444,7 @@ def _with_agents(asked: Sequence[ToolCall], nodes: Sequence[Node]) -> None:
         )
         if agent is not None:
             free.remove(agent)
-            tool.runs.append(agent)
+            tool.add(runs=[agent])
 
 
 def _report(found: Sequence[ToolCall], calls: Sequence[Call]) -> None:

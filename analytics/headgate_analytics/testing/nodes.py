@@ -90,6 +90,7 @@ def log(
         service=service,
         resource_text="{}",
         facts=_facts(kind, tokens, facts),
+        side="UNSPECIFIED",
     )
 
 
