@@ -200,6 +200,30 @@ def test_a_copy_whose_manifest_came_first_shows_what_was_sealed_after_it(tmp_pat
         assert [4, 4, 4] == counts(copy)
 
 
+@pytest.mark.parametrize("first", ["manifest", "files"])
+def test_a_copy_that_a_compaction_came_between_is_whole_once_its_manifest_is_made_anew(
+    tmp_path, open_store, first
+) -> None:
+    """A plain `cp -r` may name merged files that it lacks: `check` says so; the files that it has hold all rows."""
+    store = open_store(tmp_path / "data")
+    fill(store, *range(1, 7))
+    copy = tmp_path / "copy"
+    steps = [lambda name: name.startswith("manif"), lambda name: not name.startswith("manif")]
+    for is_wanted in steps if first == "manifest" else reversed(steps):
+        for path in (path for path in (tmp_path / "data").iterdir() if is_wanted(path.name)):
+            copy.mkdir(exist_ok=True)
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, copy / path.name)
+        for _ in range(2):
+            compact(tmp_path / "data", config=CompactConfig(grace_s=0))
+
+    assert "damaged" in {one.kind for one in survey(copy)}
+    assert [0, 0, 0] == counts(copy)
+    for name in ("manifest.json", "manifest.previous.json"):
+        (copy / name).unlink(missing_ok=True)
+    repair(copy)
+    assert [6, 6, 6] == counts(copy)
+
+
 def test_a_backup_goes_into_an_empty_folder_only(tmp_path, open_store) -> None:
     """Nothing is mixed with what is there."""
     open_store(tmp_path / "data")
