@@ -1,0 +1,143 @@
+"""AuthZEN on the wire, and the hook of Claude Code: what is asked, and what is no question."""
+
+import pytest
+
+from headgate_control.decide.decision import Decision
+from headgate_control.request import Request, Resource, Subject
+from headgate_control.server.claude_code import answer, parse_hook
+from headgate_control.server.wire import WireError, parse_evaluation, parse_evaluations
+
+WHO = Subject(type="agent_instance", id="ai-1")
+ASKED = {
+    "subject": {"type": "agent_instance", "id": "ai-1"},
+    "action": {"name": "tools/call"},
+    "resource": {"type": "tool", "id": "merge", "properties": {"server": "github"}},
+    "context": {"input": {"number": 5}},
+}
+
+
+def hook(tool: str, *, cwd: str | None = "/work", **given: object) -> list[tuple[str, str, str | None]]:
+    """What a tool call of Claude Code asks for."""
+    body = {"hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": given, "cwd": cwd, "session_id": "s1"}
+    return [(one.action, one.resource.id, one.resource.text("server")) for one in parse_hook(body, WHO)]
+
+
+def test_an_evaluation_is_a_request() -> None:
+    """In AuthZEN's words."""
+    assert Request(
+        subject=WHO,
+        action="tools/call",
+        resource=Resource(type="tool", id="merge", properties={"server": "github"}),
+        context={"input": {"number": 5}},
+    ) == parse_evaluation(ASKED)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ([], "the body: expected an object"),
+        ({}, "subject: expected an object"),
+        ({**ASKED, "subject": {"type": "x"}}, "subject.id: expected text"),
+        ({**ASKED, "subject": {"type": "x", "id": 5}}, "subject.id: expected text"),
+        ({**ASKED, "action": {"name": "fly"}}, "action.name: 'fly' is none of model.call, tools/call"),
+        ({**ASKED, "resource": {"type": "tool", "id": "x" * 4_097}}, "resource.id: expected text of 1 to 4096"),
+        ({**ASKED, "context": 5}, "context: expected an object"),
+        ({**ASKED, "resource": {"type": "tool", "id": "x", "properties": []}}, "resource.properties: expected an obj"),
+    ],
+)
+def test_what_is_no_question_is_refused(body: object, expected: str) -> None:
+    """With its place."""
+    with pytest.raises(WireError, match=expected):
+        parse_evaluation(body)
+
+
+def test_several_questions_share_what_they_leave_out() -> None:
+    """And say how they are taken."""
+    other = {"resource": {"type": "tool", "id": "search"}}
+    found = parse_evaluations(
+        {**ASKED, "evaluations": [{}, other], "options": {"evaluations_semantic": "deny_on_first_deny"}}
+    )
+    assert (["merge", "search"], "deny_on_first_deny") == (
+        [one.resource.id for one in found.requests],
+        found.semantic,
+    )
+    assert [parse_evaluation(ASKED)] == list(parse_evaluations(ASKED).requests)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({**ASKED, "evaluations": [{}] * 201}, "201 of them; 200 are allowed"),
+        ({**ASKED, "evaluations": [5]}, r"evaluations\[0\]: expected an object"),
+        ({**ASKED, "evaluations": [], "options": {"evaluations_semantic": "all"}}, "expected one of execute_all"),
+    ],
+)
+def test_what_are_no_questions_is_refused(body: object, expected: str) -> None:
+    """With its place."""
+    with pytest.raises(WireError, match=expected):
+        parse_evaluations(body)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (hook("mcp__github__create_issue", title="x"), [("tools/call", "create_issue", "github")]),
+        (hook("mcp__odd"), [("tools/call", "mcp__odd", None)]),
+        (
+            hook("Bash", command="pytest -q"),
+            [("tools/call", "Bash", None), ("proc.exec", "pytest -q", None)],
+        ),
+        (hook("Bash"), [("tools/call", "Bash", None), ("proc.exec", "", None)]),
+        (
+            hook("Edit", file_path="/work/src/a.py"),
+            [("tools/call", "Edit", None), ("file.write", "./src/a.py", None)],
+        ),
+        (
+            hook("Read", file_path="/workshop/a.py"),
+            [("tools/call", "Read", None), ("file.read", "/workshop/a.py", None)],
+        ),
+        (hook("Grep", pattern="x"), [("tools/call", "Grep", None), ("file.read", ".", None)]),
+        (
+            hook("WebFetch", url="https://example.com/x"),
+            [("tools/call", "WebFetch", None), ("net.connect", "example.com:443", None)],
+        ),
+        (hook("WebFetch", url="https://[bad"), [("tools/call", "WebFetch", None), ("net.connect", "", None)]),
+        (hook("TodoWrite", todos=[]), [("tools/call", "TodoWrite", None)]),
+    ],
+)
+def test_a_tool_call_asks_for_all_that_it_does(
+    told: list[tuple[str, str, str | None]], expected: list[tuple[str, str, str | None]]
+) -> None:
+    """The tool, and the command, file or host behind it; what is missing is asked for as nothing."""
+    assert expected == told
+
+
+@pytest.mark.parametrize(
+    "body",
+    [5, {}, {"hook_event_name": "PostToolUse"}, {"hook_event_name": "PreToolUse", "tool_name": "", "tool_input": {}}],
+)
+def test_another_hook_is_refused(body: object) -> None:
+    """It would be answered with what it does not mean."""
+    with pytest.raises(WireError):
+        parse_hook(body, WHO)
+
+
+@pytest.mark.parametrize(
+    ("decision", "expected"),
+    [
+        (Decision(effect="allow", reason="fine"), ("allow", "fine", None)),
+        (Decision(effect="require_approval", code="approval", reason="ask ada"), ("ask", "ask ada", None)),
+        (Decision(effect="deny", code="policy", reason="no"), ("deny", "no", None)),
+        (Decision(effect="deny", code="stopped", reason="it loops"), ("deny", "it loops", False)),
+    ],
+)
+def test_the_hook_is_answered_in_its_own_words(decision: Decision, expected: tuple[str, str, bool | None]) -> None:
+    """A stop ends the turn beside the deny, for alone it would let the tool run."""
+    said = answer([Decision(effect="allow", reason="first"), decision])
+    output = said["hookSpecificOutput"]
+    reason = "first" if decision.allowed else expected[1]
+    assert (expected[0], reason, expected[2]) == (
+        output["permissionDecision"],
+        output["permissionDecisionReason"],
+        said.get("continue"),
+    )
