@@ -1,0 +1,205 @@
+"""Control over HTTP, by a real server and a real client."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from headgate_control.audit.log import AuditLog
+from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.decide.service import DecisionService
+from headgate_control.identity.launch import Launch, launch
+from headgate_control.manifests.load import parse_manifest
+from headgate_control.policy.bundle import bundle_of
+from headgate_control.policy.engine import PolicyEngine
+from headgate_control.server.application import ControlServer
+from headgate_control.server.doors import Caller, Doors
+from headgate_control.state import ControlState
+from headgate_control.stops.commands import stop
+from headgate_control.store.opening import open_sqlite
+
+NOW = 1_000
+MANIFEST = """
+apiVersion: headgate.dev/v1
+kind: AgentManifest
+metadata: {name: fixer, team: payments}
+spec:
+  tools: [{tool: "*"}, {tool: merge, mcp_server: github, approval: high}, {tool: "*", mcp_server: github}]
+  commands: ["pytest *"]
+"""
+POLICIES = """
+@id("all") permit(principal, action, resource);
+@id("no-delete") @reason("nothing is deleted") forbid(principal, action, resource == Headgate::Tool::"github/delete");
+"""
+Ask = Callable[..., Any]
+
+
+class Site:
+    """Control with one instance, and how to reach it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = open_sqlite(folder / "control.db", writer="control-1")
+        self.state = ControlState(self.store, PolicyEngine(bundle_of({"a.cedar": POLICIES})))
+        grant = parse_manifest(MANIFEST, {}, source="manifest")
+        made = launch(self.store, self.state.now.snapshot, Launch(grant=grant, launched_by="ada"), clock=lambda: NOW)
+        self.state.refresh()
+        self.instance, self.key = made.instance.instance_id, made.gateway_key
+        self.owner = BudgetOwner.open(folder / "budgets", [])
+        self.log = AuditLog.open(folder / "decisions", "control-1")
+        snapshot = lambda: self.state.now.snapshot  # noqa: E731
+        callers = {
+            "operator-token": Caller(role="operator", name="ada"),
+            "gateway-token": Caller(role="gateway", name="gateway-1"),
+        }
+        self.server = ControlServer(
+            service=DecisionService(snapshot, self.owner, self.log, enforcement_point="control"),
+            snapshot=snapshot,
+            doors=Doors(keys=lambda: self.state.now.keys, authenticate=callers.get, clock=lambda: NOW),
+            clock=lambda: NOW,
+        )
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[str]:
+        """The address while it is served."""
+        runner = web.AppRunner(self.server.application())
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await runner.cleanup()
+
+    def ask(self, path: str, body: object, *, token: str | None = "gateway-token") -> tuple[int, Any]:
+        """Status and answer of a POST."""
+
+        async def post() -> tuple[int, Any]:
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            async with self.served() as address, aiohttp.ClientSession(headers=headers) as client:
+                sent: dict[str, Any] = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
+                async with client.post(address + path, **sent) as response:
+                    return response.status, await response.json()
+
+        return asyncio.run(post())
+
+    def question(self, tool: str, *, server: str | None = "github", instance: str | None = None) -> dict[str, Any]:
+        """An evaluation of a tool call."""
+        return {
+            "subject": {"type": "agent_instance", "id": instance or self.instance},
+            "action": {"name": "tools/call"},
+            "resource": {"type": "tool", "id": tool, "properties": {"server": server} if server else {}},
+        }
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.log.close()
+        self.owner.close()
+        self.store.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A fresh site."""
+    with closing(Site(tmp_path)) as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("tool", "expected"),
+    [("search", (True, "allow", 200)), ("merge", (False, "require_approval", 403)), ("delete", (False, "deny", 403))],
+)
+def test_an_evaluation_and_a_check_say_the_same(site: Site, tool: str, expected: tuple[bool, str, int]) -> None:
+    """One in its body, the other in its status too."""
+    status, answer = site.ask("/access/v1/evaluation", site.question(tool))
+    checked, same = site.ask("/access/v1/check", site.question(tool))
+    assert (200, expected) == (status, (answer["decision"], answer["context"]["effect"], checked))
+    assert answer["context"]["reason"] == same["context"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("semantic", "expected"),
+    [
+        ("execute_all", [True, False, True]),
+        ("deny_on_first_deny", [True, False]),
+        ("permit_on_first_permit", [True]),
+    ],
+)
+def test_several_evaluations_end_where_they_are_to(site: Site, semantic: str, expected: list[bool]) -> None:
+    """In their order."""
+    listed = [{"resource": site.question(tool)["resource"]} for tool in ("search", "delete", "read")]
+    body = {**site.question("x"), "evaluations": listed, "options": {"evaluations_semantic": semantic}}
+    _, answer = site.ask("/access/v1/evaluations", body)
+    assert expected == [one["decision"] for one in answer["evaluations"]]
+
+
+def test_a_stop_denies_at_once(site: Site) -> None:
+    """With its epoch on the answer."""
+    stop(site.store, ("team", "payments"), mode="stop", author="ada", reason="fire")
+    site.state.refresh()
+    _, answer = site.ask("/access/v1/evaluation", site.question("search"))
+    assert (False, "stopped", 1) == (
+        answer["decision"],
+        answer["context"]["code"],
+        answer["context"]["snapshot"]["stop_epoch"],
+    )
+
+
+def test_what_may_be_done_can_be_searched(site: Site) -> None:
+    """Nothing of it is a decision, and none is logged."""
+    status, answer = site.ask("/access/v1/search/action", {**site.question("search"), "action": {}})
+    assert (200, [{"name": "tools/call"}], 0) == (status, answer["results"], site.log.anchor().number)
+
+
+@pytest.mark.parametrize("token", [None, "", "guess", "hgk_0000000000000000_00"])
+def test_nobody_asks_without_a_credential(site: Site, token: str | None) -> None:
+    """Nothing is decided, and nothing logged."""
+    status, answer = site.ask("/access/v1/evaluation", site.question("search"), token=token)
+    assert (401, 0) == (status, site.log.anchor().number)
+    assert "show a token" in answer["error"]
+
+
+def test_an_agent_asks_about_itself_alone(site: Site) -> None:
+    """With its gateway key."""
+    own, _ = site.ask("/access/v1/evaluation", site.question("search"), token=site.key)
+    other, answer = site.ask("/access/v1/evaluation", site.question("search", instance="ai-2"), token=site.key)
+    assert (200, 403, "an agent may ask about itself alone") == (own, other, answer["error"])
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "expected"),
+    [(b"{", 400, "the body is no JSON"), ({}, 400, "subject: expected an object"), (b" " * (1 << 20 | 1), 413, "")],
+)
+def test_a_bad_body_says_what_is_wrong(site: Site, body: object, status: int, expected: str) -> None:
+    """As its sender's fault."""
+    found, answer = site.ask("/access/v1/evaluation", body)
+    assert status == found
+    assert expected in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "expected"),
+    [
+        ("Bash", {"command": "pytest -q"}, "allow"),
+        ("Bash", {"command": "rm -rf /"}, "deny"),
+        ("mcp__github__search", {}, "allow"),
+        ("mcp__github__merge", {}, "ask"),
+        ("mcp__github__delete", {}, "deny"),
+        ("Read", {"file_path": "a"}, "deny"),
+    ],
+)
+def test_the_hook_of_claude_code_is_answered(site: Site, tool: str, given: dict[str, str], expected: str) -> None:
+    """By the agent's own key."""
+    body = {"hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": given, "session_id": "s1"}
+    status, answer = site.ask("/hooks/claude-code", body, token=site.key)
+    assert (200, expected) == (status, answer["hookSpecificOutput"]["permissionDecision"])
+
+
+@pytest.mark.parametrize(("token", "body"), [(None, {}), ("operator-token", {}), ("key", b"{"), ("key", {"x": 1})])
+def test_a_hook_that_cannot_be_answered_denies_with_200(site: Site, token: str | None, body: object) -> None:
+    """On any other status Claude Code would run the tool."""
+    status, answer = site.ask("/hooks/claude-code", body, token=site.key if token == "key" else token)
+    assert (200, "deny") == (status, answer["hookSpecificOutput"]["permissionDecision"])
