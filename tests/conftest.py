@@ -60,7 +60,7 @@ class Workbench:
 
     def __init__(self, folder: Path, normaliser: Normaliser) -> None:
         self.folder, self.normaliser = folder, normaliser
-        self.deriver = Deriver(folder, registry=normaliser.registry, prices=PriceBook.load())
+        self.restart()
 
     def ingest(self, requests: Iterable[Request], *, writer: str = "test") -> None:
         """Put requests through the span path and seal them."""
@@ -68,6 +68,10 @@ class Workbench:
             pipeline: Pipeline = build_pipeline(self.normaliser, store, lambda *_: None)
             for signal, request in requests:
                 pipeline(json.dumps(request).encode(), signal=signal, encoding="json", sender=CLIENT)
+
+    def restart(self) -> None:
+        """Derive by a process of its own from now on: it knows what is on disk."""
+        self.deriver = Deriver(self.folder, registry=self.normaliser.registry, prices=PriceBook.load())
 
     def derive(self) -> None:
         """Bring the derived tables up to date."""

@@ -7,7 +7,8 @@ from pathlib import Path
 import duckdb
 
 from headgate_analytics.raw import RawFiles, facts
-from headgate_analytics.stitch import SessionKey, Stitched, Stitcher
+from headgate_analytics.stitch import SessionKey, Stitched
+from headgate_analytics.stitcher import Stitcher, open_nothing
 from headgate_analytics.views import IDLE_GAP_NS
 from headgate_processors.store.check import sound_manifest
 
@@ -30,11 +31,11 @@ def anchors_of_sessions(folder: Path, *, idle_gap_ns: int = IDLE_GAP_NS) -> Mapp
     for file in sound_manifest(folder).files:
         if not file.derived:
             paths.setdefault(file.dataset, []).append(folder / file.path)
-    stitcher = Stitcher(idle_gap_ns=idle_gap_ns)
-    with duckdb.connect(config={"preserve_insertion_order": False}) as connection:
-        touched = stitcher.absorb(facts(connection, RawFiles(paths)))
-    sessions, _ = stitcher.sessions_of(touched)
-    return {one.key.session_id: _anchors(one) for one in sessions}
+    with open_nothing() as database:
+        stitcher = Stitcher(database, idle_gap_ns=idle_gap_ns)
+        with duckdb.connect(config={"preserve_insertion_order": False}) as connection:
+            stitcher.absorb(facts(connection, RawFiles(paths)))
+        return {one.key.session_id: _anchors(one) for change in stitcher.changes() for one in change.sessions}
 
 
 def _anchors(stitched: Stitched) -> Anchors:

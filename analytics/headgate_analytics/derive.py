@@ -4,10 +4,12 @@ It reads sealed files only, stitches what they touch, rebuilds those sessions wh
 in one step. It can be killed at any time: what was not recorded as done is done again, with the same result.
 """
 
+import gc
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -17,12 +19,15 @@ import orjson
 from headgate_analytics.bulk import WorkshopPlan, clear_spills, rebuild_many, spilled
 from headgate_analytics.costs import pricing
 from headgate_analytics.few import rebuild_few
-from headgate_analytics.raw import RawFiles, facts
+from headgate_analytics.past import Known, open_past
+from headgate_analytics.raw import FACT_DATASETS, RawFiles, facts
 from headgate_analytics.reconstruct import Rules
 from headgate_analytics.runner import ProcessPool, Runner
-from headgate_analytics.stitch import Stitched, Stitcher
+from headgate_analytics.stitch import Stitched
+from headgate_analytics.stitcher import Change, Stitcher
 from headgate_analytics.tables import tables_of
 from headgate_analytics.titles import titles
+from headgate_analytics.unlearned import Unlearned
 from headgate_processors.enrich.actions import ActionRules
 from headgate_processors.enrich.identity import Registry
 from headgate_processors.enrich.price import PriceBook
@@ -34,6 +39,7 @@ RAW = ("spans", "log_events", "span_links", "content")
 PROGRESS = "derived-progress.json"
 MEMORY_LIMIT = "1GB"
 RESOURCES_MAX = 1024
+FACT_ROWS_MAX = 2_000_000
 _ATTEMPTS = 5
 
 Report = Callable[[int, int], None]
@@ -116,8 +122,6 @@ class Deriver:
         self._make_rules = partial(rules_of, registry, prices, actions)
         self._rules = self._make_rules()
         self._runner = runner or ProcessPool(workers=os.cpu_count() or 1)
-        self._stitcher = Stitcher(idle_gap_ns=self._config.idle_gap_ns)
-        self._remembers = False
         self._progress = _Progress.load(folder / PROGRESS)
 
     def run(self, *, full: bool = False, report: Report | None = None) -> Derived:
@@ -130,23 +134,44 @@ class Deriver:
             WorkerDiedError: processes of the runner die again and again.
         """
         clear_spills(self._folder)
+        # Tombstones first: what they call gone is gone from the files of any manifest that is read after them.
+        unlearned = Unlearned.of(self._folder)
         manifest = read_manifest(self._folder)
         live = _raw(manifest)
         # Derived rows were lost with a damaged file: all are made again, and those that cannot be made again stay.
         again = manifest.derived_epoch > self._progress.epoch
         since = 0 if full or again else self._progress.version
         fresh = [file for file in live if file.live_version > since]
-        sessions: list[Stitched] = []
-        removed: set[str] = set()
         revision = self._progress.revision + bool(fresh)
-        with self._connect() as connection:
-            self._remember(connection, [file for file in live if file.live_version <= since])
-            if fresh:
-                touched = self._stitcher.absorb(facts(connection, self._files(fresh)))
-                sessions, removed = self._stitcher.sessions_of(touched)
+        known = Known(
+            version=manifest.version,
+            idle_gap_ns=self._config.idle_gap_ns,
+            forgotten=unlearned.mark,
+            oldest_received=_oldest_received(live),
+        )
+        with (
+            self._connect() as connection,
+            open_past(self._folder, usable=lambda found: not full and found.leads_to(known)) as past,
+        ):
+            stitcher = Stitcher(past.database, idle_gap_ns=known.idle_gap_ns)
+            learn = partial(self._learn, connection, stitcher, unlearned)
+            before = past.known or replace(known, version=0)
+            earlier = [file for file in live if before.version < file.live_version <= since]
+            if earlier:
+                past.begin()
+                for _ in learn(earlier):
+                    pass
+                past.commit(replace(before, version=since))
+            past.begin()
+            if before.oldest_received < known.oldest_received:
+                stitcher.prune(known.oldest_received)
+            changes = list(learn(fresh))
+            sessions = [one for change in changes for one in change.sessions]
+            removed = {gone for change in changes for gone in change.removed}
             if full:
                 removed |= self._written(connection, manifest) - {stitched.key.session_id for stitched in sessions}
             self._write(connection, sessions, removed, full=full, revision=revision, report=report)
+            past.commit(known)
         if (manifest.version, manifest.derived_epoch) != (self._progress.version, self._progress.epoch):
             self._progress = _Progress(manifest.version, revision, manifest.derived_epoch)
             self._progress.save(self._folder / PROGRESS)
@@ -165,12 +190,14 @@ class Deriver:
             by_dataset.setdefault(file.dataset, []).append(self._folder / file.path)
         return RawFiles(by_dataset)
 
-    def _remember(self, connection: duckdb.DuckDBPyConnection, older: Sequence[LiveFile]) -> None:
-        """Learn, once, what earlier processes derived: sessions must keep the ids they were given."""
-        if not self._remembers:
-            self._remembers = True
-            known = self._stitcher.absorb(facts(connection, self._files(older)))
-            self._stitcher.sessions_of(known)
+    def _learn(
+        self, connection: duckdb.DuckDBPyConnection, stitcher: Stitcher, unlearned: Unlearned, files: Sequence[LiveFile]
+    ) -> Iterator[Change]:
+        """Take in what raw files say; what that changes."""
+        with _collecting_rarely():
+            for some in _grouped(files, FACT_ROWS_MAX):
+                stitcher.absorb(filter(unlearned.allows, facts(connection, self._files(some))))
+            yield from stitcher.changes()
 
     def _written(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> set[str]:
         """Every session that any derived file holds."""
@@ -216,7 +243,7 @@ class Deriver:
         writer = DerivedWriter(self._folder)
         done = 0
         for chunk in _chunks(sessions, self._config.anchors_max):
-            files = _received_in(_raw(read_manifest(self._folder)), self._stitcher.received(chunk))
+            files = _received_in(_raw(read_manifest(self._folder)), _received(chunk))
             rebuilt = list(rebuild_few(connection, self._folder, files, chunk, self._rules, revision=revision))
             if rebuilt:
                 writer.write(tables_of(rebuilt))
@@ -233,7 +260,7 @@ class Deriver:
         A full run, and the first one, replaces all derived files at its end: until then the views show the ones before.
         """
         instead = full or not any(file.derived for file in read_manifest(self._folder).files)
-        window = self._stitcher.received(sessions)
+        window = _received(sessions)
         for attempt in range(_ATTEMPTS):
             files = _received_in(_raw(read_manifest(self._folder)), window)
             try:
@@ -263,6 +290,31 @@ def _raw(manifest: Manifest) -> list[LiveFile]:
     return [file for file in manifest.files if not file.derived and file.dataset in RAW]
 
 
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Look for garbage less often: most of what stitching makes lives until its end."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _oldest_received(files: Iterable[LiveFile]) -> int:
+    """When the oldest row that facts are made of was received; 0 when that is not known."""
+    times = [file.min_received_unix_nano for file in files if file.dataset in FACT_DATASETS and file.rows]
+    return min((time or 0 for time in times), default=0)
+
+
+def _received(sessions: Sequence[Stitched]) -> tuple[int, int]:
+    """When the first and the last record of these sessions was received, in nanoseconds."""
+    return (
+        min((one.received[0] for one in sessions), default=0),
+        max((one.received[1] for one in sessions), default=0),
+    )
+
+
 def _received_in(files: Sequence[LiveFile], window: tuple[int, int]) -> list[LiveFile]:
     """The files that can hold a row received within a window."""
     first, last = window
@@ -273,6 +325,20 @@ def _received_in(files: Sequence[LiveFile], window: tuple[int, int]) -> list[Liv
         or file.max_received_unix_nano is None
         or (file.min_received_unix_nano <= last and file.max_received_unix_nano >= first)
     ]
+
+
+def _grouped(files: Sequence[LiveFile], rows_max: int) -> Iterator[list[LiveFile]]:
+    """The files in groups of together at most so many rows, or of one that is larger."""
+    group: list[LiveFile] = []
+    rows = 0
+    for file in sorted(files, key=lambda one: (one.day or "", one.bucket or 0)):
+        if group and rows + file.rows > rows_max:
+            yield group
+            group, rows = [], 0
+        group.append(file)
+        rows += file.rows
+    if group:
+        yield group
 
 
 def _chunks(sessions: Sequence[Stitched], anchors_max: int) -> Iterator[list[Stitched]]:

@@ -35,6 +35,7 @@ _INSTANCE = """coalesce(min(service_instance_id), min(md5(resource_attributes)) 
       parent_span_id IS NULL AND regexp_matches(resource_attributes, '"process\\.pid":"?(?:[2-9]|1\\d)')
     ))"""
 _DATASETS = {dataset.name: dataset for dataset in (SPANS, LOG_EVENTS, SPAN_LINKS)}
+FACT_DATASETS = frozenset(_DATASETS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,39 +103,16 @@ WITH span_facts AS (
   FROM {files.relation("log_events")}
   WHERE {_MCP_TOOL} AND event_duration_ns IS NOT NULL AND (trace_id IS NOT NULL OR session_key IS NOT NULL)
 )
-FROM span_facts UNION ALL FROM log_facts UNION ALL FROM link_facts UNION ALL FROM tool_facts
-UNION ALL FROM tool_log_facts
+SELECT tenant, nullif(trace_id, ''), nullif(service_name, ''), nullif(session_key, ''), nullif(instance, ''),
+  coalesce(first_unix_nano, 0), coalesce(last_unix_nano, 0), substantive, root_calls, root_others,
+  linked_trace_id, nullif(tool, ''), served, first_received, last_received
+FROM (
+  FROM span_facts UNION ALL FROM log_facts UNION ALL FROM link_facts UNION ALL FROM tool_facts
+  UNION ALL FROM tool_log_facts
+)
 """
     reader = connection.sql(query).to_arrow_reader(65_536)
     for batch in reader:
         for row in zip(*(batch.column(index).to_pylist() for index in range(batch.num_columns)), strict=True):
-            yield _fact(row)
-
-
-def _fact(row: Sequence[object]) -> Fact:
-    tenant, trace_id, service, key, instance, first, last, substantive, root_calls, root_others, *more = row
-    linked, tool, served, first_received, last_received = more
-    name = _text(tool)
-    return Fact(
-        tenant=str(tenant),
-        trace_id=_text(trace_id),
-        service_name=_text(service),
-        key=_text(key),
-        instance=_text(instance),
-        first_unix_nano=_int(first),
-        last_unix_nano=_int(last),
-        substantive=bool(substantive),
-        root_calls=_int(root_calls),
-        root_others=_int(root_others),
-        linked_trace_id=_text(linked),
-        tool=ToolSpan(tool=name, served=bool(served)) if name is not None else None,
-        received=None if first_received is None else (_int(first_received), _int(last_received)),
-    )
-
-
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+            tool = None if row[11] is None else ToolSpan(tool=row[11], served=row[12])
+            yield Fact._make((*row[:11], tool, None if row[13] is None else row[13:]))

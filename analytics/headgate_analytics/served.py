@@ -3,74 +3,82 @@
 A served call belongs to the call of the same tool that encloses it in time, whichever of both arrives first.
 """
 
-from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
 
 SLACK_NS = 100_000_000
 NEAR_MAX = 256
-SPANS_MAX = 200_000
+
+SCHEMA = """
+CREATE TABLE tools (
+  tenant TEXT, tool TEXT, served INTEGER, start INTEGER, until INTEGER, anchor INTEGER,
+  PRIMARY KEY (tenant, tool, served, start, until, anchor)
+) WITHOUT ROWID;
+CREATE INDEX tools_of ON tools (anchor, served);
+"""
+TEMPORARY = "CREATE TEMP TABLE calls (tenant TEXT, tool TEXT, start INTEGER, until INTEGER)"
 
 # Claude Code hides the names of MCP tools unless told to show them: such a call may be any tool's.
 _HIDDEN = frozenset({"mcp_tool"})
 _ANY = ""
+_WITHIN = f"""
+SELECT tools.anchor, min(calls.until - calls.start) FROM calls CROSS JOIN tools ON
+  tools.tenant = calls.tenant AND tools.tool = calls.tool AND served = 1
+  AND tools.start BETWEEN calls.start - {SLACK_NS} AND calls.until + {SLACK_NS}
+WHERE tools.until <= calls.until + {SLACK_NS} GROUP BY tools.anchor
+"""
+_AROUND = f"""
+SELECT until - start, start, until, (SELECT name FROM nodes WHERE id = anchor), anchor FROM (
+  SELECT * FROM tools WHERE tenant = ? AND tool = ? AND served = 0 AND start <= ? ORDER BY start DESC LIMIT {NEAR_MAX}
+) WHERE until >= ? AND anchor <> ?
+"""
 
-_Interval = tuple[int, int, str]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolSpan:
+class ToolSpan(NamedTuple):
     """One run of an MCP tool; `served` when a server tells of it that knows no caller."""
 
     tool: str
     served: bool
 
 
-@dataclass(slots=True)
-class Servings:
-    """Pairs served calls with the calls around them; remembers at most `SPANS_MAX` of each kind and tool."""
+class Run(NamedTuple):
+    """When a tool ran, and in which anchor, by its number."""
 
-    _calls: dict[tuple[str, str], list[_Interval]] = field(default_factory=dict)
-    _served: dict[tuple[str, str], list[_Interval]] = field(default_factory=dict)
-
-    def pairs(self, tenant: str, span: ToolSpan, start: int, end: int, anchor_id: str) -> Iterator[tuple[str, str]]:
-        """The anchors that this run connects: the served one first, then the one that called."""
-        tool = _ANY if span.tool in _HIDDEN else span.tool
-        if span.served:
-            _remember(self._served, (tenant, tool), (start, end, anchor_id))
-            _remember(self._served, (tenant, _ANY), (start, end, anchor_id))
-            around = [
-                call
-                for name in (tool, _ANY)
-                for call in _near(self._calls.get((tenant, name), []), start)
-                if call[0] <= start + SLACK_NS and call[1] >= end - SLACK_NS and call[2] != anchor_id
-            ]
-            if around:
-                yield anchor_id, min(around, key=lambda call: (call[1] - call[0], call))[2]
-            return
-        _remember(self._calls, (tenant, tool), (start, end, anchor_id))
-        for at, until, served in _within(self._served.get((tenant, tool), []), start, end):
-            if until <= end + SLACK_NS and at >= start - SLACK_NS and served != anchor_id:
-                yield served, anchor_id
+    tenant: str
+    span: ToolSpan
+    start_unix_nano: int
+    end_unix_nano: int
+    anchor: int
 
 
-def _remember(kept: dict[tuple[str, str], list[_Interval]], key: tuple[str, str], interval: _Interval) -> None:
-    listed = kept.setdefault(key, [])
-    place = bisect_left(listed, interval)
-    if place < len(listed) and listed[place] == interval:
-        return
-    insort(listed, interval)
-    if len(listed) > SPANS_MAX:
-        del listed[: SPANS_MAX // 2]
+def remember(database: sqlite3.Connection, runs: Iterable[Run]) -> dict[int, int]:
+    """Keep runs in the table `tools`; the served anchors that may have another caller now.
+
+    Each comes with how long the shortest of the new calls around it took, in nanoseconds; 0 when it is new itself.
+    """
+    rows: list[tuple[str, str, bool, int, int, int]] = []
+    for run in runs:
+        tool = _ANY if run.span.tool in _HIDDEN else run.span.tool
+        names = {tool, _ANY} if run.span.served else {tool}
+        rows += [(run.tenant, name, run.span.served, *run[2:]) for name in names]
+    database.executemany("INSERT OR IGNORE INTO tools VALUES (?, ?, ?, ?, ?, ?)", sorted(rows))
+    database.execute("DELETE FROM calls")
+    calls = ((tenant, tool, start, until) for tenant, tool, served, start, until, _ in rows if not served)
+    database.executemany("INSERT INTO calls VALUES (?, ?, ?, ?)", calls)
+    return dict(database.execute(_WITHIN).fetchall()) | {row[-1]: 0 for row in rows if row[2]}
 
 
-def _near(listed: list[_Interval], start: int) -> list[_Interval]:
-    """The intervals that begin last before `start`."""
-    place = bisect_right(listed, (start + SLACK_NS, 2**63, ""))
-    return listed[max(0, place - NEAR_MAX) : place]
-
-
-def _within(listed: list[_Interval], start: int, end: int) -> list[_Interval]:
-    """The intervals that begin between `start` and `end`."""
-    first = bisect_left(listed, (start - SLACK_NS, 0, ""))
-    return listed[first : bisect_right(listed, (end + SLACK_NS, 2**63, ""), first)][:NEAR_MAX]
+def caller_of(database: sqlite3.Connection, anchor: int) -> tuple[int, int] | None:
+    """The anchor of the call that encloses a served run of this one most closely, and how long that call took."""
+    found = [
+        call
+        for tenant, tool, start, until in database.execute(
+            "SELECT tenant, tool, start, until FROM tools WHERE anchor = ? AND served = 1", (anchor,)
+        )
+        for call in database.execute(_AROUND, (tenant, tool, start + SLACK_NS, until - SLACK_NS, anchor))
+    ]
+    if not found:
+        return None
+    took_ns, *_, caller = min(found)
+    return caller, took_ns

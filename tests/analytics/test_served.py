@@ -6,7 +6,8 @@ import pytest
 
 from headgate_analytics.node import Node, link
 from headgate_analytics.served import ToolSpan
-from headgate_analytics.stitch import Fact, Stitched, Stitcher
+from headgate_analytics.stitch import Fact, Stitched
+from headgate_analytics.stitcher import Stitcher, open_nothing
 from headgate_analytics.tool_calls import tool_calls
 
 _MS = 1_000_000
@@ -51,8 +52,20 @@ SERVED = _tool("b1", "read_file", begin=1_100, until=1_900, served=True)
 
 
 def _sessions(facts: list[Fact]) -> list[Stitched]:
-    stitcher = Stitcher(idle_gap_ns=_GAP_NS)
-    return stitcher.sessions_of(stitcher.absorb(facts))[0]
+    return _told([facts])[-1][0]
+
+
+def _told(batches: list[list[Fact]]) -> list[tuple[list[Stitched], set[str]]]:
+    """The sessions told, and the ids removed, after each of the batches."""
+    with open_nothing() as database:
+        stitcher = Stitcher(database, idle_gap_ns=_GAP_NS)
+        found = []
+        for batch in batches:
+            stitcher.absorb(batch)
+            changes = list(stitcher.changes())
+            sessions = [one for change in changes for one in change.sessions]
+            found.append((sessions, {gone for change in changes for gone in change.removed}))
+        return found
 
 
 @pytest.mark.parametrize("facts", [list(order) for order in permutations((AGENT, CALL, SERVER, SERVED))])
@@ -86,9 +99,7 @@ def test_a_call_with_a_hidden_name_encloses_whatever_it_holds() -> None:
 
 def test_a_session_that_was_guessed_before_its_caller_came_is_removed() -> None:
     """The server's spans arrive first and stand alone until the caller's span ends."""
-    stitcher = Stitcher(idle_gap_ns=_GAP_NS)
-    alone, _ = stitcher.sessions_of(stitcher.absorb([SERVER, SERVED]))
-    joined, removed = stitcher.sessions_of(stitcher.absorb([AGENT, CALL]))
+    (alone, _), (joined, removed) = _told([[SERVER, SERVED], [AGENT, CALL]])
 
     assert {alone[0].key.session_id} == removed
     assert ["session-1"] == [session.key.key for session in joined]

@@ -1,10 +1,12 @@
 """Sessions from keys, links and guesses: the rules that decide how many sessions there are."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 import pytest
 
-from headgate_analytics.stitch import Fact, Stitched, Stitcher, session_key, trace_key
+from headgate_analytics.stitch import Fact, Stitched, session_key, trace_key
+from headgate_analytics.stitcher import Stitcher, open_nothing
 from headgate_analytics.testing.nodes import log_fact, trace_fact
 
 GAP_NS = 30 * 60 * 10**9
@@ -14,8 +16,20 @@ ULID = "01JD3V9QW8MR2TN5YB7TC1ZK3X"
 
 
 def _sessions(*facts: Fact) -> list[Stitched]:
-    stitcher = Stitcher(idle_gap_ns=GAP_NS)
-    return stitcher.sessions_of(stitcher.absorb(facts))[0]
+    return _told([facts])[-1][0]
+
+
+def _told(batches: Sequence[Sequence[Fact]]) -> list[tuple[list[Stitched], set[str]]]:
+    """The sessions told, and the ids removed, after each of the batches."""
+    with open_nothing() as database:
+        stitcher = Stitcher(database, idle_gap_ns=GAP_NS)
+        found = []
+        for batch in batches:
+            stitcher.absorb(batch)
+            changes = list(stitcher.changes())
+            sessions = sorted((one for change in changes for one in change.sessions), key=lambda one: one.key)
+            found.append((sessions, {gone for change in changes for gone in change.removed}))
+        return found
 
 
 def _keys(*facts: Fact) -> list[str]:
@@ -170,19 +184,12 @@ def test_start_up_noise_is_no_session() -> None:
 
 def test_a_log_without_a_trace_and_without_a_key_belongs_nowhere() -> None:
     """It stays a raw record."""
-    stitcher = Stitcher(idle_gap_ns=GAP_NS)
-    assert set() == stitcher.absorb([Fact(**{**_fields(log_fact("k")), "key": None})])
-
-
-def _fields(fact: Fact) -> dict[str, object]:
-    return {name: getattr(fact, name) for name in Fact.__dataclass_fields__}
+    assert [] == _sessions(log_fact("k")._replace(key=None))
 
 
 def _restated(before: list[Fact], after: list[Fact]) -> tuple[list[str], set[str], set[str]]:
     """The keys after, the ids that stood before, and those reported removed."""
-    stitcher = Stitcher(idle_gap_ns=GAP_NS)
-    first, _ = stitcher.sessions_of(stitcher.absorb(before))
-    second, removed = stitcher.sessions_of(stitcher.absorb(after))
+    (first, _), (second, removed) = _told([before, after])
     return [session.key.key for session in second], {session.key.session_id for session in first}, removed
 
 

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate_analytics.served import ToolSpan
-from headgate_analytics.stitch import Fact, Stitched, Stitcher
+from headgate_analytics.stitch import Fact, Stitched
+from headgate_analytics.stitcher import Stitcher, open_nothing
 from headgate_analytics.testing.nodes import MS, START_UNIX_NANO
 
 GAP_NS = 100 * MS
@@ -37,13 +38,15 @@ def facts(draw: st.DrawFn) -> Fact:
 
 def _final(batches: list[list[Fact]]) -> dict[str, Stitched]:
     """What stands in the tables after every batch was derived, as the deriver writes and removes it."""
-    stitcher = Stitcher(idle_gap_ns=GAP_NS)
     tables: dict[str, Stitched] = {}
-    for batch in batches:
-        sessions, removed = stitcher.sessions_of(stitcher.absorb(batch))
-        tables |= {session.key.session_id: session for session in sessions}
-        for session_id in removed:
-            tables.pop(session_id, None)
+    with open_nothing() as database:
+        stitcher = Stitcher(database, idle_gap_ns=GAP_NS)
+        for batch in batches:
+            stitcher.absorb(batch)
+            changes = list(stitcher.changes())
+            tables |= {one.key.session_id: one for change in changes for one in change.sessions}
+            for session_id in {gone for change in changes for gone in change.removed}:
+                tables.pop(session_id, None)
     return tables
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from headgate_processors.errors import StoreError
 from headgate_processors.store.disk import link_or_copy
 from headgate_processors.store.folder import open_folder
-from headgate_processors.store.layout import SPILL, sequence_of
+from headgate_processors.store.layout import SPILL, STITCH, sequence_of
 from headgate_processors.store.manifest import NAME, load_manifest, read_manifest
 
 _ATTEMPTS = 20
-_LEFT_OUT = frozenset({"segments", "writers", "locks", "derived", "damaged", "dead-letters", SPILL, NAME})
+_LEFT_OUT = frozenset({"segments", "writers", "locks", "derived", "damaged", "dead-letters", SPILL, STITCH, NAME})
 _LEFT_OUT_ENDS = (".lock", ".tmp", ".previous.json")
 
 Report = Callable[[int, int], None]

@@ -9,6 +9,8 @@ from types import MappingProxyType
 DAY_NS = 86_400 * 10**9
 ANY_BUCKET = "all"
 SPILL = "derive.spill"
+STITCH = "stitch"
+PAST = f"{STITCH}/past.sqlite"
 SEQUENCE_DIGITS = 10
 
 _EPOCH = date(1970, 1, 1).toordinal()

@@ -1,6 +1,8 @@
 """The survey of a store: everything that is not as it should be, each with what to do about it."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from time import time
@@ -13,6 +15,7 @@ from headgate_processors.store.config import ReaderConfig
 from headgate_processors.store.disk import changed_s
 from headgate_processors.store.folder import open_folder
 from headgate_processors.store.forgotten import read_forgotten
+from headgate_processors.store.layout import PAST
 from headgate_processors.store.manifest import NAME, PREVIOUS, DamagedManifestError, Manifest, load_manifest
 from headgate_processors.store.reader import StoreReader
 from headgate_processors.store.rebuild import unlisted
@@ -55,6 +58,8 @@ def survey(root: Path, *, deep: bool = False, report: Report = lambda _done, _to
         except DamagedManifestError as lost:
             yield Problem(kind="manifest", path=PREVIOUS, text=f"{lost}.", next_step=REPAIR)
     yield from _segments(root)
+    if deep:
+        yield from _past(root)
     if manifest is not None:
         yield from _files(root, manifest, deep, report)
         yield from _others(root, manifest)
@@ -86,6 +91,25 @@ def _segments(root: Path) -> Iterator[Problem]:
             step = "The next start of its writer sets it aside and keeps all other rows: headgate up."
             name = path.relative_to(root).as_posix()
             yield Problem(kind="segment", path=name, text=f"{gap}.", next_step=step)
+
+
+def _past(root: Path) -> Iterator[Problem]:
+    """What derivation remembers; while a run holds it, nothing can be said."""
+    path = root / PAST
+    if not path.exists():
+        return
+    text = ""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        try:
+            found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+            text = "" if found == "ok" else found
+        except sqlite3.OperationalError:
+            return
+        except sqlite3.DatabaseError as error:
+            text = str(error)
+    if text:
+        step = f"Nothing is lost: remove {path}, and the next derivation makes it again from the raw rows."
+        yield Problem(kind="past", path=PAST, text=f"damaged: {text}.", next_step=step)
 
 
 def _others(root: Path, manifest: Manifest) -> Iterator[Problem]:
