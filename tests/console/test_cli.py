@@ -235,6 +235,14 @@ def test_views_can_be_read_by_any_duckdb(run: Run) -> None:
             assert [(row["state"], row["n"]) for row in expected] == other.execute(query).fetchall()
 
 
+@pytest.mark.parametrize("command", [("sessions",), ("derive",), ("compact",), ("doctor",), ("store", "check")])
+def test_a_folder_that_holds_no_store_is_left_as_it_is(run: Run, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """The answer says what would fill it, and a mistyped name leaves no folder behind."""
+    result = run(*command, "--data", str(tmp_path / "nowhere"))
+    assert (1, True) == (result.code, "holds no store" in result.err)
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_replay_says_what_it_read_kept_and_refused(run: Run, tmp_path: Path) -> None:
     """What cannot be read is counted, named with its line, and exit code 1; the rest is kept."""
     file = tmp_path / "mixed.jsonl"

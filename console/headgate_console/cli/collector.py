@@ -126,8 +126,9 @@ def run(
 ) -> None:
     """Start a Collector with a configuration; this process becomes it. Beside it: headgate up --behind-collector.
 
-    Its queue on disk, keys and token are in the folder `collector` of the store, unless HEADGATE_COLLECTOR_… says
-    otherwise. Where there are keys, `local` also takes what Headgate's own parts send, on 4319.
+    Its queue on disk, keys and token are in the store's folder `collector`, unless HEADGATE_COLLECTOR_… names others.
+
+    Where there are keys, `local` also takes what Headgate's own parts send, on 4319.
     """
     from headgate_console.collector.binary import arguments, find_binary
     from headgate_console.collector.catalogue import select

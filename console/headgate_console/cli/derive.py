@@ -27,9 +27,11 @@ def derive(
     `headgate up` and `headgate replay` do this by themselves; --full is for when prices or the registry changed.
     """
     from headgate_console.wiring import open_deriver
+    from headgate_processors.store.folder import open_folder
 
-    to = screen()
-    with open_deriver(settings(context, data=data)) as deriver, progress(to, "sessions") as report:
+    to, chosen = screen(), settings(context, data=data)
+    open_folder(chosen.data)
+    with open_deriver(chosen) as deriver, progress(to, "sessions") as report:
         done = deriver.run(full=full, report=report)
     to.show(
         [f"{plural(done.sessions, 'session')} derived as revision {done.revision}, {done.removed} merged into others."]

@@ -72,9 +72,11 @@ def generate(
 ) -> None:
     """Make sessions in volume: shaped and sized as those of real agents, with ids, times and words of their own.
 
-    They are sent as OTLP, written to a file, or put straight into a store. The last skips what a receiver
-    does: each recorded session is decoded and normalised once, and its rows are made anew. With --endpoint it
-    returns when all is acknowledged, with --data when every session is derived.
+    They are sent as OTLP, written to a file, or put straight into a store.
+
+    The last skips what a receiver does: each recorded session is decoded once, and its rows are made anew.
+
+    Ends when all is acknowledged (--endpoint), or when every session is derived (--data).
     """
     from headgate_console.generating import Delivery
     from headgate_console.queries.opening import nanoseconds

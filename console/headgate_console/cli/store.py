@@ -68,9 +68,11 @@ def _told(problem: dict[str, str]) -> list[str]:
 def repair(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
     """Mend what can be mended; reads every file.
 
-    A lost manifest is made anew from the files, damaged files are set aside in `damaged/`, files put back from a copy
-    are taken back, leftovers removed, and derived tables made again where they need it. `headgate up` may run
-    meanwhile.
+    A lost manifest is made anew from the files, damaged files are set aside in `damaged/`.
+
+    Files put back from a copy are taken back, leftovers removed, and derived tables made again where they need it.
+
+    `headgate up` may run meanwhile.
     """
     from headgate_processors.store.repair import repair as repair_store
 
@@ -124,8 +126,9 @@ def backup(
 ) -> None:
     """Copy the store as it is at this moment, while it is written.
 
-    On the same disk the files are linked and take no room; copy the folder elsewhere from there. It holds keys and
-    tokens' hashes: keep it as you keep the store.
+    On the same disk the files are linked and take no room; copy the folder elsewhere from there.
+
+    It holds keys and tokens' hashes: keep it as you keep the store.
     """
     from headgate_processors.store.backup import backup as back_up
 
