@@ -12,6 +12,7 @@ from headgate_console.serve.lifeline import Lifeline, log_to_stderr
 from headgate_console.serve.measures import open_meter
 from headgate_console.wiring import MANIFEST, manifest_state, open_deriver
 from headgate_processors.errors import ConfigError, HeadgateError
+from headgate_processors.memory import give_back
 from headgate_processors.store.disk import LocalDisk
 from headgate_processors.store.quarantine import set_aside_damaged
 
@@ -87,6 +88,7 @@ class Run:
         self._lag_s = max(0.0, time.time() - sealed_s) if sealed_s else 0.0
         self.meter.record("headgate_deriver_run_seconds", time.monotonic() - began_s)
         self._tell()
+        give_back()
         return True
 
     def _set_aside(self) -> None:
