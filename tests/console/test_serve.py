@@ -55,6 +55,20 @@ def test_a_part_that_ends_before_it_was_ready_ends_everything(supervisor: Superv
     assert ([], False, False) == (told.out, supervisor.ready, supervisor.healthy)
 
 
+def test_a_part_has_the_sparing_allocator_unless_the_environment_says_otherwise(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it frees then goes back to the system; who runs it has the last word."""
+    names = ("ARROW_DEFAULT_MEMORY_POOL", "MALLOC_ARENA_MAX")
+    (tmp_path / "telling.py").write_text(f"import os\nprint(*map(os.environ.get, {names}))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.delenv(names[0], raising=False)
+    monkeypatch.setenv(names[1], "7")
+    part = Part(name="telling", module="telling")
+    Supervisor([part], {}, out=told.out.append, say=told.said.append).run()
+    assert "system 7" in told.said
+
+
 def test_a_second_signal_ends_every_part_at_once(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are, and however long they would have had."""
     lines = ("import signal, time", "signal.signal(signal.SIGTERM, signal.SIG_IGN)")

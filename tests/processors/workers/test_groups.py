@@ -8,6 +8,7 @@ import pytest
 
 from headgate_processors.errors import OverloadError, TransientError
 from headgate_processors.otlp.port import Signal
+from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.port import Accepted
 from headgate_processors.testing.requests import exported
 from headgate_processors.testing.waiting import PATIENCE_S, wait_until
@@ -166,3 +167,8 @@ def test_a_caller_waits_for_room_before_it_is_refused() -> None:
         late = pool.submit(groups, exported(b"3"))
         work.go.set()
         assert [DONE] * 3 == [future.result() for future in (*futures, late)]
+
+
+def test_a_receiver_lets_in_as_many_requests_as_fill_the_groups_of_two_workers() -> None:
+    """Two groups are prepared while one is committed and one waits: small requests of many senders cost little then."""
+    assert 4 * GroupConfig().group_requests <= ReceiverConfig().running
