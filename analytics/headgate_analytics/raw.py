@@ -57,7 +57,7 @@ def _listed(values: Iterable[str]) -> str:
 
 
 def facts(connection: duckdb.DuckDBPyConnection, files: RawFiles) -> Iterator[Fact]:
-    """What the records in `files` say of traces and keys, aggregated; more than one fact may speak of one anchor."""
+    """What the records in `files` say of traces and keys, aggregated; the facts of one trace come together."""
     query = f"""
 WITH span_facts AS (
   SELECT tenant, trace_id, service_name, session_key, {_INSTANCE} AS instance,
@@ -109,7 +109,7 @@ SELECT tenant, nullif(trace_id, ''), nullif(service_name, ''), nullif(session_ke
 FROM (
   FROM span_facts UNION ALL FROM log_facts UNION ALL FROM link_facts UNION ALL FROM tool_facts
   UNION ALL FROM tool_log_facts
-)
+) ORDER BY trace_id
 """
     reader = connection.sql(query).to_arrow_reader(65_536)
     for batch in reader:

@@ -29,9 +29,9 @@ SELECT tools.anchor, min(calls.until - calls.start) FROM calls CROSS JOIN tools 
 WHERE tools.until <= calls.until + {SLACK_NS} GROUP BY tools.anchor
 """
 _AROUND = f"""
-SELECT until - start, start, until, (SELECT name FROM nodes WHERE id = anchor), anchor FROM (
+SELECT until - start, start, until, anchor FROM (
   SELECT * FROM tools WHERE tenant = ? AND tool = ? AND served = 0 AND start <= ? ORDER BY start DESC LIMIT {NEAR_MAX}
-) WHERE until >= ? AND anchor <> ?
+) WHERE until >= ? AND anchor <> ? ORDER BY 1, 2, 3 LIMIT 2
 """
 
 
@@ -80,5 +80,9 @@ def caller_of(database: sqlite3.Connection, anchor: int) -> tuple[int, int] | No
     ]
     if not found:
         return None
-    took_ns, *_, caller = min(found)
-    return caller, took_ns
+    *closest, caller = min(found)
+    tied = {call[-1] for call in found if [*call[:-1]] == closest}
+    if len(tied) > 1:
+        # Numbers come in the order of arrival, names do not.
+        caller = min(tied, key=lambda one: database.execute("SELECT name FROM nodes WHERE id = ?", (one,)).fetchone())
+    return caller, closest[0]

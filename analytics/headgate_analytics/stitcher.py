@@ -200,6 +200,7 @@ class Stitcher:
 
     def __init__(self, database: sqlite3.Connection, *, idle_gap_ns: int) -> None:
         self._database, self._idle_gap_ns = database, idle_gap_ns
+        self._candidates: dict[int, int] = {}
         for statement in _TEMPORARY:
             database.execute(statement)
 
@@ -215,6 +216,7 @@ class Stitcher:
         A session is told again when a fact touched it or its anchors are others than before. Anchors in which
         nothing happened that a session is made of (start-up noise) are no session.
         """
+        self._serve()
         while True:
             self._database.execute("DELETE FROM near")
             self._database.execute("DELETE FROM seeds")
@@ -238,7 +240,7 @@ class Stitcher:
                 for anchor_id, fact, tool in told.tools
             )
             for anchor, took_ns in served.remember(self._database, runs).items():
-                self._serve(anchor, took_ns)
+                self._candidates[anchor] = min(took_ns, self._candidates.get(anchor, took_ns))
 
     def _numbered(self, names: Collection[str]) -> dict[str, int]:
         """The numbers of nodes; new ones get the next, in the order of their names."""
@@ -255,24 +257,29 @@ class Stitcher:
     def _touch(self, numbers: Iterable[int]) -> None:
         self._database.executemany("INSERT OR IGNORE INTO touched VALUES (?)", ((number,) for number in numbers))
 
-    def _serve(self, anchor: int, took_ns: int) -> None:
-        """Put the trace of an MCP server that knows no caller into the session of the call that it served.
+    def _serve(self) -> None:
+        """Put traces of MCP servers that know no caller into the sessions of the calls that they served.
 
-        Its caller stays when the call that came, which took `took_ns`, encloses it less closely.
+        A candidate keeps its caller when the calls that came, which took so many nanoseconds, enclose it less closely.
         """
         query = f"SELECT b, at FROM edges WHERE a = ? AND kind & {_CALLER}"
-        before = self._database.execute(query, (anchor,)).fetchone()
-        if before is not None and before[1] < took_ns:
-            return
-        now = served.caller_of(self._database, anchor)
-        if now is None or now == before:
-            return
-        if before is not None:
-            self._database.executemany(_CUT_EDGE, [(anchor, before[0]), (before[0], anchor)])
-            self._touch([before[0]])
-        caller, at = now
-        self._database.executemany(_SAVE_EDGE, [(anchor, caller, _CALLER, at), (caller, anchor, _SERVES, at)])
-        self._touch([anchor, caller])
+        cut: list[tuple[int, int]] = []
+        joined: list[tuple[int, int, int, int]] = []
+        for anchor, took_ns in self._candidates.items():
+            before = self._database.execute(query, (anchor,)).fetchone()
+            if before is not None and before[1] < took_ns:
+                continue
+            now = served.caller_of(self._database, anchor)
+            if now is None or now == before:
+                continue
+            caller, at = now
+            joined += [(anchor, caller, _CALLER, at), (caller, anchor, _SERVES, at)]
+            if before is not None:
+                cut += [(anchor, before[0]), (before[0], anchor)]
+        self._database.executemany(_CUT_EDGE, cut)
+        self._database.executemany(_SAVE_EDGE, joined)
+        self._touch({a for a, *_ in (*cut, *joined)})
+        self._candidates.clear()
 
     def _closed(self) -> _Closed:
         """The seeds with everything that is connected to them, directly or through each other."""
