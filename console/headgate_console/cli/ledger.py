@@ -58,7 +58,7 @@ def list_ledger(
         to.json(rows)
     elif rows:
         to.table(LEDGER, ledger_rows(rows))
-        to.say(Text(f"{plural(len(rows), 'tool call')}{', the last ones: --limit' * (len(rows) == limit)}", "dim"))
+        to.say(Text(f"{plural(len(rows), 'tool call')}{', the last ones; more with --limit' * (len(rows) == limit)}", "dim"))
     else:
         to.say("No tool call matches.")
 
