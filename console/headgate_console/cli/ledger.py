@@ -58,7 +58,8 @@ def list_ledger(
         to.json(rows)
     elif rows:
         to.table(LEDGER, ledger_rows(rows))
-        to.say(Text(f"{plural(len(rows), 'tool call')}{', the last ones; more with --limit' * (len(rows) == limit)}", "dim"))
+        more = ", the last ones; more with --limit" if len(rows) == limit else ""
+        to.say(Text(plural(len(rows), "tool call") + more, "dim"))
     else:
         to.say("No tool call matches.")
 
