@@ -115,6 +115,6 @@ def _collector_token(store: Path) -> str:
 
 def _queued(port: int) -> float:
     """What a Collector's queues hold."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         text = answer.read().decode()
     return sum(float(value) for value in re.findall(r"^otelcol_exporter_queue_size\{.*\} (\S+)$", text, re.MULTILINE))
