@@ -6,6 +6,7 @@ from typing import Literal
 
 ActionName = Literal[
     "model.call",
+    "model.list",
     "tools/call",
     "resources/read",
     "net.connect",

@@ -18,7 +18,7 @@ from headgate_control.stops.stop import Facts
 from headgate_control.stops.stop_set import StopSet
 
 LINEAGE_MAX = 32
-READS: frozenset[str] = frozenset({"resources/read", "file.read", "memory.read"})
+READS: frozenset[str] = frozenset({"model.list", "resources/read", "file.read", "memory.read"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,13 @@ def _model(spec: Spec, request: Request) -> Ruling | None:
     return Ruling(granted=False, reason=f"models does not name {request.resource.id!r}")
 
 
+def _models(spec: Spec, request: Request) -> Ruling | None:
+    """Whoever may call some model of a provider may see which there are."""
+    return _listed(
+        None if spec.models is None else [rule.provider for rule in spec.models], request.resource.id, "models"
+    )
+
+
 def _tool(spec: Spec, request: Request) -> Ruling | None:
     """The first rule that fits the tool and its arguments speaks; without `mcp_server` it means no server's tool."""
     server, tool = request.resource.text("server"), request.resource.id
@@ -177,6 +184,7 @@ def _launch(spec: Spec, request: Request) -> Ruling | None:
 
 _RULES: Mapping[ActionName, Rule] = {
     "model.call": _model,
+    "model.list": _models,
     "tools/call": _tool,
     "resources/read": lambda spec, request: _listed(spec.data_sources, request.resource.id, "data_sources"),
     "net.connect": _network,

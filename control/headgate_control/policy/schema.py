@@ -38,6 +38,7 @@ RESOURCES: Mapping[str, tuple[str, ...]] = {
     "Model": ("model.call",),
     "Tool": ("tools/call",),
     "Thing": (
+        "model.list",
         "resources/read",
         "net.connect",
         "proc.exec",

@@ -15,7 +15,7 @@ from headgate_processors.errors import TransientError
 
 _LOG = logging.getLogger(__name__)
 _START_S = 60.0
-_END_S = 5.0
+_END_S = 30.0
 
 
 class BrokenError(ConnectionError):

@@ -1,5 +1,6 @@
 """Waiting for what another thread or process does, in tests."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -20,3 +21,14 @@ def wait_until(is_so: Callable[[], bool], *, timeout_s: float = PATIENCE_S) -> N
             message = f"not so after {timeout_s:g} s"
             raise TimeoutError(message)
         time.sleep(_LOOK_EVERY_S)
+
+
+async def until(is_so: Callable[[], bool], *, timeout_s: float = PATIENCE_S) -> None:
+    """Return as soon as `is_so()`, and let the event loop work meanwhile.
+
+    Raises:
+        TimeoutError: it was not so in time.
+    """
+    async with asyncio.timeout(timeout_s):
+        while not is_so():  # noqa: ASYNC110 - what is looked at is another thread's
+            await asyncio.sleep(_LOOK_EVERY_S)

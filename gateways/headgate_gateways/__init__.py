@@ -1,0 +1,1 @@
+"""Enforcement points: what agents call through, and where a stop takes hold."""

@@ -1,0 +1,1 @@
+"""The model gateway: a streaming reverse proxy that decides, meters and, when it must, cuts."""

@@ -1,0 +1,66 @@
+"""What a call is reserved for and what it has cost, in the units of the books."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from headgate_control.budgets.amount import Amount, nano_usd
+from headgate_gateways.model.asked import Asked
+from headgate_gateways.model.usage import Usage
+from headgate_processors.enrich.price import PriceBook
+
+MILLION = Decimal(1_000_000)
+_NS_PER_S = 1_000_000_000
+_NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conservative:
+    """What a token counts for where no list knows the price, in dollars for a million of them."""
+
+    input_usd_per_mtok: Decimal = Decimal(15)
+    output_usd_per_mtok: Decimal = Decimal(75)
+
+    def usd(self, input_tokens: int, output_tokens: int) -> Decimal:
+        """The cost of so many."""
+        return (self.input_usd_per_mtok * input_tokens + self.output_usd_per_mtok * output_tokens) / MILLION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pricing:
+    """Prices calls of one site."""
+
+    book: PriceBook
+    unpriced: Conservative = Conservative()
+
+    def estimate(self, provider: str, asked: Asked, at_unix_nano: int) -> Amount:
+        """The most that a call may cost, its reserved output all used and nothing cached."""
+        output = asked.output_tokens_reserved
+        usage = Usage(input_tokens=asked.input_tokens_max, output_tokens=output)
+        return self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=0)
+
+    def amount(
+        self,
+        provider: str,
+        model: str,
+        usage: Usage,
+        *,
+        at_unix_nano: int,
+        duration_ns: int,
+        answered: str | None = None,
+    ) -> Amount:
+        """What a call has cost; what its usage leaves open counts as nothing of that kind."""
+        read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+        total, output = usage.input_tokens or 0, usage.output_tokens or 0
+        day = datetime.fromtimestamp(at_unix_nano // _NS_PER_S, UTC).date()
+        quote = self.book.quote(provider, answered or model, day, requested_model=model)
+        cost = self.book.cost(
+            quote,
+            uncached_input_tokens=max(0, total - read - written),
+            output_tokens=output,
+            cache_read_tokens=read,
+            cache_write_tokens=written,
+            reasoning_tokens=usage.reasoning_tokens or 0,
+        )
+        usd = cost.cost_usd if cost.cost_usd is not None else self.unpriced.usd(total, output)
+        return Amount(nano_usd=nano_usd(usd), tokens=total + output, calls=1, duration_ms=-(-duration_ns // _NS_PER_MS))

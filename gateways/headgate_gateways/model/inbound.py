@@ -1,0 +1,19 @@
+"""A request to the gateway, as far as it is known before it is decided."""
+
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from headgate_gateways.model.asked import Asked
+from headgate_gateways.model.upstream import Target, Upstream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """What came, and where it is to go; `asked` is None where it calls no model."""
+
+    http: web.Request
+    upstream: Upstream
+    target: Target
+    asked: Asked | None
+    body: bytes

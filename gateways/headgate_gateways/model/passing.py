@@ -1,0 +1,108 @@
+"""One call on its way: bytes there and back as they are, and an end to both sides the moment it is cut."""
+
+import asyncio
+from contextlib import suppress
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from headgate_gateways.model.headers import forwarded, returned
+from headgate_gateways.model.inbound import Inbound
+from headgate_gateways.model.open_calls import OpenCall
+from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, last_event, refusal
+from headgate_gateways.model.usage import Usage, UsageReader
+
+LAST_EVENT_S = 0.05
+
+
+class Passing:
+    """A call that was allowed. Run it once; then ask for what it has cost."""
+
+    def __init__(self, inbound: Inbound, client: aiohttp.ClientSession, call: OpenCall, *, decision_id: str) -> None:
+        self._inbound, self._http, self._upstream = inbound, inbound.http, inbound.upstream
+        self._client, self._call, self._decision_id = client, call, decision_id
+        self._reader = UsageReader(is_stream=inbound.asked is not None and inbound.asked.is_stream)
+        self._answer: web.StreamResponse | None = None
+        self.was_answered = False
+
+    @property
+    def model(self) -> str | None:
+        """The model that the answer names."""
+        return self._reader.model
+
+    def usage(self) -> Usage:
+        """What it has cost."""
+        return self._reader.finished()
+
+    async def run(self) -> web.StreamResponse:
+        """Pass it on until it ends, or is cut."""
+        pump = asyncio.ensure_future(self._pump())
+        cut = asyncio.ensure_future(self._call.until_cut())
+        try:
+            await asyncio.wait({pump, cut}, return_when=asyncio.FIRST_COMPLETED)
+            if pump.done():
+                return pump.result()
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+            return await self._ended()
+        except aiohttp.ClientError as error:
+            return await self._broken(f"the provider cannot be reached: {type(error).__name__}")
+        finally:
+            for task in (pump, cut):
+                task.cancel()
+            await asyncio.gather(pump, cut, return_exceptions=True)
+
+    async def _pump(self) -> web.StreamResponse:
+        response = await self._client.request(
+            self._http.method,
+            URL(self._inbound.target.url, encoded=True).with_query(self._http.query_string or None),
+            data=self._inbound.body or None,
+            headers=forwarded(self._http.headers, self._upstream.credentials()),
+            allow_redirects=False,
+        )
+        try:
+            if 300 <= response.status < 400:
+                return await self._broken("the provider answers with a redirect, which is not followed")
+            self.was_answered = response.status < 300
+            return await self._told(response)
+        finally:
+            response.close()
+            self._call.upstream_closed.set()
+
+    async def _told(self, response: aiohttp.ClientResponse) -> web.StreamResponse:
+        headers = returned(response.headers)
+        headers[DECISION_HEADER] = self._decision_id
+        self._answer = answer = web.StreamResponse(status=response.status, headers=headers)
+        await answer.prepare(self._http)
+        async for piece in response.content.iter_any():
+            self._reader.feed(piece)
+            await answer.write(piece)
+        await answer.write_eof()
+        return answer
+
+    async def _ended(self) -> web.StreamResponse:
+        """End the client's side of a call that was cut: in words where it still can hear, else by its connection."""
+        code, message = self._call.reason or ("stopped", "stopped")
+        if self._answer is None:
+            headers = {DECISION_HEADER: self._decision_id}
+            body = refusal(self._upstream.kind, code, message)
+            return web.Response(status=STATUS, body=body, headers=headers, content_type="application/json")
+        answer = self._answer
+        with suppress(Exception):
+            async with asyncio.timeout(LAST_EVENT_S):
+                if answer.headers.get("content-type", "").startswith("text/event-stream"):
+                    await answer.write(last_event(self._upstream.kind, code, message))
+                    await answer.write_eof()
+                    return answer
+        if self._http.transport is not None:
+            self._http.transport.abort()
+        return answer
+
+    async def _broken(self, why: str) -> web.StreamResponse:
+        if self._answer is None:
+            body = refusal(self._upstream.kind, "upstream", why)
+            return web.Response(status=502, body=body, content_type="application/json")
+        if self._http.transport is not None:
+            self._http.transport.abort()
+        return self._answer

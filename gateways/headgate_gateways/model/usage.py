@@ -1,0 +1,163 @@
+"""Usage read from an answer as it passes: the provider's own where it comes, else counted from what passed.
+
+Nothing of the answer is kept but the end of a line that is not whole yet, which is bounded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import orjson
+
+LINE_BYTES_MAX = 4 << 20
+CHARS_PER_TOKEN = 4
+_DELTAS = ("content", "text", "partial_json", "thinking", "arguments", "reasoning_content", "refusal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens as the semantic conventions count them: input with the cache, output with reasoning. None is unknown."""
+
+    input_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    source: Literal["reported", "counted"] = "counted"
+
+
+class UsageReader:
+    """Reads one answer, piece by piece; `is_stream` says that it is server-sent events."""
+
+    def __init__(self, *, is_stream: bool) -> None:
+        self._is_stream = is_stream
+        self._rest = bytearray()
+        self._is_too_long = False
+        self._ended = False
+        self._chars = 0
+        self._reported = Usage(source="reported")
+        self.model: str | None = None
+        self.response_id: str | None = None
+
+    @property
+    def counted_tokens(self) -> int:
+        """The output that has passed, by its characters."""
+        return -(-self._chars // CHARS_PER_TOKEN)
+
+    def feed(self, piece: bytes) -> None:
+        """Read the next piece of the body."""
+        self._rest += piece
+        if not self._is_stream:
+            self._bound()
+            return
+        *lines, rest = self._rest.split(b"\n")
+        self._rest = bytearray(rest)
+        self._bound()
+        for line in lines:
+            if self._is_too_long:
+                self._is_too_long = False
+            elif line.startswith(b"data:"):
+                self._event(bytes(line[5:]).strip())
+
+    def finished(self) -> Usage:
+        """What the answer has cost. Call it once, at its end or where it was cut."""
+        if not self._is_stream and self._rest:
+            self._event(bytes(self._rest))
+        if self._reported.output_tokens is not None or self._reported.input_tokens is not None:
+            is_whole = self._ended or not self._is_stream
+            return self._reported if is_whole else self._as_far_as_it_came()
+        return Usage(output_tokens=self.counted_tokens)
+
+    def _as_far_as_it_came(self) -> Usage:
+        """A stream that was cut: input as it was told, and of the output at least what passed."""
+        told = self._reported.output_tokens or 0
+        return replace(self._reported, output_tokens=max(told, self.counted_tokens), source="counted")
+
+    def _bound(self) -> None:
+        if len(self._rest) > LINE_BYTES_MAX:
+            self._rest.clear()
+            self._is_too_long = True
+
+    def _event(self, text: bytes) -> None:
+        if text == b"[DONE]":
+            return
+        try:
+            found: Any = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            return
+        if isinstance(found, Mapping):
+            self._read(found)
+
+    def _read(self, event: Mapping[str, Any]) -> None:
+        """One event, or a whole answer: usage stands at the top or in the response or message that it carries."""
+        whole = next((one for name in ("response", "message") if isinstance(one := event.get(name), Mapping)), event)
+        self.model = _text(whole.get("model")) or self.model
+        self.response_id = _text(whole.get("id")) or self.response_id
+        for usage in (whole.get("usage"), event.get("usage")):
+            if isinstance(usage, Mapping):
+                self._reported = _merged(self._reported, usage)
+        self._ended = self._ended or _is_last(event)
+        self._count(event)
+
+    def _count(self, event: Mapping[str, Any]) -> None:
+        delta = event.get("delta")
+        if isinstance(delta, str):
+            self._chars += len(delta)
+        elif isinstance(delta, Mapping):
+            self._chars += _length(delta)
+        choices = event.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            inner = choice.get("delta") if isinstance(choice, Mapping) else None
+            if isinstance(inner, Mapping):
+                self._chars += _length(inner)
+
+
+def _is_last(event: Mapping[str, Any]) -> bool:
+    """Whether an event of a stream tells the whole usage."""
+    is_final = event.get("type") in {"message_delta", "response.completed", "response.incomplete"}
+    return is_final or ("choices" in event and isinstance(event.get("usage"), Mapping))
+
+
+def _length(delta: Mapping[str, Any]) -> int:
+    """The characters of what a delta adds, the arguments of tool calls among them."""
+    total = sum(len(text) for name in _DELTAS if isinstance(text := delta.get(name), str))
+    calls = delta.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if isinstance(function, Mapping):
+            total += sum(len(text) for name in ("name", "arguments") if isinstance(text := function.get(name), str))
+    return total
+
+
+def _merged(known: Usage, usage: Mapping[str, Any]) -> Usage:
+    """What is known, with what an event adds: a later figure stands in place of an earlier one."""
+    details = _inner(usage, "prompt_tokens_details") or _inner(usage, "input_tokens_details")
+    answer = _inner(usage, "completion_tokens_details") or _inner(usage, "output_tokens_details")
+    read = _number(usage.get("cache_read_input_tokens"))
+    written = _number(usage.get("cache_creation_input_tokens"))
+    total = _number(usage.get("prompt_tokens"))
+    if total is None and (told := _number(usage.get("input_tokens"))) is not None:
+        # Anthropic tells the cache beside the input, OpenAI within it.
+        total = told + (read or 0) + (written or 0)
+    output = _number(usage.get("completion_tokens"))
+    new = {
+        "input_tokens": total,
+        "cache_read_tokens": read if read is not None else _number(details.get("cached_tokens")),
+        "cache_write_tokens": written,
+        "output_tokens": output if output is not None else _number(usage.get("output_tokens")),
+        "reasoning_tokens": _number(answer.get("reasoning_tokens")),
+    }
+    return replace(known, **{name: value for name, value in new.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _inner(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = usage.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _number(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

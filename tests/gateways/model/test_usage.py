@@ -1,0 +1,175 @@
+"""Usage as it passes: the provider's own where it comes, in whatever pieces, else counted from what passed."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate_gateways.model.asked import BadCallError, parse_call
+from headgate_gateways.model.usage import LINE_BYTES_MAX, Usage, UsageReader
+
+CHAT = [
+    {"id": "c1", "model": "gpt-5-mini-2025", "choices": [{"delta": {"content": "Hello, you"}}]},
+    {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]},
+    {
+        "choices": [],
+        "usage": {
+            "prompt_tokens": 100,
+            "completion_tokens": 20,
+            "prompt_tokens_details": {"cached_tokens": 64},
+            "completion_tokens_details": {"reasoning_tokens": 8},
+        },
+    },
+]
+RESPONSES = [
+    {"type": "response.created", "response": {"id": "r1", "model": "gpt-5", "usage": None}},
+    {"type": "response.output_text.delta", "delta": "Hello, you"},
+    {
+        "type": "response.completed",
+        "response": {
+            "id": "r1",
+            "model": "gpt-5",
+            "usage": {
+                "input_tokens": 100,
+                "output_tokens": 20,
+                "input_tokens_details": {"cached_tokens": 64},
+                "output_tokens_details": {"reasoning_tokens": 8},
+            },
+        },
+    },
+]
+MESSAGES = [
+    {
+        "type": "message_start",
+        "message": {
+            "id": "m1",
+            "model": "claude",
+            "usage": {
+                "input_tokens": 30,
+                "cache_read_input_tokens": 64,
+                "cache_creation_input_tokens": 6,
+                "output_tokens": 1,
+            },
+        },
+    },
+    {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hello, you"}},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 20}},
+]
+
+
+def stream(events: Iterable[dict[str, Any]]) -> bytes:
+    """Server-sent events."""
+    return b"".join(b"event: x\ndata: " + orjson.dumps(event) + b"\n\n" for event in events) + b"data: [DONE]\n\n"
+
+
+def read(body: bytes, *, cuts: Iterable[int] = (), is_stream: bool = True) -> tuple[Usage, UsageReader]:
+    """What a reader makes of a body that comes in pieces."""
+    reader, places = UsageReader(is_stream=is_stream), [0, *sorted(cuts), len(body)]
+    for start, end in pairwise(places):
+        reader.feed(body[start:end])
+    return reader.finished(), reader
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (CHAT, Usage(input_tokens=100, cache_read_tokens=64, output_tokens=20, reasoning_tokens=8, source="reported")),
+        (
+            RESPONSES,
+            Usage(input_tokens=100, cache_read_tokens=64, output_tokens=20, reasoning_tokens=8, source="reported"),
+        ),
+        (
+            MESSAGES,
+            Usage(input_tokens=100, cache_read_tokens=64, cache_write_tokens=6, output_tokens=20, source="reported"),
+        ),
+    ],
+)
+def test_a_stream_tells_its_usage(events: list[dict[str, Any]], expected: Usage) -> None:
+    """As each provider does."""
+    assert expected == read(stream(events))[0]
+
+
+@given(data=st.data(), events=st.sampled_from([CHAT, RESPONSES, MESSAGES]))
+def test_pieces_change_nothing(data: st.DataObject, events: list[dict[str, Any]]) -> None:
+    """Wherever the bytes are cut on their way."""
+    body = stream(events)
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=10))
+    assert asdict(read(body)[0]) == asdict(read(body, cuts=cuts)[0])
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (CHAT[:1], Usage(output_tokens=3)),
+        (CHAT[:2], Usage(output_tokens=4)),
+        (RESPONSES[:2], Usage(output_tokens=3)),
+        (
+            MESSAGES[:2],
+            Usage(input_tokens=100, cache_read_tokens=64, cache_write_tokens=6, output_tokens=3, source="counted"),
+        ),
+        ([], Usage(output_tokens=0)),
+    ],
+)
+def test_a_stream_that_is_cut_is_counted(events: list[dict[str, Any]], expected: Usage) -> None:
+    """As far as it came: four characters are a token, and what was told of the input stands."""
+    assert expected == read(stream(events))[0]
+
+
+def test_a_plain_answer_tells_its_usage() -> None:
+    """With its model and its id."""
+    body = orjson.dumps({"id": "c1", "model": "gpt-5", "usage": {"prompt_tokens": 5, "completion_tokens": 2}})
+    usage, reader = read(body, is_stream=False, cuts=[7, 9])
+    assert (Usage(input_tokens=5, output_tokens=2, source="reported"), "gpt-5", "c1") == (
+        usage,
+        reader.model,
+        reader.response_id,
+    )
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"data: {", b"data: 5\n", b"\xff\n", b'data: {"usage": {"prompt_tokens": -1}}\n']
+)
+def test_what_is_no_usage_is_none(body: bytes) -> None:
+    """And ends nothing."""
+    assert Usage(output_tokens=0) == read(body)[0]
+
+
+def test_a_line_without_end_is_not_kept() -> None:
+    """What follows it is read."""
+    reader = UsageReader(is_stream=True)
+    for _ in range(5):
+        reader.feed(b"x" * (LINE_BYTES_MAX // 4))
+        assert len(reader._rest) <= LINE_BYTES_MAX
+    reader.feed(b"\n" + stream(CHAT))
+    assert 100 == reader.finished().input_tokens
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"model": "m", "max_tokens": 5}, (False, 5)),
+        ({"model": "m", "max_completion_tokens": 7, "stream": True}, (True, 7)),
+        ({"model": "m", "max_output_tokens": 0}, (False, 0)),
+        ({"model": "m", "max_tokens": "9", "stream": 1}, (False, 16_384)),
+        ({"model": "m", "max_tokens": True}, (False, 16_384)),
+    ],
+)
+def test_a_call_says_what_it_may_cost(body: dict[str, Any], expected: tuple[bool, int]) -> None:
+    """One without a limit is reserved a default."""
+    asked = parse_call("chat", orjson.dumps(body))
+    assert expected == (asked.is_stream, asked.output_tokens_reserved)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [(b"{", "the body is no JSON"), (b"[]", "names no model"), (b'{"model": 5}', "names no model")],
+)
+def test_a_body_that_is_no_call_is_refused(body: bytes, expected: str) -> None:
+    """Before anything is decided."""
+    with pytest.raises(BadCallError, match=expected):
+        parse_call("chat", body)
