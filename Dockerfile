@@ -6,6 +6,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY processors processors
 COPY analytics analytics
 COPY control control
+COPY gateways gateways
 COPY console console
 COPY collector-config collector-config
 RUN python -m venv /headgate && /headgate/bin/pip install --no-cache-dir ".[fast]"

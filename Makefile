@@ -21,7 +21,7 @@ test: .venv/dev.stamp  ## Run the tests (with CI=true the slow ones too)
 check: lint  ## Lint, types, import rules, spelling
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs processors analytics control console collector-config
+	$(BIN)/codespell README.md CONTRIBUTING.md CHANGELOG.md docs processors analytics control gateways console collector-config
 
 bench: .venv/dev.stamp  ## Measure, next to a baseline of the same run, and write docs/reference/performance.md
 	$(BIN)/python tests/bench $(ARGS)

@@ -23,7 +23,7 @@ from headgate_processors.schema import MEANING
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guides" / "add-a-dialect.md"
 CONTRIBUTE = "## 5. Contribute it"
-COPIED = ("processors", "analytics", "control", "console", "pyproject.toml")
+COPIED = ("processors", "analytics", "control", "gateways", "console", "pyproject.toml")
 
 
 class Step(NamedTuple):
