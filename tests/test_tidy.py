@@ -76,6 +76,19 @@ def test_no_function_is_longer_than_the_house_allows() -> None:
     assert [] == [f"{where}: {lines} lines" for where, lines in every if lines > FUNCTION_LINES_MAX]
 
 
+def test_no_test_can_wait_for_ever() -> None:
+    """A thread of a test is a daemon, or its process could not end; no loop turns on the spot without a deadline."""
+    found = []
+    for path in (path for path in _python("tests") if path.parent.name != "bench"):
+        for node in ast.walk(_tree(path)):
+            is_thread = isinstance(node, ast.Call) and ast.unparse(node.func) in {"threading.Thread", "Thread"}
+            if is_thread and "daemon" not in {keyword.arg for keyword in node.keywords}:
+                found.append(f"{_name(path)}:{node.lineno} thread")
+            if isinstance(node, ast.While) and isinstance(node.body[0], ast.Pass):
+                found.append(f"{_name(path)}:{node.lineno} loop")
+    assert [] == found
+
+
 def test_most_functions_are_short() -> None:
     """The median function of the packages stays under 15 lines."""
     lengths = [function.lines for path in _python(*ROOMS) for function in _functions(path)]

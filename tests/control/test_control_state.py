@@ -168,7 +168,8 @@ def test_stops_of_several_nodes_at_once_have_different_epochs(tmp_path: Path) ->
         for turn in range(5):
             stop(store, ("team", f"{number}-{turn}"), mode="stop", author="ada", reason="drill")
 
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(stores, range(3), strict=True)]
+    pairs = zip(stores, range(3), strict=True)
+    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in pairs]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -66,6 +66,7 @@ def _ingest_and_kill(folder: Path, first: int, acknowledged: set[int]) -> None:
             threading.Thread(
                 target=_send_until_it_dies,
                 args=(address, iter(range(first + offset, first + 100_000, SENDERS)), acknowledged),
+                daemon=True,
             )
             for offset in range(SENDERS)
         ]

@@ -94,7 +94,7 @@ def test_many_threads_make_one_chain(tmp_path: Path, log: AuditLog) -> None:
         for turn in range(20):
             log.sync(log.append({"thread": threading.get_ident(), "turn": turn}))
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

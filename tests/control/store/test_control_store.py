@@ -79,7 +79,8 @@ def test_several_nodes_at_once_lose_nothing(opener: Opener) -> None:
         for turn in range(10):
             store.change([change(f"{number}-{turn}")], **ADA)
 
-    threads = [threading.Thread(target=work, args=pair) for pair in zip(stores, range(3), strict=True)]
+    pairs = zip(stores, range(3), strict=True)
+    threads = [threading.Thread(target=work, args=pair, daemon=True) for pair in pairs]
     for thread in threads:
         thread.start()
     seen: list[int] = []
@@ -103,7 +104,7 @@ def test_one_of_two_who_saw_the_same_is_refused(opener: Opener) -> None:
         except ConflictError:
             outcomes.append("refused")
 
-    threads = [threading.Thread(target=work, args=(store,)) for store in stores]
+    threads = [threading.Thread(target=work, args=(store,), daemon=True) for store in stores]
     for thread in threads:
         thread.start()
     for thread in threads:
