@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -26,7 +27,7 @@ from headgate_processors.store.folder import StoreFolder, open_folder
 from headgate_processors.store.forgotten import mark_applied, read_forgotten
 from headgate_processors.store.lock import Lock, holder_of
 from headgate_processors.store.manifest import LiveFile, Manifest, read_manifest, update_manifest
-from headgate_processors.store.merge import DamagedFileError, Merger, read_rows
+from headgate_processors.store.merge import DamagedFileError, Merger, held_bytes, read_rows
 from headgate_processors.store.parquet import joined
 from headgate_processors.store.quarantine import scrub, set_aside_damaged
 from headgate_processors.store.rawrows import PRIVATE, RawRows
@@ -36,7 +37,7 @@ from headgate_processors.store.revisions import REMOVED
 from headgate_processors.store.sandbox import open_connection
 from headgate_processors.store.snapshot import Snapshot
 from headgate_processors.store.sweep import remove_orphans, sweep
-from headgate_processors.store.tiers import chunks, runs
+from headgate_processors.store.tiers import chunks, runs, within
 from headgate_processors.store.watermark import Watermark
 
 _LOG = logging.getLogger(__name__)
@@ -222,7 +223,7 @@ class _Compaction:
         """Merge settled files of similar size; how many runs became one, and how many files were not settled at all."""
         doubtful: set[str] = set()
         merged = 0
-        for run in self._runs():
+        for run in self._bounded_runs():
             if self.should_end() or not self._has_room(run):
                 break
             if self._merge_run(run):
@@ -237,6 +238,15 @@ class _Compaction:
     def _runs(self) -> list[tuple[LiveFile, ...]]:
         settled = [file for file in read_manifest(self.folder.root).files if file.settled]
         return _runs(settled, self.config, full=self.config.full)
+
+    def _bounded_runs(self) -> Iterator[tuple[LiveFile, ...]]:
+        """The runs, without what would be too much for the memory at once."""
+        for run in self._runs():
+            yield from (part for part in self._bounded(run) if len(part) >= self.config.files_min)
+
+    def _bounded(self, files: Sequence[LiveFile]) -> Iterator[tuple[LiveFile, ...]]:
+        size_of = partial(held_bytes, self.folder.root)
+        return within(files, size_of=size_of, bytes_max=self.config.merge_bytes_max)
 
     def _merge_run(self, run: Sequence[LiveFile]) -> bool:
         first = run[0]
@@ -267,7 +277,9 @@ class _Compaction:
 
     def _grouped(self, files: Sequence[LiveFile]) -> Iterator[tuple[LiveFile, ...]]:
         for of_place in _by_place(files).values():
-            yield from chunks(of_place, bytes_max=self.config.file_bytes_target, rows_max=self.config.merge_rows_max)
+            groups = chunks(of_place, bytes_max=self.config.file_bytes_target, rows_max=self.config.merge_rows_max)
+            for group in groups:
+                yield from self._bounded(group)
 
     @property
     def _merger(self) -> Merger:

@@ -63,7 +63,8 @@ class CompactConfig:
     """When the compactor merges, and how much it holds in memory at once.
 
     `full` merges all that is smaller than `file_bytes_target`; without it, only files of similar size, `files_min`
-    of them or more: that is what a running store does every minute. Files older than `orphan_age_s` that were
+    of them or more: that is what a running store does every minute. `merge_bytes_max` is of rows as they are in memory,
+    where texts that are alike take many times what they take on the disk. Files older than `orphan_age_s` that were
     never made live are removed.
     """
 
@@ -71,6 +72,7 @@ class CompactConfig:
     files_min: int = 2
     file_bytes_target: int = 64 << 20
     merge_rows_max: int = 500_000
+    merge_bytes_max: int = 1 << 30
     bucket_rows_min: int = 4096
     row_group_rows: int = 122_880
     memory_limit: str = "2GB"

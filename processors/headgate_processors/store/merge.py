@@ -92,3 +92,17 @@ def read_rows(root: Path, file: LiveFile, *, without: Collection[int] = ()) -> p
     lost = pa.array(sorted(without), pa.int64())
     numbers = pa.array(range(table.num_rows), pa.int64())
     return table.filter(pc.invert(pc.is_in(numbers, value_set=lost)))
+
+
+def held_bytes(root: Path, file: LiveFile) -> int:
+    """What the rows of a file take in memory, about: their size before compression.
+
+    Raises:
+        DamagedFileError: the file is damaged; the message names it.
+    """
+    path = root / file.path
+    try:
+        footer = pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(str(Damage(file=file, path=path, reason=str(error)))) from error
+    return sum(footer.row_group(number).total_byte_size for number in range(footer.num_row_groups))

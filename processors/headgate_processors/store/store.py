@@ -257,6 +257,7 @@ class Store:
             full=False,
             files_min=4,
             merge_rows_max=100_000,
+            merge_bytes_max=256 << 20,
             row_group_rows=32_768,
             memory_limit="512MB",
             threads=1,

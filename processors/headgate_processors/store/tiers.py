@@ -1,6 +1,6 @@
 """Which files to merge: neighbours in size, so that a row is rewritten a few times in its life, not every minute."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from headgate_processors.store.manifest import LiveFile
 
@@ -42,3 +42,20 @@ def chunks(files: Sequence[LiveFile], *, bytes_max: int, rows_max: int) -> list[
             grown = [file]
         run = grown
     return [*found, tuple(run)] if run else found
+
+
+def within(
+    files: Sequence[LiveFile], *, size_of: Callable[[LiveFile], int], bytes_max: int
+) -> Iterator[tuple[LiveFile, ...]]:
+    """All files as they stand, in groups that are `bytes_max` together at most, or of one file that is more."""
+    group: list[LiveFile] = []
+    held = 0
+    for file in files:
+        size = size_of(file)
+        if group and held + size > bytes_max:
+            yield tuple(group)
+            group, held = [], 0
+        group.append(file)
+        held += size
+    if group:
+        yield tuple(group)

@@ -57,6 +57,21 @@ def test_small_files_become_one(tmp_path, open_store, ids) -> None:
     assert file.settled
 
 
+def test_files_that_are_too_much_for_the_memory_together_are_not_merged(tmp_path, open_store, ids) -> None:
+    """On the disk the same text over and over is next to nothing, in memory it is not."""
+    store = open_store()
+    for number in range(4):
+        text = "again and again " * 10_000
+        store.append({"spans": batch("spans", [span(number, trace=number) | {"status_message": text}])})
+        store.seal()
+    before = ids()
+
+    compact(tmp_path, config=CompactConfig(merge_bytes_max=400_000))
+
+    assert [2, 2] == [file.rows for file in read_manifest(tmp_path).of("spans")]
+    assert before == ids()
+
+
 def test_a_second_compaction_has_nothing_to_do(tmp_path, open_store) -> None:
     """A compacted store is left alone."""
     fill(open_store(), 3)
