@@ -229,7 +229,7 @@ def _gather_tasks(spill: Spill, files: Sequence[LiveFile]) -> tuple[list[GatherR
         piece
         for file in files
         if file.dataset in {SPANS.name, LOG_EVENTS.name}
-        for piece in pieces(file.dataset, spill.raw(file.path), rows_max=TASK_ROWS_MAX)
+        for piece in pieces(file.dataset, spill.raw(file.path), rows=file.rows, rows_max=TASK_ROWS_MAX)
     )
     paths = ((spill.raw(file.path), file.bytes) for file in files if file.dataset == CONTENT.name)
     groups = _grouped(((piece, piece.rows) for piece in found), TASK_ROWS_MAX)

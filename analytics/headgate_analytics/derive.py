@@ -244,9 +244,10 @@ class Deriver:
         done = 0
         for chunk in _chunks(sessions, self._config.anchors_max):
             files = _received_in(_raw(read_manifest(self._folder)), _received(chunk))
-            rebuilt = list(rebuild_few(connection, self._folder, files, chunk, self._rules, revision=revision))
-            if rebuilt:
-                writer.write(tables_of(rebuilt))
+            with _collecting_rarely():
+                found = rebuild_few(connection, self._folder, files, chunk, self._rules, revision=revision)
+                tables = tables_of(found)
+            writer.write(tables)
             done += len(chunk)
             yield done
         if removed:
@@ -292,7 +293,7 @@ def _raw(manifest: Manifest) -> list[LiveFile]:
 
 @contextmanager
 def _collecting_rarely() -> Iterator[None]:
-    """Look for garbage less often: most of what stitching makes lives until its end."""
+    """Look for garbage less often: most of what stitching and rebuilding make lives until their end."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 100)
     try:

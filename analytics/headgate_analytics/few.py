@@ -36,7 +36,7 @@ def rebuild_few(
         table
         for file in files
         if file.dataset in {SPANS.name, LOG_EVENTS.name}
-        for piece in pieces(file.dataset, folder / file.path, rows_max=PIECE_ROWS)
+        for piece in pieces(file.dataset, folder / file.path, rows=file.rows, rows_max=PIECE_ROWS)
         if (table := wanted_rows(piece, wanted)) is not None
     ]
     if not found:

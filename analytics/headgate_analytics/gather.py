@@ -58,32 +58,35 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """Some row groups of one file of `spans` or `log_events`."""
+    """Some row groups of one file of `spans` or `log_events`; all of them without `groups`."""
 
     dataset: str
     path: Path
-    groups: tuple[int, ...]
+    groups: tuple[int, ...] | None
     rows: int
 
 
-def pieces(dataset: str, path: Path, *, rows_max: int) -> Iterator[Piece]:
-    """A file in pieces of at most `rows_max` rows, or of one row group.
+def pieces(dataset: str, path: Path, *, rows: int, rows_max: int) -> Iterator[Piece]:
+    """A file of so many rows in pieces of at most `rows_max`, or of one row group; a small one is not opened for that.
 
     Raises:
         StoreError: the file is damaged; the message names it.
     """
+    if rows <= rows_max:
+        yield Piece(dataset=dataset, path=path, groups=None, rows=rows)
+        return
     with _opened(path, ()) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
     taken: list[int] = []
-    rows = 0
+    held = 0
     for group, size in enumerate(sizes):
-        if taken and rows + size > rows_max:
-            yield Piece(dataset=dataset, path=path, groups=tuple(taken), rows=rows)
-            taken, rows = [], 0
+        if taken and held + size > rows_max:
+            yield Piece(dataset=dataset, path=path, groups=tuple(taken), rows=held)
+            taken, held = [], 0
         taken.append(group)
-        rows += size
+        held += size
     if taken:
-        yield Piece(dataset=dataset, path=path, groups=tuple(taken), rows=rows)
+        yield Piece(dataset=dataset, path=path, groups=tuple(taken), rows=held)
 
 
 def wanted_rows(piece: Piece, wanted: Wanted) -> pa.Table | None:
@@ -97,13 +100,14 @@ def wanted_rows(piece: Piece, wanted: Wanted) -> pa.Table | None:
     dataset = SPANS if piece.dataset == SPANS.name else LOG_EVENTS
     with _opened(piece.path, _low(dataset)) as file:
         present = set(file.schema_arrow.names)
-        keys = file.read_row_groups(list(piece.groups), [name for name in _KEYS if name in present])
+        groups = list(range(file.num_row_groups) if piece.groups is None else piece.groups)
+        keys = file.read_row_groups(groups, [name for name in _KEYS if name in present])
         sessions = wanted.sessions_of(_anchors(keys, is_log=dataset is LOG_EVENTS))
         rows = np.flatnonzero(sessions.is_valid())
         if not len(rows):
             return None
         names = [name for name in _columns(dataset) if name in present]
-        table = file.read_row_groups(list(piece.groups), names)
+        table = file.read_row_groups(groups, names)
     if len(rows) < table.num_rows:
         table, sessions = table.take(rows), sessions.take(pa.array(rows))
     if dataset is LOG_EVENTS:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headgate_analytics import DeriveConfig, Derived, Deriver
-from headgate_analytics.gather import pieces
+from headgate_analytics.gather import Wanted, pieces, wanted_rows
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.errors import StoreError
 from headgate_processors.otlp.port import Signal
@@ -247,10 +247,11 @@ def test_lost_derived_files_are_made_again_and_what_cannot_be_made_again_stays(w
     assert 0 == _deriver(workbench).run().sessions
 
 
-def test_a_raw_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """Whoever looks after the job learns which file to restore."""
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_raw_file_that_cannot_be_read_is_named(rows: int, tmp_path: Path) -> None:
+    """Whoever looks after the job learns which file to restore, be it read whole or in pieces."""
     path = tmp_path / "w-0000000001.parquet"
     path.write_bytes(b"half")
 
     with pytest.raises(StoreError, match=f"{path} cannot be read"):
-        list(pieces("spans", path, rows_max=1))
+        wanted_rows(next(pieces("spans", path, rows=rows, rows_max=1)), Wanted.of([]))
