@@ -13,7 +13,7 @@ from headgate_gateways.model.open_calls import OpenCall
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, last_event, refusal
 from headgate_gateways.model.usage import Usage, UsageReader
 
-LAST_EVENT_S = 0.05
+LAST_EVENT_S = 1.0
 
 
 class Passing:
@@ -88,21 +88,26 @@ class Passing:
             headers = {DECISION_HEADER: self._decision_id}
             body = refusal(self._upstream.kind, code, message)
             return web.Response(status=STATUS, body=body, headers=headers, content_type="application/json")
-        answer = self._answer
-        with suppress(Exception):
-            async with asyncio.timeout(LAST_EVENT_S):
-                if answer.headers.get("content-type", "").startswith("text/event-stream"):
+        answer, transport = self._answer, self._http.transport
+        is_stream = answer.headers.get("content-type", "").startswith("text/event-stream")
+        # Bytes that wait for the client say that it does not read, so it will not read this either.
+        if is_stream and transport is not None and not transport.get_write_buffer_size():
+            with suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(LAST_EVENT_S):
                     await answer.write(last_event(self._upstream.kind, code, message))
                     await answer.write_eof()
                     return answer
+        self._abort()
+        return answer
+
+    def _abort(self) -> None:
+        """End the client's connection, whatever it is doing."""
         if self._http.transport is not None:
             self._http.transport.abort()
-        return answer
 
     async def _broken(self, why: str) -> web.StreamResponse:
         if self._answer is None:
             body = refusal(self._upstream.kind, "upstream", why)
             return web.Response(status=502, body=body, content_type="application/json")
-        if self._http.transport is not None:
-            self._http.transport.abort()
+        self._abort()
         return self._answer
