@@ -116,13 +116,11 @@ def is_mask(value: object) -> bool:
 
 def to_int(value: object) -> int | None:
     """A whole number from int, integral float or numeric text, else NULL; booleans are not numbers."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int):
+    if type(value) is int:
         return value if -INT64_MAX <= value <= INT64_MAX else None
     if isinstance(value, str):
         value = _whole(value)
-        if isinstance(value, int):
+        if type(value) is int:
             return to_int(value)
     if isinstance(value, float) and math.isfinite(value) and abs(value) < INT64_MAX:
         return round(value)
@@ -140,7 +138,7 @@ def to_count(value: object) -> int | None:
 
     The bound keeps sums over a session within 64 bits.
     """
-    number = to_int(value)
+    number = value if type(value) is int else to_int(value)
     return number if number is not None and 0 <= number <= COUNT_MAX else None
 
 

@@ -12,8 +12,9 @@ from headgate_processors.dialects.dialect import Dialect
 from headgate_processors.dialects.messages import regroup
 from headgate_processors.dialects.outcome import Signs, error_type_of, exit_code_in, outcome
 from headgate_processors.dialects.plan import Plan
-from headgate_processors.dialects.reading import QUIET, TOOLS, Reading, readings
+from headgate_processors.dialects.reading import QUIET, TOOLS, Reading, Vocabulary, readings
 from headgate_processors.dialects.record import Record
+from headgate_processors.dialects.source import Narrowed
 
 Meaning = dict[str, object]
 
@@ -34,7 +35,8 @@ _OPERATIONS = frozenset({"chat", "generate_content", "text_completion", "fetch_r
 def read_meaning(record: Record, dialect: Dialect) -> Meaning:
     """Everything the dialect's table says of `record`."""
     kind = dialect.kind(record)
-    return _meaning(record, dialect, kind, readings(dialect.fields, kind), dialect.flattened)
+    fields = {name: Narrowed(None, sources) for name, sources in dialect.fields.items()}
+    return _meaning(record, dialect, kind, readings(fields, kind, Vocabulary()), dialect.flattened)
 
 
 def read_planned(record: Record, plan: Plan) -> Meaning:
@@ -47,17 +49,14 @@ def _meaning(
     record: Record, dialect: Dialect, kind: str, reading: Sequence[Reading], flattened: Mapping[str, str]
 ) -> Meaning:
     found: Meaning = {"operation_kind": kind, "dialect": dialect.name, "dialect_version": dialect.version}
-    for name, read, convert in reading:
-        value = read(record)
+    attributes = record.attributes
+    for name, key, rest, convert, words in reading:
+        value = None if key is None else attributes.get(key)
         if value is None or value == "":
-            continue
-        if type(value) is str:
-            if len(value) <= coerce.MASK_CHARS_MAX and coerce.is_mask(value):
+            value = rest(record)
+            if value is None or value == "":
                 continue
-            if convert is coerce.to_text:
-                found[name] = value
-                continue
-        value = convert(value)
+        value = words[value] if type(value) is str and len(value) <= coerce.MASK_CHARS_MAX else convert(value)
         if value is not None:
             found[name] = value
     if flattened and kind not in TOOLS and kind not in QUIET:

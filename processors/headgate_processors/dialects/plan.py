@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from headgate_processors.dialects.dialect import Dialect, FindKind, KindByPredicate
 from headgate_processors.dialects.predicate import Predicate, Test
-from headgate_processors.dialects.reading import Reading, readings
+from headgate_processors.dialects.reading import Reading, Vocabulary, readings
 from headgate_processors.dialects.record import Record, Shape
-from headgate_processors.dialects.source import Read, Source
+from headgate_processors.dialects.source import Narrowed, Source
 
 SHAPES_MAX = 4096
 SHAPE_CHARS_MAX = 1024
@@ -38,29 +38,31 @@ class Plan:
 
     dialect: Dialect
     kinds: tuple[FindKind, ...]
-    fields: Mapping[str, Read]
+    fields: Mapping[str, Narrowed]
     flattened: Mapping[str, str]
+    vocabulary: Vocabulary
     _readings: dict[str, tuple[Reading, ...]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dialect: Dialect, shape: Shape) -> "Plan":
+    def of(cls, dialect: Dialect, shape: Shape, vocabulary: Vocabulary) -> "Plan":
         """The plan of a dialect for a shape."""
         return cls(
             dialect=dialect,
             kinds=tuple(find for rule in dialect.kind_rules if (find := rule.narrowed(shape)) is not None),
-            fields={name: read for name, own in dialect.fields.items() if (read := own.narrowed(shape)) is not None},
+            fields={name: found for name, own in dialect.fields.items() if (found := own.narrowed(shape)) is not None},
             flattened={
                 name: prefix
                 for name, prefix in dialect.flattened.items()
                 if any(key.startswith(prefix) for key in shape.keys)
             },
+            vocabulary=vocabulary,
         )
 
     def readings(self, kind: str) -> tuple[Reading, ...]:
         """What to read of a record of that kind."""
         found = self._readings.get(kind)
         if found is None:
-            found = self._readings[kind] = readings(self.fields, kind)
+            found = self._readings[kind] = readings(self.fields, kind, self.vocabulary)
         return found
 
     def kind(self, record: Record) -> str:
@@ -78,6 +80,7 @@ class _Candidates:
 
     shape: Shape
     tests: tuple[tuple[Test | None, Dialect], ...]
+    vocabulary: Vocabulary
     _plans: dict[str, Plan] = field(default_factory=dict)
 
     def first(self, record: Record) -> Plan | None:
@@ -86,7 +89,7 @@ class _Candidates:
             if test is None or test(record):
                 plan = self._plans.get(dialect.name)
                 if plan is None:
-                    plan = self._plans[dialect.name] = Plan.of(dialect, self.shape)
+                    plan = self._plans[dialect.name] = Plan.of(dialect, self.shape, self.vocabulary)
                 return plan
         return None
 
@@ -123,7 +126,8 @@ class Planner:
 
     def __init__(self, rules: Sequence[Detection]) -> None:
         self._rules = rules
-        self._words = _Words(*_vocabulary(rules))
+        self._words = _Words(*_known_keys(rules))
+        self._vocabulary = Vocabulary()
         self._candidates: dict[Shape, _Candidates] = {}
         self._layouts: dict[tuple[object, ...], _Candidates] = {}
 
@@ -175,10 +179,10 @@ class Planner:
                 tests.append((None if decided else applies.test, dialect))
             if decided:
                 break
-        return _Candidates(shape, tuple(tests))
+        return _Candidates(shape, tuple(tests), self._vocabulary)
 
 
-def _vocabulary(rules: Sequence[Detection]) -> tuple[frozenset[str], tuple[str, ...]]:
+def _known_keys(rules: Sequence[Detection]) -> tuple[frozenset[str], tuple[str, ...]]:
     """Every attribute key that a table looks at, and every start of one, the longest first."""
     keys: set[str] = set()
     prefixes: set[str] = set()

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from headgate_processors.dialects import coerce
-from headgate_processors.dialects.source import Read
+from headgate_processors.dialects.record import Record
+from headgate_processors.dialects.source import Narrowed, Read
 
+WORDS_MAX = 4096
 CONTENT_FIELDS = (
     "tool_arguments",
     "tool_result",
@@ -26,20 +28,50 @@ _OF_MESSAGES = frozenset({"input_messages", "output_messages", "system_instructi
 Convert = Callable[[object], object]
 
 
+class Words(dict[str, object]):
+    """What a coercion makes of short texts, NULL of masks; the same few come again and again, and some are kept."""
+
+    def __init__(self, convert: Convert) -> None:
+        super().__init__()
+        self._convert = convert
+
+    def __missing__(self, text: str) -> object:
+        value = None if coerce.is_mask(text) else self._convert(text)
+        if len(self) >= WORDS_MAX:
+            self.clear()
+        self[text] = value
+        return value
+
+
+class Vocabulary(dict[Convert, Words]):
+    """The short texts of each coercion."""
+
+    def __missing__(self, convert: Convert) -> Words:
+        words = self[convert] = Words(convert)
+        return words
+
+
 class Reading(NamedTuple):
-    """One field: its name, what reads it, and what makes the value one of the schema or NULL."""
+    """One field: its name, where to look for it, and what makes the value one of the schema or NULL.
+
+    `rest` is asked where there is no attribute of that key, or it is empty.
+    """
 
     name: str
-    read: Read
+    key: str | None
+    rest: Read
     convert: Convert
+    words: Words
 
 
-def readings(fields: Mapping[str, Read], kind: str) -> tuple[Reading, ...]:
+def readings(fields: Mapping[str, Narrowed], kind: str, vocabulary: Vocabulary) -> tuple[Reading, ...]:
     """What to read of a record of that kind."""
+    wanted = [
+        (name, found, _COERCIONS.get(name, coerce.to_text)) for name, found in fields.items() if _wanted(name, kind)
+    ]
     return tuple(
-        Reading(name, read, _COERCIONS.get(name, coerce.to_text))
-        for name, read in fields.items()
-        if _wanted(name, kind)
+        Reading(name, found.key, found.rest or _nothing, convert, vocabulary[convert])
+        for name, found, convert in wanted
     )
 
 
@@ -47,6 +79,10 @@ def _wanted(name: str, kind: str) -> bool:
     if kind in QUIET and name not in _QUIET_FIELDS:
         return False
     return name not in (_OF_MESSAGES if kind in TOOLS else _OF_TOOLS)
+
+
+def _nothing(_: Record) -> object:
+    return None
 
 
 def _as_it_is(value: object) -> object:

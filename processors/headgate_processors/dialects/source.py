@@ -16,7 +16,7 @@ usage_metadata#input_token_details.cache_read a path inside an attribute that ho
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from headgate_processors.dialects.coerce import UNITS, duration_ns, parse_json, to_text
 from headgate_processors.dialects.messages import event_choices, event_messages, regroup
@@ -52,6 +52,24 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Attribute:
+    """Reads an attribute as it is."""
+
+    key: str
+
+    def __call__(self, record: Record) -> object:
+        """The value, NULL when the record has none."""
+        return record.attributes.get(self.key)
+
+
+class Narrowed(NamedTuple):
+    """What reads a value of records of one shape: an attribute to look at first, and what else where that has none."""
+
+    key: str | None
+    rest: Read | None
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Several sources of one value, in order."""
 
@@ -61,12 +79,20 @@ class Sources:
         """The first value that is there; an empty text is no value."""
         return _first(record, self.parts)
 
-    def narrowed(self, shape: Shape) -> Read | None:
+    def narrowed(self, shape: Shape) -> Narrowed | None:
         """What reads the same of records of that shape, an empty text where that is all; None when they have none."""
-        able = tuple(part.read for part in self.parts if part.can_read(shape))
-        if len(able) < 2:
-            return able[0] if able else None
-        return lambda record: _first(record, able)
+        able = [part.read for part in self.parts if part.can_read(shape)]
+        if not able:
+            return None
+        if isinstance(able[0], Attribute):
+            return Narrowed(able[0].key, _either(able[1:]))
+        return Narrowed(None, _either(able))
+
+
+def _either(reads: Sequence[Read]) -> Read | None:
+    if len(reads) < 2:
+        return reads[0] if reads else None
+    return lambda record: _first(record, reads)
 
 
 def _first(record: Record, reads: Sequence[Read]) -> object:
@@ -105,7 +131,7 @@ def _descended(value: object, path: Sequence[str]) -> object:
 
 
 def _attribute(key: str) -> Source:
-    return Source(read=lambda record: record.attributes.get(key), key=key)
+    return Source(read=Attribute(key), key=key)
 
 
 def _resource(key: str) -> Source:
@@ -157,7 +183,7 @@ def _searched(source: Source, pattern: str) -> Source:
     def search(record: Record) -> object:
         text = to_text(read(record))
         found = compiled.search(text) if text else None
-        return next((group for group in found.groups() if group), None) if found else None
+        return next(filter(None, found.groups()), None) if found else None
 
     return replace(source, read=search)
 
