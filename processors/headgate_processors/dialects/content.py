@@ -127,7 +127,8 @@ class ContentReader:
 
     def _seal(self, text: str) -> Sealed:
         redacted = self.redactor.redact(text)
-        return Sealed(redacted.text, size_bytes(text), self.key.hash(text), ",".join(redacted.classes) or None)
+        raw = text.encode("utf-8", "surrogatepass")
+        return Sealed(redacted.text, len(raw), self.key.hash(raw), ",".join(redacted.classes) or None)
 
     def enrich(self, found: Meaning, dialect: Dialect) -> list[tuple[str, str, object]]:
         """Add hashes, sizes, actions and requested calls to `found`; return content rows derived on the way.

@@ -81,11 +81,14 @@ def _read_flattened(record: Record, flattened: Mapping[str, str], found: Meaning
 
 
 def _error_type(record: Record, found: Meaning) -> object:
+    named = found.get("error_type")
+    if named is not None:
+        return named
     exception = _exception_type(record.events) if record.events else None
     failed_http = found.get("http_response_status_code")
-    if isinstance(failed_http, int) and failed_http >= 400 and not (found.get("error_type") or exception):
+    if isinstance(failed_http, int) and failed_http >= 400 and not exception:
         return str(failed_http)
-    return error_type_of(record.status, found.get("error_type"), exception if record.status == "ERROR" else None)
+    return error_type_of(record.status, None, exception) if record.status == "ERROR" else None
 
 
 def _exception_type(events: Sequence[Mapping[str, object]]) -> object:
