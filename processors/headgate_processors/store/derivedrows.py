@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import duckdb
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from headgate_processors.schema import Dataset
 from headgate_processors.store.manifest import LiveFile
@@ -15,6 +15,7 @@ from headgate_processors.store.snapshot import Snapshot
 _CURRENT = f"{PRIVATE}.current"
 _STALE = f"{PRIVATE}.stale"
 _GONE = f"{PRIVATE}.gone_sessions"
+_FRESH, _SETTLED, _REMOVED = (f"{PRIVATE}.{kind}_versions" for kind in ("fresh", "settled", "removed"))
 
 
 class DerivedRows:
@@ -33,14 +34,10 @@ class DerivedRows:
     ) -> None:
         self._connection, self._snapshot, self._declared = connection, snapshot, declared
         self.tables = self._tables()
-        fresh, removed = self._versions(VERSION, settled=False), self._versions(TOMBSTONE)
-        # Only a session that was written anew or removed since is looked for in what is settled.
-        are_doubtful = bool(self._files(VERSION.name, settled=False) or self._files(TOMBSTONE.name))
-        settled = self._versions(VERSION, settled=True) if are_doubtful else VERSION.nothing
-        current = current_sql(fresh=fresh, settled=settled, removed=removed)
-        connection.execute(f"CREATE TABLE {_CURRENT} AS {current}")
-        stale = stale_sql(fresh=fresh, settled=settled, removed=removed, current=_CURRENT)
-        connection.execute(f"CREATE TABLE {_STALE} AS {stale}")
+        self._note_versions()
+        noted = {"fresh": f"FROM {_FRESH}", "settled": f"FROM {_SETTLED}", "removed": f"FROM {_REMOVED}"}
+        connection.execute(f"CREATE TABLE {_CURRENT} AS {current_sql(**noted)}")
+        connection.execute(f"CREATE TABLE {_STALE} AS {stale_sql(**noted, current=_CURRENT)}")
         self.has_gone = self._leave_out(written_before)
         self.has_stale = bool(connection.execute(f"SELECT 1 FROM {_STALE} LIMIT 1").fetchall())
 
@@ -63,6 +60,19 @@ class DerivedRows:
         """Whether a settled file holds rows that no longer count."""
         query = f"SELECT 1 FROM {self._parquet([file])} SEMI JOIN {_STALE} USING (session_id) LIMIT 1"
         return self.has_stale and bool(self._connection.execute(query).fetchall())
+
+    def _note_versions(self) -> None:
+        """Read once what tells which revisions count; of what is settled, only sessions that were touched since."""
+        fresh, removed = self._versions(VERSION, settled=False), self._versions(TOMBSTONE)
+        are_touched = bool(self._files(VERSION.name, settled=False) or self._files(TOMBSTONE.name))
+        settled = self._versions(VERSION, settled=True) if are_touched else VERSION.nothing
+        touched = f"SELECT session_id FROM {_FRESH} UNION ALL SELECT session_id FROM {_REMOVED}"
+        for name, query in (
+            (_FRESH, f"SELECT DISTINCT * FROM ({fresh})"),
+            (_REMOVED, removed),
+            (_SETTLED, f"SELECT * FROM ({settled}) SEMI JOIN ({touched}) USING (session_id)"),
+        ):
+            self._connection.execute(f"CREATE TABLE {name} AS {query}")
 
     def _leave_out(self, written_before: int | None) -> bool:
         """Hide sessions that are over, and those that were forgotten; whether any file holds one."""
@@ -89,7 +99,7 @@ class DerivedRows:
         tables = {name: SqlTable.of(dataset) for name, dataset in self._declared.items()}
         for file in self._snapshot.manifest.files:
             if file.derived and file.dataset != REMOVED and file.dataset not in tables:
-                schema = pq.read_schema(self._path(file))
+                schema = _schema(self._path(file))
                 shown = schema.remove(schema.get_field_index(SEQUENCE))
                 tables[file.dataset] = SqlTable.of_schema(file.dataset, shown)
         return list(tables.values())
@@ -102,4 +112,11 @@ class DerivedRows:
         return parquet([self._path(file) for file in files], mixed=len({file.schema_id for file in files}) > 1)
 
     def _path(self, file: LiveFile) -> str:
-        return str(self._snapshot.root / file.path)
+        return f"{self._snapshot.root}/{file.path}"
+
+
+def _schema(path: str) -> pa.Schema:
+    """The columns of a table that nobody declared."""
+    from pyarrow.parquet import read_schema  # noqa: PLC0415 - every table of ours is declared.
+
+    return read_schema(path)

@@ -22,7 +22,6 @@ from headgate_processors.errors import StoreError
 from headgate_processors.store.damaged import set_aside
 from headgate_processors.store.disk import Disk, link_or_copy, remove
 from headgate_processors.store.live import DamagedFile, DeadFile, LiveFile, Manifest
-from headgate_processors.store.rebuild import manifest_since
 
 NAME = "manifest.json"
 PREVIOUS = "manifest.previous.json"
@@ -135,6 +134,8 @@ def _read(root: Path) -> tuple[Manifest, bool]:
             raise DamagedManifestError(
                 f"{damage}, and {error}: headgate store repair --data {root} makes it anew from the files"
             ) from damage
+        from headgate_processors.store.rebuild import manifest_since  # noqa: PLC0415 - a sound one needs no Parquet.
+
         _LOG.error("%s: going on with the one before it and the files sealed since", damage)
         return manifest_since(root, previous), False
 

@@ -1,7 +1,6 @@
 """Rows to Parquet files: sorted, split by day and bucket, durable before anybody is told of them."""
 
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from headgate_processors.store.checksum import checksum
 from headgate_processors.store.disk import Disk, remove
 from headgate_processors.store.layout import DAY_NS, Layout, day_name
 from headgate_processors.store.live import LiveFile
@@ -131,15 +131,6 @@ def _row_groups(table: pa.Table, rows: int, order: pa.Array | None) -> Iterator[
         return
     for begin in range(0, len(order), rows):
         yield table.take(order.slice(begin, rows))
-
-
-def checksum(path: Path) -> int:
-    """The CRC-32 of a whole file."""
-    crc = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            crc = zlib.crc32(chunk, crc)
-    return crc
 
 
 def live_file(

@@ -171,7 +171,7 @@ class RawRows:
         return parquet([self._path(file) for file in files], mixed=len({file.schema_id for file in files}) > 1)
 
     def _path(self, file: LiveFile) -> str:
-        return str(self._snapshot.root / file.path)
+        return f"{self._snapshot.root}/{file.path}"
 
 
 def hot_name(dataset: str, *, settled: bool) -> str:

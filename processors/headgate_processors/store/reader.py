@@ -72,7 +72,7 @@ class StoreReader:
         connection = open_connection(self._config)
         try:
             _define_views(connection, snapshot, self._derived, self._only)
-            lock_down(connection, [str(snapshot.root / file.path) for file in snapshot.manifest.files])
+            lock_down(connection, [f"{snapshot.root}/{file.path}" for file in snapshot.manifest.files])
         except BaseException:
             connection.close()
             raise

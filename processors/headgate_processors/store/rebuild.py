@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headgate_processors.schema import DATASETS
+from headgate_processors.store.checksum import checksum
 from headgate_processors.store.layout import ANY_BUCKET, SEQUENCE_DIGITS, sequence_of
 from headgate_processors.store.live import LiveFile, Manifest
-from headgate_processors.store.parquet import checksum, schema_id
+from headgate_processors.store.parquet import schema_id
 
 
 def manifest_since(root: Path, previous: Manifest) -> Manifest:
