@@ -48,13 +48,17 @@ class Generated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How a load is made and sent; `truth` is where to write what it holds."""
+    """How a load is made and sent; `truth` is where to write what it holds.
+
+    `is_derived` says whether the sessions of a store that is filled are derived as well.
+    """
 
     config: PlanConfig
     request_records: int | None = None
     rate: float | None = None
     in_flight: int = 8
     truth: Path | None = None
+    is_derived: bool = True
 
 
 def send_load(delivery: Delivery, endpoint: str, bars: Bars) -> Generated:
@@ -94,7 +98,7 @@ def write_load(delivery: Delivery, path: Path, bars: Bars) -> Generated:
 
 
 def fill_load(delivery: Delivery, settings: Settings, bars: Bars) -> Generated:
-    """Put the rows of a load into the store of the settings, and derive its sessions.
+    """Put the rows of a load into the store of the settings, and derive its sessions unless told otherwise.
 
     Raises:
         ConfigError: the mix or a rule table is wrong.
@@ -104,8 +108,9 @@ def fill_load(delivery: Delivery, settings: Settings, bars: Bars) -> Generated:
     done = Generated(seed=delivery.config.seed)
     with open_deriver(settings) as deriver:
         plan = _fill(delivery, settings, bars, done)
-        with bars("sessions") as bar:
-            done.derived_sessions = deriver.run(report=bar).sessions
+        if delivery.is_derived:
+            with bars("sessions") as bar:
+                done.derived_sessions = deriver.run(report=bar).sessions
     if delivery.truth is not None:
         write_truths(truths(plan), delivery.truth)
     return done

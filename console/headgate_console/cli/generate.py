@@ -41,6 +41,9 @@ Rate = Annotated[
 ]
 InFlight = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Requests under way at once.")]
 Over = Annotated[str, typer.Option(metavar="TIME", help="With --data and --out: the time over which they happened.")]
+IsDerived = Annotated[
+    bool, typer.Option("--derive/--no-derive", help="With --data: derive the sessions; else `headgate derive` does.")
+]
 ToUrl = Annotated[str | None, typer.Option(metavar="URL", help="Send as OTLP to URL: gRPC, or HTTP on port 4318.")]
 Out = Annotated[
     Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write OTLP that `headgate replay` reads.")
@@ -64,6 +67,7 @@ def generate(
     rate: Rate = None,
     in_flight: InFlight = 8,
     over: Over = "1 d",
+    is_derived: IsDerived = True,
     endpoint: ToUrl = None,
     data: Data = None,
     out: Out = None,
@@ -97,7 +101,14 @@ def generate(
         missing=missing,
         clock_skew_ns=nanoseconds(length("--clock-skew", clock_skew)),
     )
-    delivery = Delivery(config=config, request_records=request_spans, rate=rate, in_flight=in_flight, truth=truth)
+    delivery = Delivery(
+        config=config,
+        request_records=request_spans,
+        rate=rate,
+        in_flight=in_flight,
+        truth=truth,
+        is_derived=is_derived,
+    )
     done = _deliver(context, screen(), delivery, endpoint=endpoint, data=data, out=out)
     if as_json:
         screen().json([done])
@@ -132,7 +143,7 @@ def _lines(done: dict[str, Any], *, data: Path | None) -> list[str]:
             f"sent      {done['acknowledged']:,} acknowledged, {plural(done['retries'], 'retry', 'retries')}, "
             f"{done['failed']:,} refused, {plural(done['rejected_records'], 'single record')} refused"
         )
-    if data is not None:
+    if done["derived_sessions"]:
         lines.append(f"derived   {plural(done['derived_sessions'], 'session')}: headgate sessions --data {data}")
     return [*lines, *(f"  {reason}" for reason in done["reasons"][:10])]
 
