@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,29 +30,26 @@ def _programs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL of this test run, without the server's own database name."""
-    programs, folder, port = _programs(), tmp_path_factory.mktemp("postgresql"), free_port()
+def postgresql() -> Iterator[str]:
+    """The address of a PostgreSQL of this test run, without a database name."""
+    programs, port = _programs(), free_port()
     user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        folder.chmod(0o755)
-        for parent in list(folder.parents)[:2]:
-            parent.chmod(0o755)
-        shutil.chown(folder, "postgres")
-    cluster = folder / "cluster"
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    subprocess.run(
-        [*user, programs / "initdb", "-D", cluster, "-A", "trust", "-U", "headgate"],
-        check=True,
-        timeout=120,
-        capture_output=True,
-    )
-    control = [*user, programs / "pg_ctl", "-D", cluster, "-w", "-l", folder / "log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, timeout=120, stdout=subprocess.DEVNULL)
-    try:
-        yield f"postgresql://headgate@127.0.0.1:{port}"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=False, timeout=120, stdout=subprocess.DEVNULL)
+    # Its own user must be able to reach the folder, which those of pytest do not allow.
+    with tempfile.TemporaryDirectory(prefix="headgate-postgresql-") as place:
+        folder = Path(place)
+        if user:
+            shutil.chown(folder, "postgres")
+        cluster = folder / "cluster"
+        made = [*user, programs / "initdb", "-D", cluster, "-A", "trust", "-U", "headgate"]
+        subprocess.run(made, check=True, timeout=300, stdout=subprocess.DEVNULL)
+        control = [*user, programs / "pg_ctl", "-D", cluster, "-w", "-t", "120", "-l", folder / "log"]
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        subprocess.run([*control, "-o", options, "start"], check=True, timeout=300, stdout=subprocess.DEVNULL)
+        try:
+            yield f"postgresql://headgate@127.0.0.1:{port}"
+        finally:
+            ended = [*control, "-m", "immediate", "stop"]
+            subprocess.run(ended, check=False, timeout=300, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
