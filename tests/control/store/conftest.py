@@ -1,5 +1,6 @@
 """The databases that control state is kept in, and a real PostgreSQL for those who want one."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,16 +18,20 @@ Opener = Callable[[str], ControlStore]
 
 
 def _programs() -> Path:
-    """The folder of PostgreSQL's programs; installed here where the machine lets us."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found and os.environ.get("CI") and os.geteuid() == 0:
-        subprocess.run(["apt-get", "update", "-qq"], check=True, timeout=600)
-        subprocess.run(["apt-get", "install", "-qq", "-y", "postgresql"], check=True, timeout=600)
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if found:
+    """The folder of PostgreSQL's programs; CI installs it where it is missing, one test process for all."""
+    with (Path(tempfile.gettempdir()) / "headgate-postgresql.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _found() and os.environ.get("CI") and os.geteuid() == 0:
+            subprocess.run(["apt-get", "update", "-qq"], check=True, timeout=600)
+            subprocess.run(["apt-get", "install", "-qq", "-y", "postgresql"], check=True, timeout=600)
+    if found := _found():
         return found[-1].parent
     reason = "needs PostgreSQL: apt-get install postgresql"
     return (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+def _found() -> list[Path]:
+    return sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 @pytest.fixture(scope="session")
