@@ -91,7 +91,11 @@ def headgate(folder: Path, logs: Path, *, port: int) -> Part:
         command=[sys.executable, "-m", "headgate_console", "up", "--data", str(folder), *listeners],
         port=port,
         logs=logs,
-        environment={"HEADGATE_STORE__SEAL_INTERVAL": "1s", "HEADGATE_STORE__COMPACT_INTERVAL": "3s"},
+        environment={
+            "HEADGATE_RECEIVER__PLATFORM": "127.0.0.1:0",
+            "HEADGATE_STORE__SEAL_INTERVAL": "1s",
+            "HEADGATE_STORE__COMPACT_INTERVAL": "3s",
+        },
     )
 
 

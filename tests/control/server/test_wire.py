@@ -39,7 +39,7 @@ def test_an_evaluation_is_a_request() -> None:
         ({}, "subject: expected an object"),
         ({**ASKED, "subject": {"type": "x"}}, "subject.id: expected text"),
         ({**ASKED, "subject": {"type": "x", "id": 5}}, "subject.id: expected text"),
-        ({**ASKED, "action": {"name": "fly"}}, "action.name: 'fly' is none of model.call, tools/call"),
+        ({**ASKED, "action": {"name": "fly"}}, "action.name: 'fly' is none of model.call, model.list"),
         ({**ASKED, "resource": {"type": "tool", "id": "x" * 4_097}}, "resource.id: expected text of 1 to 4096"),
         ({**ASKED, "context": 5}, "context: expected an object"),
         ({**ASKED, "resource": {"type": "tool", "id": "x", "properties": []}}, "resource.properties: expected an obj"),
