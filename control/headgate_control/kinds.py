@@ -1,11 +1,11 @@
 """The kinds of records that control keeps, and how each is written."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from headgate_control.budgets.amount import Limits
 from headgate_control.budgets.budget import Budget
+from headgate_control.fields import written
 from headgate_control.manifests.grant import Grant
 from headgate_control.manifests.spec import ManifestFile
 from headgate_control.stops.stop import Stop
@@ -20,7 +20,7 @@ EPOCH = "epoch"
 
 def write_grant(grant: Grant) -> dict[str, object]:
     """A manifest with all that it inherits."""
-    return {"levels": [level.model_dump(mode="json", by_alias=True, exclude_defaults=True) for level in grant.levels]}
+    return {"levels": grant.written()}
 
 
 def read_grant(body: Mapping[str, Any]) -> Grant:
@@ -30,7 +30,7 @@ def read_grant(body: Mapping[str, Any]) -> Grant:
 
 def write_stop(stop: Stop) -> dict[str, object]:
     """A stop."""
-    return {one.name: value for one in fields(stop) if (value := getattr(stop, one.name)) is not None}
+    return written(stop)
 
 
 def read_stop(body: Mapping[str, Any]) -> Stop:
@@ -45,7 +45,7 @@ def write_budget(budget: Budget) -> dict[str, object]:
         "budget_id": budget.budget_id,
         "place": list(budget.place),
         "window": budget.window,
-        "limits": {one.name: getattr(budget.limits, one.name) for one in fields(budget.limits)},
+        "limits": written(budget.limits),
         "mode": budget.mode,
     }
 

@@ -6,9 +6,11 @@ One goes where the provider's own key would go, is good at the gateways alone, a
 import hmac
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Self
+
+from headgate_control.fields import known, written
 
 PREFIX = "hgk_"
 SECRET_BYTES = 32
@@ -35,14 +37,13 @@ class GatewayKey:
         return matches and not over and self.revoked_unix_nano is None
 
     def written(self) -> dict[str, object]:
-        """Its fields as JSON has them; those that are not known are left out."""
-        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+        """Its fields as JSON has them."""
+        return written(self)
 
     @classmethod
     def read(cls, body: Mapping[str, object]) -> Self:
         """The key of a record."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in body.items() if name in known})  # type: ignore[arg-type]
+        return cls(**known(cls, body))
 
 
 def new_key(instance_id: str, *, created_unix_nano: int, expires_unix_nano: int | None) -> tuple[str, GatewayKey]:

@@ -3,8 +3,10 @@
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal, Self
+
+from headgate_control.fields import known, written
 
 State = Literal["created", "running", "stopped", "ended", "revoked"]
 LIVING: frozenset[State] = frozenset({"created", "running"})
@@ -51,14 +53,13 @@ class Instance:
         return replace(self, state=state)
 
     def written(self) -> dict[str, object]:
-        """Its fields as JSON has them; those that are not known are left out."""
-        return {one.name: value for one in fields(self) if (value := getattr(self, one.name)) is not None}
+        """Its fields as JSON has them."""
+        return written(self)
 
     @classmethod
     def read(cls, body: Mapping[str, object]) -> Self:
-        """The instance of a record. Fields that this version does not know are left alone."""
-        known = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in body.items() if name in known})  # type: ignore[arg-type]
+        """The instance of a record."""
+        return cls(**known(cls, body))
 
     def properties(self) -> dict[str, object]:
         """What policies may know of it."""

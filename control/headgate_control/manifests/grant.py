@@ -22,7 +22,12 @@ class Grant:
     digest: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", digest_of(self.levels))
+        text = orjson.dumps(self.written(), option=orjson.OPT_SORT_KEYS)
+        object.__setattr__(self, "digest", "sha256:" + sha256(text).hexdigest())
+
+    def written(self) -> list[dict[str, object]]:
+        """What the levels say, without defaults: the same for the same grant, and what the digest is of."""
+        return [level.model_dump(mode="json", by_alias=True, exclude_defaults=True) for level in self.levels]
 
     @property
     def metadata(self) -> Metadata:
@@ -71,12 +76,6 @@ def resolved(file: ManifestFile, profiles: Mapping[str, ManifestFile]) -> Grant:
             raise ConfigError(message)
         levels.insert(0, above)
     return Grant(tuple(levels))
-
-
-def digest_of(levels: tuple[ManifestFile, ...]) -> str:
-    """`sha256:` and the digest of what the levels say, as canonical JSON: the same for the same grant."""
-    said = [level.model_dump(mode="json", by_alias=True, exclude_defaults=True) for level in levels]
-    return "sha256:" + sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _called(file: ManifestFile) -> str:

@@ -6,7 +6,9 @@ declares.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
+
+from headgate_control.request import ActionName
 
 NAMESPACE = "Headgate"
 ArgumentType = Literal["String", "Long", "Bool"]
@@ -34,24 +36,9 @@ _CONTEXT = """
   type Context = { session: Session, budget: Budget, estimate: Estimate, content_classes: Set<String>,
                    approved_tiers: Set<String>, input: Input };
 """
-RESOURCES: Mapping[str, tuple[str, ...]] = {
-    "Model": ("model.call",),
-    "Tool": ("tools/call",),
-    "Thing": (
-        "model.list",
-        "resources/read",
-        "net.connect",
-        "proc.exec",
-        "file.read",
-        "file.write",
-        "memory.read",
-        "memory.write",
-        "credential.use",
-        "artifact.export",
-        "agent.send",
-        "instance.launch",
-    ),
-}
+_OWN: Mapping[str, tuple[ActionName, ...]] = {"Model": ("model.call",), "Tool": ("tools/call",)}
+_OTHER = tuple(action for action in get_args(ActionName) if not any(action in actions for actions in _OWN.values()))
+RESOURCES: Mapping[str, tuple[str, ...]] = {**_OWN, "Thing": _OTHER}
 
 
 def schema_text(arguments: Mapping[str, ArgumentType]) -> str:

@@ -33,7 +33,7 @@ class Asked:
 
     @property
     def output_tokens_reserved(self) -> int:
-        """The output that is reserved before the call; one without a limit reserves more as it goes on."""
+        """The output that is reserved before the call; what one without a limit takes beyond is booked at its end."""
         if self.operation == "embeddings":
             return 0
         return OUTPUT_TOKENS_DEFAULT if self.output_tokens_max is None else self.output_tokens_max

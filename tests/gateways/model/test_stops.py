@@ -47,7 +47,7 @@ async def told_the_provider(site: Any, count: int) -> None:
 
 @pytest.mark.parametrize("api", KINDS)
 @pytest.mark.parametrize("scope", ["instance", "session", "workflow", "team", "model", "identity", "platform"])
-def test_a_stream_is_cut_in_every_scope(site: Any, api: str, scope: str) -> None:
+def test_a_stream_is_cut_in_every_scope_of_a_model_call(site: Any, api: str, scope: str) -> None:
     """The provider sees its client go, the agent hears why, the words that came are paid, the next call is denied."""
     site.server.play(slow())
 
