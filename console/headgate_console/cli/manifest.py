@@ -175,14 +175,12 @@ def _sections() -> Sequence[str]:
 def _granted(grant: "Grant") -> Iterator[dict[str, str]]:
     from headgate_control.budgets.amount import shown
     from headgate_control.budgets.rules import limits_of
-    from headgate_control.manifests.entries import effective, sections
+    from headgate_control.manifests.entries import granted
 
-    owners = {name: level.metadata.name for level in grant.levels for name in sections(level.spec)}
-    for name, entries in effective(grant).items():
-        for entry in entries:
-            yield {"section": name, "entry": entry.text, "level": owners[name]}
-    for level in grant.levels:
-        for rule in level.spec.budgets:
+    for section, entry, level in granted(grant):
+        yield {"section": section, "entry": entry, "level": level}
+    for above in grant.levels:
+        for rule in above.spec.budgets:
             for unit, limit in limits_of(rule).items():
                 text = f"{shown(unit, limit)} for the {rule.scope}, {rule.window}, {rule.mode}"
-                yield {"section": "budgets", "entry": text, "level": level.metadata.name}
+                yield {"section": "budgets", "entry": text, "level": above.metadata.name}

@@ -1,9 +1,10 @@
 """Every setting, defined once: its type, default and a line of doc."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from headgate_console.settings.values import (
     Address,
@@ -19,8 +20,21 @@ ENVIRONMENT_PREFIX = "HEADGATE_"
 NESTING = "__"
 
 
+Door = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+KNOWN_UPSTREAMS: Any = {
+    "openai": {"base_url": "https://api.openai.com/v1", "api_key": "env:OPENAI_API_KEY"},
+    "anthropic": {"base_url": "https://api.anthropic.com", "api_key": "env:ANTHROPIC_API_KEY"},
+}
+
+
 def _text(doc: str, default: Any) -> Any:
     return Field(default=default, description=doc)
+
+
+def _fields(given: object) -> Mapping[str, object]:
+    if isinstance(given, BaseModel):
+        return given.model_dump()
+    return given if isinstance(given, Mapping) else {}
 
 
 class Section(BaseModel):
@@ -81,6 +95,62 @@ class PolicySettings(Section):
     """What agents may do."""
 
     dir: Path | None = _text("Folder of Cedar policies; `profiles` in it holds what manifests inherit.", None)
+
+
+class ControlSettings(Section):
+    """Who may do what, and what is stopped."""
+
+    listen: Address = _text(
+        "Where control answers: decisions, hooks, commands and the feed; each caller shows a credential.",
+        "127.0.0.1:7410",
+    )
+    database: str | None = _text(
+        "PostgreSQL for control state of several nodes, as `postgresql://USER@HOST/DATABASE`; by default a file.", None
+    )
+
+
+class UpstreamSettings(Section):
+    """A provider behind the model gateway, or a server that speaks like one."""
+
+    base_url: str = Field(
+        pattern=r"^https?://[^\s?#@]+$", description="What a client's own base URL would be, such as `https://api.openai.com/v1`."
+    )
+    api_key: str = Field(
+        pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$",
+        description="Where the key is that the gateway alone has: `env:NAME` or `file:PATH`.",
+    )
+    kind: Literal["openai", "anthropic"] | None = _text(
+        "Which of the two it speaks; by default the one that it is called, else `openai`.", None
+    )
+
+
+class ModelGatewaySettings(Section):
+    """The model gateway."""
+
+    listen: Address = _text(
+        "Where agents call models: `/openai/v1` and `/anthropic`, and `/NAME` of every other upstream.",
+        "127.0.0.1:7411",
+    )
+    upstreams: dict[Door, UpstreamSettings] = Field(
+        default=KNOWN_UPSTREAMS,
+        validate_default=True,
+        description="Providers by name; the name is the door, and the provider in manifests, policies and prices.",
+    )
+
+    @field_validator("upstreams", mode="before")
+    @classmethod
+    def _with_known(cls, given: object) -> object:
+        """What is said of a known provider changes that alone; the others stay."""
+        if not isinstance(given, Mapping):
+            return given
+        known = {name: {**upstream, **_fields(given.get(name))} for name, upstream in KNOWN_UPSTREAMS.items()}
+        return {**given, **known}
+
+
+class GatewaySettings(Section):
+    """Where decisions are enforced."""
+
+    model: ModelGatewaySettings = _text("The model gateway.", ModelGatewaySettings())
 
 
 class DialectSettings(Section):
@@ -156,6 +226,8 @@ class Settings(Section):
     console: ConsoleSettings = _text("The console.", ConsoleSettings())
     registry: RegistrySettings = _text("The registry.", RegistrySettings())
     policy: PolicySettings = _text("Policy.", PolicySettings())
+    control: ControlSettings = _text("Control.", ControlSettings())
+    gateways: GatewaySettings = _text("Gateways.", GatewaySettings())
     dialects: DialectSettings = _text("Dialects.", DialectSettings())
     redaction: RedactionSettings = _text("Redaction.", RedactionSettings())
     actions: ActionSettings = _text("Actions.", ActionSettings())

@@ -117,10 +117,17 @@ def _variables() -> dict[str, str]:
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    """What the variables set: a setting as it is written, a whole section or a mapping as JSON."""
+    """What the variables set: a setting, or one entry of a mapping, as it is written; what is larger as JSON."""
+    mappings = [name for name, field in leaves() if _is_mapping(field)]
     plain = {name for name, field in leaves() if not _is_mapping(field)}
     texts = {name: os.environ[variable] for variable, name in variables.items()}
-    return _nested({name: text if name in plain else _mapping(text) for name, text in texts.items()})
+    inside = {name for name in texts if any(_is_value_in(mapping, name) for mapping in mappings)}
+    return _nested({name: text if name in plain | inside else _mapping(text) for name, text in texts.items()})
+
+
+def _is_value_in(mapping: str, name: str) -> bool:
+    """Whether a name goes on below an entry of a mapping: `upstreams.openai.base_url`."""
+    return name.startswith(mapping + ".") and "." in name.removeprefix(mapping + ".")
 
 
 def _mapping(text: str) -> dict[str, Any]:

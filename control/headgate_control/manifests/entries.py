@@ -73,6 +73,14 @@ def effective(grant: Grant) -> Sections:
     return found
 
 
+def granted(grant: Grant) -> Iterator[tuple[str, str, str]]:
+    """What is granted in the end: the section, the entry, and the name of the level that says so."""
+    owners = {name: level.metadata.name for level in grant.levels for name in sections(level.spec)}
+    for name, entries in effective(grant).items():
+        for entry in entries:
+            yield name, entry.text, owners[name]
+
+
 def widenings(grant: Grant) -> Iterator[str]:
     """A sentence for each entry that no level above grants: it has no effect, and who wrote it should know."""
     above = sections(grant.levels[0].spec)

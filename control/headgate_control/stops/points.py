@@ -32,8 +32,10 @@ class Effects:
 
 @dataclass(slots=True, kw_only=True)
 class _Epoch:
+    """When it was accepted, and for each point when it spoke and what it cut."""
+
     accepted_ns: int
-    heard: dict[str, Effect] = field(default_factory=dict)
+    heard: dict[str, tuple[int, int]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -74,15 +76,13 @@ class EnforcementPoints:
         while len(self._epochs) > EPOCHS_MAX:
             self._epochs.popitem(last=False)
 
-    def acknowledge(self, name: str, epoch: int, *, cut: int) -> Effect:
-        """A point enforces everything up to an epoch, and has cut so many open calls for it."""
+    def acknowledge(self, name: str, epoch: int, *, cut: int) -> None:
+        """A point enforces everything up to an epoch, and has cut so many open calls for it; said once."""
         if epoch not in self._epochs:
             self.accepted(epoch)
         found = self._epochs[epoch]
-        effect = Effect(enforcement_point=name, effect_ns=self._clock() - found.accepted_ns, cut=cut)
-        found.heard.setdefault(name, effect)
+        found.heard.setdefault(name, (self._clock(), cut))
         found.changed.set()
-        return found.heard[name]
 
     async def effects(self, epoch: int, *, wait_s: float) -> Effects:
         """What became of an epoch, as soon as every point has said so, at the latest after `wait_s`."""
@@ -96,7 +96,11 @@ class EnforcementPoints:
                     await found.changed.wait()
         except TimeoutError:
             pass
+        told = (
+            Effect(enforcement_point=name, effect_ns=max(0, at_ns - found.accepted_ns), cut=cut)
+            for name, (at_ns, cut) in found.heard.items()
+        )
         return Effects(
-            effects=tuple(sorted(found.heard.values(), key=lambda one: one.effect_ns)),
+            effects=tuple(sorted(told, key=lambda one: one.effect_ns)),
             silent=tuple(sorted(self._names - found.heard.keys())),
         )

@@ -1,0 +1,40 @@
+"""Control as its commands see it: the store, the state that follows it, and the books."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.identity.instance import Instance
+from headgate_control.manifests.spec import ManifestFile
+from headgate_control.server.doors import Doors
+from headgate_control.state import ControlState, State
+from headgate_control.stops.points import EnforcementPoints
+from headgate_control.store.port import ControlStore
+
+TelemetryToken = Callable[[Instance], str]
+"""Makes the token by which an instance sends its own telemetry, shown once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What commands work on. For one event loop; the store is called in threads."""
+
+    store: ControlStore
+    state: ControlState
+    owner: BudgetOwner
+    points: EnforcementPoints
+    doors: Doors
+    telemetry_token: TelemetryToken
+    profiles: Callable[[], Mapping[str, ManifestFile]] = field(default=dict)
+    clock: Callable[[], int] = time.time_ns
+
+    @property
+    def now(self) -> State:
+        """The state as it is."""
+        return self.state.now
+
+    async def refresh(self) -> State:
+        """Take in what the journal has got; whoever listens has been told when this returns."""
+        return await asyncio.to_thread(self.state.refresh)

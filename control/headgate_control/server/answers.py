@@ -1,0 +1,96 @@
+"""What every route of control shares: JSON in and out, and errors in one shape."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from headgate_control.server.wire import WireError
+from headgate_control.store.record import ConflictError
+from headgate_processors.errors import (
+    ConfigError,
+    ForbiddenError,
+    HeadgateError,
+    PermanentError,
+    UnauthenticatedError,
+)
+
+_LOG = logging.getLogger(__name__)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def body_of(http: web.Request) -> object:
+    """The JSON of a request.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        return orjson.loads(await http.read())
+    except orjson.JSONDecodeError as error:
+        raise WireError(f"the body is no JSON: {error}") from error
+
+
+async def object_of(http: web.Request) -> Mapping[str, Any]:
+    """The JSON object of a request.
+
+    Raises:
+        WireError: it is none.
+    """
+    found = await body_of(http)
+    if not isinstance(found, Mapping):
+        raise WireError("the body: expected an object")
+    return found
+
+
+def text_of(body: Mapping[str, Any], name: str) -> str | None:
+    """A field that is text, or left out.
+
+    Raises:
+        WireError: it is something else.
+    """
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise WireError(f"{name}: expected text")
+    return value
+
+
+def whole_of(body: Mapping[str, Any], name: str) -> int | None:
+    """A field that is a whole number of at least 0, or left out.
+
+    Raises:
+        WireError: it is something else.
+    """
+    value = body.get(name)
+    if value is not None and (type(value) is not int or value < 0):
+        raise WireError(f"{name}: expected a whole number of at least 0")
+    return value
+
+
+def answered(content: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An answer in JSON."""
+    return web.Response(body=orjson.dumps(content), status=status, headers=headers, content_type="application/json")
+
+
+@web.middleware
+async def told_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error as JSON, with its status and a sentence; what is our own fault says nothing of itself."""
+    try:
+        return await handler(request)
+    except UnauthenticatedError as error:
+        return answered({"error": str(error)}, status=401, headers={"www-authenticate": "Bearer"})
+    except ForbiddenError as error:
+        return answered({"error": str(error)}, status=403)
+    except ConflictError as error:
+        return answered({"error": str(error)}, status=409)
+    except (PermanentError, ConfigError) as error:
+        return answered({"error": str(error)}, status=400)
+    except HeadgateError as error:
+        return answered({"error": str(error)}, status=503)
+    except web.HTTPException as error:
+        return answered({"error": error.reason}, status=error.status)
+    except Exception:  # noqa: BLE001 - the edge: whoever asked hears nothing of our insides
+        _LOG.exception("control could not answer %s", request.path)
+        return answered({"error": "control could not answer; its log says why"}, status=500)

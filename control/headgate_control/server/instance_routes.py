@@ -1,0 +1,133 @@
+"""Commands about agent instances: register, list, show, revoke."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from headgate_control.identity.instance import Instance
+from headgate_control.identity.launch import Launch, launch, revoke
+from headgate_control.manifests.entries import granted
+from headgate_control.manifests.load import parse_manifest
+from headgate_control.room import Room
+from headgate_control.server.answers import answered, object_of, text_of, whole_of
+from headgate_control.server.budget_routes import shown_account
+from headgate_control.server.doors import Caller, only
+from headgate_control.server.stop_routes import shown_stop
+from headgate_control.server.wire import WireError
+from headgate_control.stops.stop import Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRoutes:
+    """`/v1/instances`: who there is."""
+
+    room: Room
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """The routes."""
+        return [
+            web.get("/v1/instances", self._list),
+            web.post("/v1/instances", self._create),
+            web.get("/v1/instances/{id}", self._show),
+            web.post("/v1/instances/{id}/revoke", self._revoke),
+        ]
+
+    async def _list(self, http: web.Request) -> web.Response:
+        self._operator(http)
+        now = self.room.clock()
+        found = sorted(self.room.now.snapshot.instances.values(), key=lambda one: one.instance_id, reverse=True)
+        return answered({"instances": [shown_instance(one, now) for one in found]})
+
+    async def _create(self, http: web.Request) -> web.Response:
+        caller, body = self._operator(http), await object_of(http)
+        text = text_of(body, "manifest")
+        if text is None:
+            raise WireError("manifest: expected the text of a manifest")
+        grant = parse_manifest(text, self.room.profiles(), source=text_of(body, "source") or "the manifest")
+        asked = Launch(
+            grant=grant,
+            launched_by=text_of(body, "launched_by") or caller.name,
+            user=text_of(body, "user"),
+            parent=text_of(body, "parent"),
+            restart_of=text_of(body, "restart_of"),
+            environment=text_of(body, "environment"),
+            lifetime_ns=whole_of(body, "lifetime_ns"),
+        )
+        made = await asyncio.to_thread(launch, self.room.store, self.room.now.snapshot, asked, clock=self.room.clock)
+        await self.room.refresh()
+        token = await asyncio.to_thread(self.room.telemetry_token, made.instance)
+        told = shown_instance(made.instance, self.room.clock())
+        return answered({**told, "gateway_key": made.gateway_key, "telemetry_token": token}, status=201)
+
+    async def _show(self, http: web.Request) -> web.Response:
+        """The record, what it may do, what it has spent of which budget, and what stops it."""
+        caller = self.room.doors.caller(http.headers.get("authorization"))
+        instance = self._known(http.match_info["id"])
+        if caller.role == "agent" and caller.instance_id != instance.instance_id:
+            only(caller, "operator")
+        snapshot, now = self.room.now.snapshot, self.room.clock()
+        grant = snapshot.grants.get(instance.manifest_digest)
+        facts = Facts(
+            lineage=snapshot.lineage(instance.instance_id),
+            workflow=instance.workflow,
+            team=instance.team,
+            identities=[one for one in (instance.user, instance.launched_by) if one is not None],
+        )
+        places = {*facts.places(), *(("user", one) for one in facts.identities)}
+        budgets = [
+            shown_account(budget, self.room.owner.account(budget, now), now)
+            for budget in self.room.now.budgets.values()
+            if budget.place in places or budget.place[0] == "platform"
+        ]
+        stopped = snapshot.stops.matching(facts, at_unix_nano=now)
+        return answered(
+            {
+                **shown_instance(instance, now),
+                "lineage": list(facts.lineage),
+                "granted": [] if grant is None else [_entry(*one) for one in granted(grant)],
+                "budgets": budgets,
+                "stopped_by": None if stopped is None else shown_stop(stopped),
+            }
+        )
+
+    async def _revoke(self, http: web.Request) -> web.Response:
+        caller, body = self._operator(http), await object_of(http)
+        instance = self._known(http.match_info["id"])
+        ended = await asyncio.to_thread(
+            revoke,
+            self.room.store,
+            instance.instance_id,
+            list(self.room.now.keys.values()),
+            author=caller.name,
+            reason=text_of(body, "reason") or "",
+        )
+        await self.room.refresh()
+        return answered(shown_instance(ended, self.room.clock()))
+
+    def _known(self, text: str) -> Instance:
+        """The instance of an id, or of the beginning of one.
+
+        Raises:
+            web.HTTPNotFound: there is none, or there are several.
+        """
+        every = self.room.now.snapshot.instances
+        found = [every[text]] if text in every else [one for name, one in every.items() if name.startswith(text)]
+        if len(found) != 1:
+            why = "no instance is called so" if not found else f"{len(found)} instances begin so"
+            raise web.HTTPNotFound(reason=f"{why}: see headgate instance list")
+        return found[0]
+
+    def _operator(self, http: web.Request) -> Caller:
+        return only(self.room.doors.caller(http.headers.get("authorization")), "operator")
+
+
+def shown_instance(instance: Instance, at_unix_nano: int) -> dict[str, object]:
+    """An instance as commands show it; one whose time is over is `expired`."""
+    over = not instance.is_living(at_unix_nano) and instance.state in {"created", "running"}
+    return {**instance.written(), "state": "expired" if over else instance.state}
+
+
+def _entry(section: str, entry: str, level: str) -> dict[str, str]:
+    return {"section": section, "entry": entry, "level": level}

@@ -1,0 +1,113 @@
+"""Commands that stop, pause and resume; operators alone may give them."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from headgate_control.room import Room
+from headgate_control.server.answers import answered, object_of, text_of, whole_of
+from headgate_control.server.doors import Caller, only
+from headgate_control.server.wire import WireError
+from headgate_control.stops.commands import resume, stop
+from headgate_control.stops.points import Effects
+from headgate_control.stops.stop import Mode, Stop, parse_key
+
+WAIT_S = 5.0
+_NS_PER_MS = 1_000_000
+_NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRoutes:
+    """`/v1/stops`: what holds, and what is to hold."""
+
+    room: Room
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """The routes."""
+        return [
+            web.get("/v1/stops", self._list),
+            web.post("/v1/stops", self._stop),
+            web.post("/v1/stops/resume", self._resume),
+        ]
+
+    async def _list(self, http: web.Request) -> web.Response:
+        self._operator(http)
+        stops, now = self.room.now.snapshot.stops, self.room.clock()
+        return answered({"epoch": stops.epoch, "stops": [shown_stop(one) for one in stops if one.holds(now)]})
+
+    async def _stop(self, http: web.Request) -> web.Response:
+        """Answers when every enforcement point has acknowledged, or `WAIT_S` are over; 504 names the silent ones."""
+        began_ns, caller, body = time.monotonic_ns(), self._operator(http), await object_of(http)
+        key = parse_key(text_of(body, "scope") or "", text_of(body, "id"))
+        lifetime_ns = whole_of(body, "lifetime_ns")
+        made = await asyncio.to_thread(
+            stop,
+            self.room.store,
+            key,
+            mode=_mode(body),
+            author=caller.name,
+            reason=text_of(body, "reason") or "",
+            expires_unix_nano=None if lifetime_ns is None else self.room.clock() + lifetime_ns,
+            clock=self.room.clock,
+        )
+        return await self._effective(made.epoch, began_ns, {"stop_id": made.stop_id, **shown_stop(made)})
+
+    async def _resume(self, http: web.Request) -> web.Response:
+        began_ns, caller, body = time.monotonic_ns(), self._operator(http), await object_of(http)
+        key = parse_key(text_of(body, "scope") or "", text_of(body, "id"))
+        ended, epoch = await asyncio.to_thread(
+            resume, self.room.store, key, author=caller.name, reason=text_of(body, "reason") or ""
+        )
+        return await self._effective(epoch, began_ns, {"ended": [shown_stop(one) for one in ended], "epoch": epoch})
+
+    async def _effective(self, epoch: int, began_ns: int, told: Mapping[str, object]) -> web.Response:
+        self.room.points.accepted(epoch, began_ns)
+        await self.room.refresh()
+        found = await self.room.points.effects(epoch, wait_s=WAIT_S)
+        return answered({**told, **shown_effects(found)}, status=504 if found.silent else 200)
+
+    def _operator(self, http: web.Request) -> Caller:
+        return only(self.room.doors.caller(http.headers.get("authorization")), "operator")
+
+
+def shown_stop(stop: Stop) -> dict[str, object]:
+    """A stop as commands show it."""
+    scope, target = stop.key
+    return {
+        "stop_id": stop.stop_id,
+        "scope": scope,
+        "target": target,
+        "mode": stop.mode,
+        "reason": stop.reason,
+        "author": stop.author,
+        "epoch": stop.epoch,
+        "accepted_unix_nano": stop.accepted_unix_nano,
+        "expires_unix_nano": stop.expires_unix_nano,
+    }
+
+
+def shown_effects(found: Effects) -> dict[str, object]:
+    """What enforcement points did, in milliseconds, and who is silent."""
+    effects = [
+        {
+            "enforcement_point": one.enforcement_point,
+            "effect_ms": round(one.effect_ns / _NS_PER_MS, 3),
+            "cut": one.cut,
+        }
+        for one in found.effects
+    ]
+    return {"effects": effects, "silent": list(found.silent)}
+
+
+def _mode(body: Mapping[str, Any]) -> Mode:
+    found = body.get("mode", "stop")
+    if found == "stop":
+        return "stop"
+    if found == "pause":
+        return "pause"
+    raise WireError("mode: expected stop or pause")
