@@ -12,6 +12,7 @@ from headgate_analytics import views
 from headgate_analytics.derive import DeriveConfig, Deriver
 from headgate_analytics.schema import DERIVED
 from headgate_console.collector.launch import FOLDER
+from headgate_console.control.place import Place
 from headgate_console.doctor.folder import DEAD_LETTERS
 from headgate_console.queries.opening import nanoseconds
 from headgate_console.serve.timed import TimedSink
@@ -20,7 +21,7 @@ from headgate_processors.credentials.authenticator import CredentialAuthenticato
 from headgate_processors.credentials.issuer import JWKS_FILE
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.credentials.web_tokens import WebTokenConfig, WebTokens
-from headgate_processors.enrich.identity import FileRegistry, Registry
+from headgate_processors.enrich.identity import Registry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.errors import ConfigError
 from headgate_processors.otlp.port import Encoding, Rejected, Signal
@@ -44,6 +45,7 @@ from headgate_processors.workers import (
     WorkerPool,
     build_preparer,
 )
+from headgate_processors.workers.build import build_registry
 
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
@@ -116,6 +118,7 @@ def preparer_config(settings: "Settings") -> PreparerConfig:
     return PreparerConfig(
         folder=settings.data,
         registry=settings.registry.file,
+        served=Place(data=settings.data).registry,
         dialects=settings.dialects.folder,
         redaction=settings.redaction.file,
         actions=settings.actions.file,
@@ -212,13 +215,12 @@ def manifest_state(data: Path) -> str:
 
 
 def registry(settings: "Settings") -> Registry:
-    """The registry of the settings; without a file, one that knows nobody.
+    """The registry of the settings, with the instances that control has registered.
 
     Raises:
         ConfigError: the file is missing or wrong.
     """
-    file = settings.registry.file
-    return FileRegistry.load(file) if file is not None else FileRegistry.empty()
+    return build_registry(settings.registry.file, Place(data=settings.data).registry)
 
 
 def build_receiver(settings: "Settings", intake: Intake) -> Receiver:

@@ -16,10 +16,14 @@ Event = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of Headgate that runs in a process of its own: a module with a main."""
+    """A part of Headgate that runs in a process of its own: a module with a main.
+
+    `after` names the part that it sends to, which listens before this one is started.
+    """
 
     name: str
     module: str
+    after: str | None = None
 
 
 class Child:

@@ -47,7 +47,8 @@ class PartState:
 class Supervisor:
     """Runs parts until a signal. `out` gets a line per listener, `say` everything else.
 
-    Parts end in the order given: what feeds another one comes before it.
+    Parts end in the order given: what feeds another one comes before it. They start together, but for those that
+    wait for another.
     """
 
     def __init__(
@@ -82,8 +83,9 @@ class Supervisor:
         """
         previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            for name in self._parts:
-                self._start(name)
+            for name, part in self._parts.items():
+                if part.after is None:
+                    self._start(name)
             code = self._watch()
             self._drain()
             return code
@@ -102,6 +104,12 @@ class Supervisor:
         self.states[name].child = Child(
             self._parts[name], self._settings, lambda child, event: self._events.put((child, event))
         )
+
+    def _start_after(self, name: str) -> None:
+        """Start those that waited for a part."""
+        for part in self._parts.values():
+            if part.after == name and not self.states[part.name].starts:
+                self._start(part.name)
 
     def _watch(self) -> int:
         while True:
@@ -122,6 +130,7 @@ class Supervisor:
                 self._keep_port(event)
             case "ready":
                 state.ready, state.unready, state.attempts = True, None, 0
+                self._start_after(name)
             case "unready":
                 state.ready, state.unready, state.attempts = False, event["why"], 0
             case "say":

@@ -12,6 +12,7 @@ from headgate_processors.telemetry import Meter, Series
 from headgate_processors.telemetry.definition import PARTS as PART_METRICS
 
 PARTS = (
+    Part(name="control", module="headgate_console.serve.control", after="receiver"),
     Part(name="receiver", module="headgate_console.serve.receive"),
     Part(name="deriver", module="headgate_console.serve.derive"),
 )

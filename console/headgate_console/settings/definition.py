@@ -113,7 +113,8 @@ class UpstreamSettings(Section):
     """A provider behind the model gateway, or a server that speaks like one."""
 
     base_url: str = Field(
-        pattern=r"^https?://[^\s?#@]+$", description="What a client's own base URL would be, such as `https://api.openai.com/v1`."
+        pattern=r"^https?://[^\s?#@]+$",
+        description="What a client's own base URL would be, such as `https://api.openai.com/v1`.",
     )
     api_key: str = Field(
         pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$",

@@ -32,6 +32,8 @@ CLAIMS = frozenset(
         "headgate.task_class",
     }
 )
+INSTANCE = ("headgate.instance.id", "headgate.instance_id")
+_ENFORCERS = frozenset({"gateway", "control", "runtime"})
 _AUTH = "headgate.auth."
 _MENTION = re.compile(rb'"headgate\.')
 _RESOURCE = "resource_attributes"
@@ -59,9 +61,11 @@ def believe(wire: pa.RecordBatch, sender: Sender) -> Believed:
     if sender.role == "collector":
         return _passed_on(wire)
     rows = wire.num_rows
-    principal = sender.subject if sender.role == "client" else None
     clean, forged = _cleaned(wire, None) if sender.witness == "client" else _unstamped(wire)
-    return Believed(wire=clean, witness=tiled(sender.witness, rows), principals=[principal] * rows, forged=forged)
+    principals = (
+        _named(clean) if sender.witness in _ENFORCERS else [sender.subject if sender.role == "client" else None] * rows
+    )
+    return Believed(wire=clean, witness=tiled(sender.witness, rows), principals=principals, forged=forged)
 
 
 def without_ours(attributes: object) -> dict[str, object]:
@@ -69,6 +73,24 @@ def without_ours(attributes: object) -> dict[str, object]:
     if not isinstance(attributes, Mapping):
         return {}
     return {key: value for key, value in attributes.items() if not key.startswith(OURS)}
+
+
+def _named(wire: pa.RecordBatch) -> Sequence[str | None]:
+    """The instance of each row, whose credential the enforcement point saw."""
+    place = wire.schema.get_field_index("attributes")
+    if place < 0:
+        return [None] * wire.num_rows
+    column = wire.column(place)
+    texts = column.dictionary.to_pylist() if pa.types.is_dictionary(column.type) else column.to_pylist()
+    found = [_instance(text) for text in texts]
+    return [found[index] for index in column.indices.to_pylist()] if pa.types.is_dictionary(column.type) else found
+
+
+def _instance(attributes: str | None) -> str | None:
+    if attributes is None or not any(key in attributes for key in INSTANCE):
+        return None
+    told = orjson.loads(attributes)
+    return next((found for key in INSTANCE if isinstance(found := told.get(key), str) and found), None)
 
 
 def _passed_on(wire: pa.RecordBatch) -> Believed:

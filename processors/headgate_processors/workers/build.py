@@ -12,16 +12,21 @@ from headgate_processors.enrich.actions import ActionRules
 from headgate_processors.enrich.hashing import HashKey
 from headgate_processors.enrich.identity import FileRegistry, Registry
 from headgate_processors.enrich.redact import RedactionRules, Redactor
+from headgate_processors.enrich.served import ServedRegistry
 from headgate_processors.otlp import decode, decode_together
 from headgate_processors.workers.local import LocalPreparer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparerConfig:
-    """Where the rules are: `folder` has the key of hashes; None means the packaged rules alone, or nobody known."""
+    """Where the rules are: `folder` has the key of hashes; None means the packaged rules alone, or nobody known.
+
+    `served` is where control writes who it has registered.
+    """
 
     folder: Path
     registry: Path | None = None
+    served: Path | None = None
     dialects: Path | None = None
     redaction: Path | None = None
     actions: Path | None = None
@@ -43,15 +48,25 @@ def build_preparer(config: PreparerConfig) -> LocalPreparer:
     Raises:
         ConfigError: the registry, a table, a rule or the key is wrong.
     """
-    registry = FileRegistry.load(config.registry) if config.registry is not None else FileRegistry.empty()
     normaliser = build_normaliser(
         config.folder,
-        registry=registry,
+        registry=build_registry(config.registry, config.served),
         dialects=config.dialects,
         redaction=config.redaction,
         actions=config.actions,
     )
     return LocalPreparer(decoder=decode, group_decoder=decode_together, normaliser=normaliser)
+
+
+def build_registry(file: Path | None, served: Path | None) -> Registry:
+    """Who is known: those of a file, those that control serves, or nobody.
+
+    Raises:
+        ConfigError: the file is missing or wrong.
+    """
+    if served is not None:
+        return ServedRegistry.load(served, file)
+    return FileRegistry.load(file) if file is not None else FileRegistry.empty()
 
 
 def build_normaliser(

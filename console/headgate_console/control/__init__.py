@@ -1,0 +1,1 @@
+"""Control as a process of `headgate up`, and how commands reach it."""

@@ -1,0 +1,67 @@
+"""What control does about each change: calls are cut, budgets hold, the receiver hears of instances."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from headgate_console.control.place import Place
+from headgate_console.control.registry_file import write_registry
+from headgate_control.kinds import BUDGET, EPOCH, INSTANCE, STOP, read_budget, read_stop
+from headgate_control.room import Room
+from headgate_control.state import State
+from headgate_control.stops.stop import Stop
+from headgate_control.stops.stop_set import StopSet
+from headgate_control.store.record import Event
+from headgate_gateways.model.open_calls import OpenCalls
+
+_LOG = logging.getLogger("control")
+
+
+class Follower:
+    """Listens to control state for the model gateway of this process, which it calls `point`."""
+
+    def __init__(
+        self, room: Room, calls: OpenCalls, place: Place, *, point: str, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._room, self._calls, self._place, self._point, self._loop = room, calls, place, point, loop
+        self._tasks: set[asyncio.Task[None]] = set()
+        write_registry(place.registry, room.now.snapshot.instances.values())
+
+    def __call__(self, state: State, events: list[Event]) -> None:
+        """Take in a change; in whatever thread has learned of it."""
+        if any(event.kind == INSTANCE for event in events):
+            try:
+                write_registry(self._place.registry, state.snapshot.instances.values())
+            except OSError as error:
+                _LOG.error("the receiver cannot be told who is registered: %s", error)
+        self._loop.call_soon_threadsafe(self._changed, events)
+
+    def _changed(self, events: Sequence[Event]) -> None:
+        stops: dict[int, Stop] = {}
+        epochs: list[int] = []
+        for event in events:
+            if event.kind == BUDGET:
+                self._budget(event)
+            elif event.kind == STOP and event.after is not None:
+                stop = read_stop(event.after)
+                stops[stop.epoch] = stop
+            elif event.kind == EPOCH and event.after is not None:
+                epochs.append(int(str(event.after["epoch"])))
+        for epoch in epochs:
+            task = self._loop.create_task(self._enforce(epoch, stops.get(epoch)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _budget(self, event: Event) -> None:
+        if event.after is None:
+            self._room.owner.remove(event.id)
+        else:
+            self._room.owner.set(read_budget(event.after))
+
+    async def _enforce(self, epoch: int, stop: Stop | None) -> None:
+        """New calls are denied by now; those that run are cut, and that is told when their upstreams are closed."""
+        cut = 0
+        if stop is not None and stop.mode == "stop":
+            alone, now = StopSet.of([stop], epoch=epoch), self._room.clock()
+            cut = await self._calls.cut(lambda facts: alone.matching(facts, at_unix_nano=now))
+        self._room.points.acknowledge(self._point, epoch, cut=cut)

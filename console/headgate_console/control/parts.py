@@ -1,0 +1,107 @@
+"""What control is made of, from the settings."""
+
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headgate_console.control.callers import callers_of, kept_token, telemetry_token
+from headgate_console.control.place import WRITER, Place
+from headgate_control.audit.log import AuditLog
+from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.manifests.load import load_profiles
+from headgate_control.policy.bundle import Bundle, bundle_of, load_bundle
+from headgate_control.policy.engine import PolicyEngine
+from headgate_control.room import Room
+from headgate_control.server.doors import Doors
+from headgate_control.state import ControlState
+from headgate_control.stops.points import EnforcementPoints
+from headgate_control.store.opening import open_postgresql, open_sqlite
+from headgate_control.store.sql import SqlControlStore
+from headgate_gateways.model.provider_keys import key_source
+from headgate_gateways.model.upstream import Upstream
+from headgate_processors.credentials.keystore import KeyStore
+
+if TYPE_CHECKING:
+    from headgate_console.settings import Settings
+
+PROFILES = "profiles"
+DECISIONS = "decisions"
+STARTER = '@id("manifest-rules") @reason("the manifest grants it") permit(principal, action, resource);'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Control's state and books, the chain of its decisions, and the tokens of the site."""
+
+    place: Place
+    room: Room
+    decisions: AuditLog
+    keys: KeyStore
+
+
+@contextmanager
+def open_parts(settings: "Settings") -> Iterator[Parts]:
+    """Everything of control that is on disk, for this process alone.
+
+    Raises:
+        ConfigError: the policies, a profile or the key store are wrong.
+        StoreError: another process has it, or it is of a newer Headgate.
+    """
+    place = Place(data=settings.data)
+    place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys = KeyStore(settings.data)
+    kept_token(keys, "admin", place.admin_token)
+    with closing(_store(settings, place)) as store:
+        state = ControlState(store, PolicyEngine(bundle_of_settings(settings)))
+        with (
+            closing(AuditLog.open(place.logs, DECISIONS)) as decisions,
+            closing(BudgetOwner.open(place.logs, state.now.budgets.values())) as owner,
+        ):
+            doors = Doors(keys=lambda: state.now.keys, authenticate=callers_of(keys), clock=time.time_ns)
+            room = Room(
+                store=store,
+                state=state,
+                owner=owner,
+                points=EnforcementPoints(),
+                doors=doors,
+                telemetry_token=telemetry_token(keys),
+                profiles=lambda: load_profiles(settings.policy.dir / PROFILES if settings.policy.dir else None),
+            )
+            yield Parts(place=place, room=room, decisions=decisions, keys=keys)
+
+
+def bundle_of_settings(settings: "Settings") -> Bundle:
+    """The policies of `policy.dir`; without one, those that leave everything to manifests.
+
+    Raises:
+        ConfigError: a policy is wrong.
+    """
+    if settings.policy.dir is not None:
+        return load_bundle(settings.policy.dir)
+    return bundle_of({"starter.cedar": STARTER})
+
+
+def upstreams_of(settings: "Settings") -> Mapping[str, Upstream]:
+    """The providers behind the model gateway, by the door through which they are reached.
+
+    Raises:
+        ConfigError: an `api_key` is neither in the environment nor in a file.
+    """
+    return {
+        name: Upstream(
+            name=name,
+            kind=given.kind or ("anthropic" if name == "anthropic" else "openai"),
+            base_url=given.base_url.rstrip("/"),
+            api_key=key_source(given.api_key),
+        )
+        for name, given in settings.gateways.model.upstreams.items()
+    }
+
+
+def _store(settings: "Settings", place: Place) -> SqlControlStore:
+    if settings.control.database is not None:
+        return open_postgresql(settings.control.database, writer=f"{WRITER}-{socket.gethostname()}")
+    return open_sqlite(place.database, writer=WRITER)

@@ -1,0 +1,60 @@
+"""Where control keeps what is its own in the data folder, and where it says that it listens."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headgate_processors.files import write_whole
+
+FOLDER = "control"
+ADMIN_FILE = "admin.token"
+WRITER = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The files of control in a data folder."""
+
+    data: Path
+
+    @property
+    def folder(self) -> Path:
+        """All of control's own."""
+        return self.data / FOLDER
+
+    @property
+    def database(self) -> Path:
+        """Control state, where it is in a file."""
+        return self.folder / "control.sqlite"
+
+    @property
+    def logs(self) -> Path:
+        """The chains of decisions and budgets."""
+        return self.folder / "log"
+
+    @property
+    def registry(self) -> Path:
+        """Who the agents are, for the receiver."""
+        return self.folder / "registry.json"
+
+    @property
+    def admin_token(self) -> Path:
+        """The token of whoever may command."""
+        return self.data / ADMIN_FILE
+
+    @property
+    def _addresses(self) -> Path:
+        return self.folder / "addresses.json"
+
+    def tell(self, addresses: Mapping[str, str]) -> None:
+        """Say where control and its gateways listen: `HOST:PORT` by name."""
+        write_whole(self._addresses, json.dumps(dict(addresses)).encode())
+
+    def addresses(self) -> Mapping[str, str]:
+        """Where they listen, or did; nothing while control was never started here."""
+        try:
+            found = json.loads(self._addresses.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return {str(name): str(address) for name, address in found.items()} if isinstance(found, dict) else {}

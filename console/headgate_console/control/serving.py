@@ -1,0 +1,133 @@
+"""Control and the model gateway, listening in one process."""
+
+import asyncio
+import errno
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from headgate_console.control.follower import Follower
+from headgate_console.control.parts import Parts, upstreams_of
+from headgate_console.settings.values import split_address
+from headgate_control.decide.service import DecisionService
+from headgate_control.server.application import ControlServer
+from headgate_control.server.budget_routes import BudgetRoutes
+from headgate_control.server.instance_routes import InstanceRoutes
+from headgate_control.server.stop_routes import StopRoutes
+from headgate_gateways.model.application import application, provider_client
+from headgate_gateways.model.cost import Pricing
+from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
+from headgate_gateways.model.open_calls import OpenCalls
+from headgate_processors.enrich.price import PriceBook
+from headgate_processors.errors import ConfigError, TransientError
+
+if TYPE_CHECKING:
+    from headgate_console.settings import Settings
+    from headgate_console.settings.definition import ControlSettings, ModelGatewaySettings
+
+POINT = "model-gateway"
+TICK_S = 1.0
+SHUTDOWN_S = 2.0
+CONNECTIONS_MAX = 1_024
+_LOG = logging.getLogger("control")
+Tell = Callable[[str, str, str], None]
+"""Told for each listener: its name, `HOST:PORT`, and the setting that it comes from."""
+
+
+async def serve(
+    settings: "Settings", parts: Parts, tell: Tell, ready: Callable[[], None], stopping: threading.Event
+) -> None:
+    """Listen until `stopping` is set."""
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(provider_client())
+        calls = OpenCalls(calls_max=CALLS_MAX)
+        loop = asyncio.get_running_loop()
+        parts.room.state.listen(Follower(parts.room, calls, parts.place, point=POINT, loop=loop))
+        parts.room.points.join(POINT)
+        gateway = application(_gateway(settings, parts, client, calls))
+        addresses = {
+            "control": await stack.enter_async_context(_listening(settings.control, _control(parts))),
+            "model": await stack.enter_async_context(_listening(settings.gateways.model, gateway)),
+        }
+        await asyncio.to_thread(parts.place.tell, addresses)
+        tell("control", addresses["control"], "control.listen")
+        tell("model-gateway", addresses["model"], "gateways.model.listen")
+        ready()
+        await _ticking(parts, stopping)
+
+
+def _control(parts: Parts) -> web.Application:
+    room = parts.room
+    more = [route for one in (StopRoutes, InstanceRoutes, BudgetRoutes) for route in one(room=room).routes()]
+    server = ControlServer(
+        service=_service(parts, "control"),
+        snapshot=lambda: room.now.snapshot,
+        doors=room.doors,
+        clock=room.clock,
+        more=more,
+    )
+    return server.application()
+
+
+def _gateway(settings: "Settings", parts: Parts, client: object, calls: OpenCalls) -> ModelGateway:
+    room = parts.room
+    return ModelGateway(
+        upstreams=upstreams_of(settings),
+        state=lambda: room.now,
+        service=_service(parts, POINT),
+        owner=room.owner,
+        pricing=Pricing(book=PriceBook.load(settings.prices.overrides)),
+        client=client,  # type: ignore[arg-type]
+        calls=calls,
+        clock=room.clock,
+    )
+
+
+def _service(parts: Parts, point: str) -> DecisionService:
+    room = parts.room
+    return DecisionService(
+        lambda: room.now.snapshot, room.owner, parts.decisions, enforcement_point=point, clock=room.clock
+    )
+
+
+@asynccontextmanager
+async def _listening(section: "ControlSettings | ModelGatewaySettings", app: web.Application) -> AsyncIterator[str]:
+    """The application at its address; where it really listens. A default port that is taken gives way to a free one.
+
+    Raises:
+        ConfigError: the address cannot be had.
+    """
+    address, is_default = section.listen, section.listen == type(section)().listen
+    host, port = split_address(address)
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, handle_signals=False
+    )
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port, backlog=CONNECTIONS_MAX).start()
+        except OSError as error:
+            if not is_default or error.errno != errno.EADDRINUSE:
+                message = f"cannot listen on {address}: {error.strerror}. Choose another, or end what holds it"
+                raise ConfigError(message) from error
+            _LOG.warning("%s is taken, so a free port is used instead", address)
+            await web.TCPSite(runner, host, 0, backlog=CONNECTIONS_MAX).start()
+        name, number = runner.addresses[0][:2]
+        yield f"[{name}]:{number}" if ":" in name else f"{name}:{number}"
+    finally:
+        await runner.cleanup()
+
+
+async def _ticking(parts: Parts, stopping: threading.Event) -> None:
+    """Once a second: what nobody settled in time is booked, and changes of other nodes are heard of."""
+    while not await asyncio.to_thread(stopping.wait, TICK_S):
+        try:
+            parts.room.owner.expire(time.time_ns())
+            await parts.room.refresh()
+        except TransientError as error:
+            _LOG.error("%s", error)

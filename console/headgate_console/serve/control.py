@@ -1,0 +1,41 @@
+"""The process of control and the model gateway."""
+
+import asyncio
+import sys
+
+from headgate_console.control.parts import open_parts
+from headgate_console.control.serving import serve
+from headgate_console.errors import about_file
+from headgate_console.serve.lifeline import Lifeline, log_to_stderr
+from headgate_console.serve.receive import allow_files
+from headgate_processors.errors import ConfigError, HeadgateError
+
+
+def main() -> None:
+    """Serve until the supervisor says stop."""
+    lifeline = Lifeline()
+    log_to_stderr()
+    allow_files()
+    try:
+        with open_parts(lifeline.settings) as parts:
+            asyncio.run(
+                serve(
+                    lifeline.settings,
+                    parts,
+                    lambda name, address, setting: lifeline.tell(
+                        "listening", name=name, address=address, setting=setting
+                    ),
+                    lambda: lifeline.tell("ready"),
+                    lifeline.stopping,
+                )
+            )
+    except HeadgateError as error:
+        lifeline.tell("say", text=f"headgate: {error}")
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except OSError as error:
+        lifeline.tell("say", text=f"headgate: {about_file(error)}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

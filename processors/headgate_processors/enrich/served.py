@@ -1,0 +1,64 @@
+"""The registry of a file together with the instances that control has registered, as they are at this moment."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import Field
+
+from headgate_processors.credentials.watched import WatchedFile
+from headgate_processors.documents import Document, read_document
+from headgate_processors.enrich._registry_file import Instance, RegistryFile
+from headgate_processors.enrich.identity import FileRegistry, Identity
+from headgate_processors.errors import ConfigError
+
+LOOK_NS = 50_000_000
+
+
+class Registered(Document):
+    """What control writes: the record of each instance, by its id."""
+
+    version: int = 1
+    instances: Mapping[str, Instance] = Field(default_factory=dict)
+
+
+class ServedRegistry:
+    """A `Registry` that follows control's file; it looks for another one every `LOOK_NS` at most.
+
+    A file that cannot be read changes nothing: who was known stays known.
+    """
+
+    def __init__(self, path: Path, base: RegistryFile, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self._base, self._clock = base, clock
+        self._file = WatchedFile(path, Registered.model_validate_json, absent=Registered())
+        self._seen: Registered | None = None
+        self._looked_ns = 0
+        self._registry = FileRegistry(base)
+
+    @classmethod
+    def load(cls, served: Path, file: Path | None) -> "ServedRegistry":
+        """The registry of `file`, if there is one, with what control serves.
+
+        Raises:
+            ConfigError: the file is missing or wrong.
+        """
+        return cls(served, read_document(file, RegistryFile) if file is not None else RegistryFile())
+
+    def resolve(
+        self, resource: Mapping[str, object], *, agent_name: str | None, subject: str | None = None
+    ) -> Identity:
+        """As `Registry.resolve`."""
+        now = self._clock()
+        if now - self._looked_ns >= LOOK_NS or self._seen is None:
+            self._looked_ns = now
+            self._look()
+        return self._registry.resolve(resource, agent_name=agent_name, subject=subject)
+
+    def _look(self) -> None:
+        try:
+            found = self._file.value()
+        except ConfigError:
+            found = self._seen or Registered()
+        if found is not self._seen:
+            merged = {**found.instances, **self._base.instances}
+            self._seen, self._registry = found, FileRegistry(self._base.model_copy(update={"instances": merged}))
