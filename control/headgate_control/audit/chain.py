@@ -1,7 +1,8 @@
 """A chain of records: each holds the digest of the one before, so that whoever knows the head knows all of them.
 
-A record's digest is SHA-256 over writer, number, the digest before and the body, joined by NUL. The first record of a
-chain follows `GENESIS`. An *anchor* is a head that was written down elsewhere: it shows that the end was not cut off.
+A record's digest is SHA-256 over writer, number, the digest before and the SHA-256 of the body, joined by NUL: whoever
+has the bodies' digests alone can follow a chain without reading it. The first record of a chain follows `GENESIS`. An
+*anchor* is a head that was written down elsewhere: it shows that the end was not cut off.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -100,7 +101,12 @@ def canonical(body: object) -> bytes:
 
 def digest_of(writer: str, number: int, previous: str, body: bytes) -> str:
     """The digest of a record, 64 hexadecimal digits."""
-    return sha256(f"{writer}\0{number}\0{previous}\0".encode() + body).hexdigest()
+    return linked(writer, number, previous, sha256(body).hexdigest())
+
+
+def linked(writer: str, number: int, previous: str, body_digest: str) -> str:
+    """The digest of a record of whose body only the SHA-256 is known."""
+    return sha256(f"{writer}\0{number}\0{previous}\0{body_digest}".encode()).hexdigest()
 
 
 def faults(records: Iterable[Record], *, anchors: Iterable[Anchor] = ()) -> Iterator[Fault]:

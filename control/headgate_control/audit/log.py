@@ -83,18 +83,31 @@ class AuditLog:
         Raises:
             TransientError: the disk refuses; nothing more can be written then.
         """
+        self._sync_to(record.number)
+
+    def durable_anchor(self) -> Anchor:
+        """The head as it is now, once it is durable.
+
+        Raises:
+            TransientError: the disk refuses.
+        """
+        anchor = self.anchor()
+        self._sync_to(anchor.number)
+        return anchor
+
+    def _sync_to(self, number: int) -> None:
         with self._syncing:
-            if self._synced >= record.number:
+            if self._synced >= number:
                 return
             with self._guard:
                 self._check()
-                number, file = self._chain.number, self._file
+                written, file = self._chain.number, self._file
             try:
                 os.fsync(file)
             except OSError as error:
                 self._broken = error
                 raise self._unwritten(error) from error
-            self._synced = number
+            self._synced = written
 
     def anchor(self) -> Anchor:
         """The head as it is now."""
@@ -151,14 +164,33 @@ def writers(folder: Path) -> list[str]:
     return sorted({path.name.rpartition("-")[0] for path in folder.glob(f"*-{'[0-9]' * _DIGITS}{SUFFIX}")})
 
 
+def log_head(folder: Path, writer: str) -> Anchor:
+    """The head of a writer's log, which may be written meanwhile.
+
+    Raises:
+        StoreError: its last whole line is no record.
+    """
+    for path in reversed(_paths(folder, writer)):
+        content = path.read_bytes()
+        if last := _last(path, content[: content.rfind(b"\n") + 1]):
+            return Anchor(writer=writer, number=last.number, digest=last.digest)
+    return Chain(writer).anchor
+
+
 def log_faults(folder: Path, writer: str, anchors: Iterable[Anchor] = ()) -> Iterator[Fault]:
     """Everything that is wrong with a writer's log; a line that cannot be read ends the look at it.
 
     A last line that is cut short is no fault: it was never acknowledged.
     """
     unreadable: list[Fault] = []
-    yield from faults(_records(folder, writer, unreadable), anchors=anchors)
+    yield from faults(log_records(folder, writer, unreadable), anchors=anchors)
     yield from unreadable
+
+
+def file_of(folder: Path, writer: str, number: int) -> str:
+    """The name of the file in which a record is, or should be; the log's own where there is none."""
+    names = [path.name for path in _paths(folder, writer) if _first(path) <= number]
+    return names[-1] if names else f"{writer}{SUFFIX}"
 
 
 def records_since(folder: Path, writer: str, *, kind: str) -> list[Mapping[str, Any]]:
@@ -174,7 +206,8 @@ def records_since(folder: Path, writer: str, *, kind: str) -> list[Mapping[str, 
     return found
 
 
-def _records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[Record]:
+def log_records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[Record]:
+    """The records of a writer's log up to the first that is none, which is added to `unreadable`."""
     number, paths = 0, _paths(folder, writer)
     for path in paths:
         with path.open("rb") as file:
@@ -192,6 +225,11 @@ def _records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[Rec
 
 def _paths(folder: Path, writer: str) -> list[Path]:
     return sorted(folder.glob(f"{writer}-{'[0-9]' * _DIGITS}{SUFFIX}"))
+
+
+def _first(path: Path) -> int:
+    """The number of the record with which a file begins."""
+    return int(path.stem[-_DIGITS:])
 
 
 def _path(folder: Path, writer: str, number: int) -> Path:
@@ -222,13 +260,21 @@ def _end(folder: Path, writer: str) -> tuple[Chain, Path]:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             os.truncate(path, len(whole))
-        if not whole:
-            continue
-        line = whole[whole.rfind(b"\n", 0, -1) + 1 :]
-        try:
-            record = Record.parse(line)
-        except ValueError as error:
-            message = f"{path}: its last line is damaged ({error}). See what else is: headgate audit verify"
-            raise StoreError(message) from error
-        return Chain(writer, number=record.number, head=record.digest), paths[-1]
+        if last := _last(path, whole):
+            return Chain(writer, number=last.number, head=last.digest), paths[-1]
     return Chain(writer), paths[-1] if paths else _path(folder, writer, 1)
+
+
+def _last(path: Path, whole: bytes) -> Record | None:
+    """The record of the last of some whole lines; None where there is none.
+
+    Raises:
+        StoreError: the line is no record.
+    """
+    if not whole:
+        return None
+    try:
+        return Record.parse(whole[whole.rfind(b"\n", 0, -1) + 1 :])
+    except ValueError as error:
+        message = f"{path}: its last line is damaged ({error}). See what else is: headgate audit verify"
+        raise StoreError(message) from error

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -24,6 +25,21 @@ def open_sqlite(path: Path, *, writer: str) -> SqlControlStore:
     path.touch(mode=0o600)
     address = f"sqlite+pysqlite:///{path}"
     return _opened(_sqlite(address, begin="BEGIN"), _sqlite(address, begin="BEGIN IMMEDIATE"), writer, str(path))
+
+
+def read_sqlite(path: Path) -> SqlControlStore:
+    """Control state in a file that another process may be changing; every change by this one is refused.
+
+    Raises:
+        StoreError: there is no such file.
+    """
+    if not path.is_file():
+        message = f"no control state at {path}: `headgate up` makes it at its first start. See --data"
+        raise StoreError(message)
+    engine = create_engine(
+        f"sqlite+pysqlite:///file:{quote(str(path.absolute()))}?mode=ro&uri=true", connect_args={"timeout": BUSY_S}
+    )
+    return SqlControlStore(engine, engine, "reader")
 
 
 def open_postgresql(address: str, *, writer: str) -> SqlControlStore:

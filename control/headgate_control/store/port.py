@@ -40,6 +40,10 @@ class ControlStore(Protocol):
         """The heads of all writers' chains."""
         ...
 
+    def misplaced(self) -> list[tuple[str, int]]:
+        """Events of the journal, by writer and number, whose position is not after that of the one before."""
+        ...
+
     def close(self) -> None:
         """Let go of the database. Safe to call twice."""
         ...

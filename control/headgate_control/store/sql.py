@@ -75,6 +75,14 @@ class SqlControlStore:
         with self._reading() as connection:
             return [Anchor(**row._mapping) for row in connection.execute(query.order_by(JOURNAL.c.writer))]
 
+    def misplaced(self) -> list[tuple[str, int]]:
+        """As the port says."""
+        before = func.lag(JOURNAL.c.position).over(partition_by=JOURNAL.c.writer, order_by=JOURNAL.c.number)
+        seen = select(JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.position, before.label("before")).subquery()
+        query = select(seen.c.writer, seen.c.number).where(seen.c.position <= seen.c.before)
+        with self._reading() as connection:
+            return [(row.writer, row.number) for row in connection.execute(query.order_by(*query.selected_columns))]
+
     def close(self) -> None:
         """As the port says."""
         self._thread.shutdown()
