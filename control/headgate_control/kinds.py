@@ -5,7 +5,7 @@ from typing import Any
 
 from headgate_control.budgets.amount import Limits
 from headgate_control.budgets.budget import Budget
-from headgate_control.fields import written
+from headgate_control.fields import known, written
 from headgate_control.manifests.grant import Grant
 from headgate_control.manifests.spec import ManifestFile
 from headgate_control.stops.stop import Stop
@@ -36,7 +36,7 @@ def write_stop(stop: Stop) -> dict[str, object]:
 def read_stop(body: Mapping[str, Any]) -> Stop:
     """The stop of a record."""
     scope, target = body["key"]
-    return Stop(**{**body, "key": (scope, target)})
+    return Stop(**{**known(Stop, body), "key": (scope, target)})
 
 
 def write_budget(budget: Budget) -> dict[str, object]:
@@ -53,4 +53,5 @@ def write_budget(budget: Budget) -> dict[str, object]:
 def read_budget(body: Mapping[str, Any]) -> Budget:
     """The budget of a record."""
     scope, target = body["place"]
-    return Budget(**{**body, "place": (scope, target), "limits": Limits(**body["limits"])})
+    limits = Limits(**known(Limits, body["limits"]))
+    return Budget(**{**known(Budget, body), "place": (scope, target), "limits": limits})

@@ -42,12 +42,13 @@ class FeedRoutes:
             said = {"error": refused, "version": messages.VERSION, "version_oldest": messages.VERSION_OLDEST}
             return answered(said, status=409)
         name, since = _point(query.get("point")), _whole(query, "since")
-        answer = web.StreamResponse(headers=_HEADERS)
-        notice_silence(http)
-        await answer.prepare(http)
         subscriber = self.feed.join(name, query.get("process", "")[:64], caller.name)
+        # In one step with joining: what happens from here on waits for it, and what was before is in the opening.
+        opening = self.feed.opening(since, query.get("run"))
+        answer = web.StreamResponse(headers=_HEADERS)
         try:
-            opening = self.feed.opening(since, query.get("run"))
+            notice_silence(http)
+            await answer.prepare(http)
             every_s = self.feed.config.beat_every_s
             await write_all(http, answer, subscriber.pieces(opening, self.feed.beat, every_s))
         finally:
