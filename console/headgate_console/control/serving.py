@@ -14,6 +14,7 @@ from aiohttp import web
 from headgate_console.control.follower import Follower
 from headgate_console.control.parts import Parts, upstreams_of
 from headgate_console.settings.values import split_address
+from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
 from headgate_control.server.application import ControlServer
 from headgate_control.server.budget_routes import BudgetRoutes
@@ -80,7 +81,7 @@ def _gateway(settings: "Settings", parts: Parts, client: object, calls: OpenCall
         upstreams=upstreams_of(settings),
         state=lambda: room.now,
         service=_service(parts, POINT),
-        owner=room.owner,
+        budgets=LocalBudgets(room.owner),
         pricing=Pricing(book=PriceBook.load(settings.prices.overrides)),
         client=client,  # type: ignore[arg-type]
         calls=calls,
@@ -91,7 +92,7 @@ def _gateway(settings: "Settings", parts: Parts, client: object, calls: OpenCall
 def _service(parts: Parts, point: str) -> DecisionService:
     room = parts.room
     return DecisionService(
-        lambda: room.now.snapshot, room.owner, parts.decisions, enforcement_point=point, clock=room.clock
+        lambda: room.now.snapshot, LocalBudgets(room.owner), parts.decisions, enforcement_point=point, clock=room.clock
     )
 
 

@@ -10,7 +10,7 @@ from headgate_control.audit.chain import Record
 from headgate_control.audit.log import AuditLog
 from headgate_control.budgets.amount import NOTHING, Amount
 from headgate_control.budgets.budget import Place
-from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.budgets.port import Budgets
 from headgate_control.decide.core import Moment, Snapshot, decide
 from headgate_control.decide.decision import Code, Decision, Logged
 from headgate_control.identity.instance import Instance, new_id
@@ -32,25 +32,27 @@ class DecisionService:
     def __init__(
         self,
         snapshot: Callable[[], Snapshot],
-        owner: BudgetOwner,
+        budgets: Budgets,
         log: AuditLog,
         *,
         enforcement_point: str,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self._snapshot, self._owner, self._log, self._clock = snapshot, owner, log, clock
+        self._snapshot, self._budgets, self._log, self._clock = snapshot, budgets, log, clock
         self._point = enforcement_point
 
     async def __call__(self, request: Request, moment: Moment, estimate: Estimate | None = None) -> Logged:
         """Decide, reserve and log; a deny is durable when this returns, an allow is written."""
-        logged, record = self._decided(request, moment, estimate)
+        logged, record = await self._decided(request, moment, estimate)
         if record is not None and not logged.decision.allowed:
             # A deny that is not durable is a deny all the same.
             with suppress(TransientError):
                 await asyncio.to_thread(self._log.sync, record)
         return logged
 
-    def _decided(self, request: Request, moment: Moment, estimate: Estimate | None) -> tuple[Logged, Record | None]:
+    async def _decided(
+        self, request: Request, moment: Moment, estimate: Estimate | None
+    ) -> tuple[Logged, Record | None]:
         began, snapshot = time.perf_counter_ns(), self._snapshot()
         logged = Logged(
             decision_id=new_id("dec"),
@@ -61,17 +63,17 @@ class DecisionService:
             latency_ns=0,
         )
         if logged.decision.allowed and estimate is not None:
-            logged = self._reserved(logged, snapshot.instances[request.subject.id], moment, estimate)
+            logged = await self._reserved(logged, snapshot.instances[request.subject.id], moment, estimate)
         logged = replace(logged, latency_ns=time.perf_counter_ns() - began)
         try:
             return logged, self._log.append({"kind": "decision", **logged.row()})
         except TransientError as error:
-            return self._unlogged(logged, error), None
+            return await self._unlogged(logged, error), None
 
-    def _reserved(self, logged: Logged, instance: Instance, moment: Moment, estimate: Estimate) -> Logged:
+    async def _reserved(self, logged: Logged, instance: Instance, moment: Moment, estimate: Estimate) -> Logged:
         """The decision after the reservation: what does not fit is denied, what passes a soft budget is warned of."""
         try:
-            answer = self._owner.reserve(
+            answer = await self._budgets.reserve(
                 logged.decision_id,
                 budget_places(logged.request, instance, moment),
                 estimate.amount,
@@ -85,11 +87,11 @@ class DecisionService:
         warned = replace(logged.decision, warnings=tuple(map(str, answer.warnings)))
         return replace(logged, decision=warned, reservation_id=logged.decision_id)
 
-    def _unlogged(self, logged: Logged, error: TransientError) -> Logged:
+    async def _unlogged(self, logged: Logged, error: TransientError) -> Logged:
         if logged.reservation_id is not None:
             # Nobody will use it: it is free again, or at the latest when it expires.
             with suppress(TransientError, KeyError):
-                self._owner.settle(logged.reservation_id, NOTHING)
+                await self._budgets.settle(logged.reservation_id, NOTHING)
         return replace(logged, decision=_denied(logged.decision, "error", str(error)), reservation_id=None)
 
 

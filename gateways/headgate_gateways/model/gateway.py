@@ -9,7 +9,7 @@ import aiohttp
 from aiohttp import web
 
 from headgate_control.budgets.amount import NOTHING
-from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.budgets.port import Budgets
 from headgate_control.decide.core import Moment, places
 from headgate_control.decide.decision import Logged
 from headgate_control.decide.service import DecisionService, Estimate
@@ -38,7 +38,7 @@ class ModelGateway:
     upstreams: Mapping[str, Upstream]
     state: Callable[[], State]
     service: DecisionService
-    owner: BudgetOwner
+    budgets: Budgets
     pricing: Pricing
     client: aiohttp.ClientSession
     calls: OpenCalls
@@ -100,9 +100,9 @@ class ModelGateway:
             return await passing.run()
         finally:
             self.calls.closed(call)
-            self._settle(logged, inbound, passing, time.perf_counter_ns() - began_ns)
+            await self._settle(logged, inbound, passing, time.perf_counter_ns() - began_ns)
 
-    def _settle(self, logged: Logged, inbound: Inbound, passing: Passing, duration_ns: int) -> None:
+    async def _settle(self, logged: Logged, inbound: Inbound, passing: Passing, duration_ns: int) -> None:
         if logged.reservation_id is None or inbound.asked is None:
             return
         amount = NOTHING
@@ -120,7 +120,7 @@ class ModelGateway:
             )
         # What cannot be booked stays reserved, and is spent in full when it expires.
         with suppress(TransientError, KeyError):
-            self.owner.settle(logged.reservation_id, amount)
+            await self.budgets.settle(logged.reservation_id, amount)
 
     def _key(self, http: web.Request) -> GatewayKey | None:
         shown = http.headers.get("x-api-key") or http.headers.get("authorization", "").removeprefix("Bearer ").strip()

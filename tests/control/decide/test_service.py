@@ -12,6 +12,7 @@ from headgate_control.audit.log import AuditLog, log_faults
 from headgate_control.budgets.amount import Amount, Limits
 from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.core import Moment, Snapshot
 from headgate_control.decide.decision import Logged
 from headgate_control.decide.service import DecisionService, Estimate
@@ -54,7 +55,9 @@ class Bench:
         self.folder = folder
         self.owner = BudgetOwner.open(folder / "budgets", [HARD, SOFT])
         self.log = AuditLog.open(folder / "decisions", "gateway-1")
-        self.service = DecisionService(lambda: SNAPSHOT, self.owner, self.log, enforcement_point="gateway-1")
+        self.service = DecisionService(
+            lambda: SNAPSHOT, LocalBudgets(self.owner), self.log, enforcement_point="gateway-1"
+        )
 
     def ask(self, *, instance: str = "ai-1", estimate: Estimate | None = CALL, session: str | None = None) -> Logged:
         """What the service says to a model call."""

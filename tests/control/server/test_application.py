@@ -13,6 +13,7 @@ from aiohttp import web
 
 from headgate_control.audit.log import AuditLog
 from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
 from headgate_control.identity.launch import Launch, launch
 from headgate_control.manifests.load import parse_manifest
@@ -58,7 +59,7 @@ class Site:
             "gateway-token": Caller(role="gateway", name="gateway-1"),
         }
         self.server = ControlServer(
-            service=DecisionService(snapshot, self.owner, self.log, enforcement_point="control"),
+            service=DecisionService(snapshot, LocalBudgets(self.owner), self.log, enforcement_point="control"),
             snapshot=snapshot,
             doors=Doors(keys=lambda: self.state.now.keys, authenticate=callers.get, clock=lambda: NOW),
             clock=lambda: NOW,

@@ -13,6 +13,7 @@ from aiohttp import web
 from headgate_control.audit.log import AuditLog
 from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
 from headgate_control.identity.launch import Launch, launch
 from headgate_control.manifests.load import parse_manifest
@@ -78,13 +79,12 @@ class Site:
                 name="anthropic", kind="anthropic", base_url=self.provider, api_key=lambda: PROVIDER_KEY
             ),
         }
+        budgets = LocalBudgets(self.owner)
         gateway = ModelGateway(
             upstreams=upstreams,
             state=lambda: self.state.now,
-            service=DecisionService(
-                lambda: self.state.now.snapshot, self.owner, self.log, enforcement_point="gateway-1"
-            ),
-            owner=self.owner,
+            service=DecisionService(lambda: self.state.now.snapshot, budgets, self.log, enforcement_point="gateway-1"),
+            budgets=budgets,
             pricing=Pricing(book=self.prices),
             client=client,
             calls=self.calls,
