@@ -27,22 +27,21 @@ class Acknowledging:
 
     def __init__(self, cut: Cut, tell: Tell, *, point: str, clock: Callable[[], int] = time.time_ns) -> None:
         self._cut, self._tell, self._point, self._clock = cut, tell, point, clock
-        self._struck_epoch = -1
+        self._struck: frozenset[int] = frozenset()
         self._told_epoch: int | None = None
         self._strikes: list[asyncio.Task[Counter[int]]] = []
         self._telling: set[asyncio.Task[None]] = set()
 
     def another_run(self) -> None:
         """Control counts anew: everything that is stopped is struck again, and only the present epoch is told."""
-        self._struck_epoch, self._told_epoch = -1, None
+        self._struck, self._told_epoch = frozenset(), None
 
     def strike(self, state: State) -> None:
         """Cut what the stops since the last time are about."""
-        stops = state.snapshot.stops
-        if stops.epoch == self._struck_epoch:
-            return
-        since, self._struck_epoch = self._struck_epoch, stops.epoch
-        self._strikes.append(asyncio.create_task(self._struck(state, since)))
+        every = frozenset(stop.epoch for stop in state.snapshot.stops)
+        fresh, self._struck = every - self._struck, every
+        if fresh:
+            self._strikes.append(asyncio.create_task(self._cut_for(state, fresh)))
 
     async def acknowledge(self, epoch: int) -> None:
         """Tell control of every epoch up to this one, as soon as what was cut is closed."""
@@ -63,13 +62,13 @@ class Acknowledging:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _struck(self, state: State, since: int) -> Counter[int]:
-        """How many calls were cut for each epoch."""
+    async def _cut_for(self, state: State, epochs: frozenset[int]) -> Counter[int]:
+        """How many calls were cut for each of these epochs."""
         stops, now, counts = state.snapshot.stops, self._clock(), Counter[int]()
 
         def matching(facts: Facts) -> Stop | None:
             found = stops.matching(facts, at_unix_nano=now)
-            if found is None or found.mode != "stop" or found.epoch <= since:
+            if found is None or found.mode != "stop" or found.epoch not in epochs:
                 return None
             counts[found.epoch] += 1
             return found

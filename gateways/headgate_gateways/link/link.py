@@ -20,7 +20,7 @@ from headgate_gateways.link.acknowledging import Acknowledging, Cut
 from headgate_gateways.link.address import CONNECT_S, ControlAddress
 from headgate_gateways.link.frames import Frame, FrameReader
 from headgate_gateways.link.kept import content_of, keep, kept
-from headgate_gateways.link.replica import Replica, UnreadableError
+from headgate_gateways.link.replica import UnreadableError
 from headgate_processors.errors import HeadgateError, PermanentError, TransientError
 
 _LOG = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class ControlLink:
                 self._refused = str(error)
                 _LOG.error("control does not let this gateway read its feed: %s", error)
             except (aiohttp.ClientError, TimeoutError, OSError, HeadgateError) as error:
-                _LOG.warning("the feed of control is read anew: %s", error or type(error).__name__)
+                _LOG.warning("the feed of control is read anew: %s", _said(error))
             heard = self._beaten_ns is not None and self._beaten_ns != before_ns
             wait_s = self._config.backoff_s if heard else min(wait_s * 2, self._config.backoff_max_s)
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - so that gateways do not come at once
@@ -141,14 +141,14 @@ class ControlLink:
         return asked
 
     async def _take(self, frame: Frame) -> None:
-        before, run, policy = self._replica.state, self._replica.run, self._replica.policy
+        before, run = self._replica.state, self._replica.run
         beat = self._replica.take(frame)
         state = self._replica.state
         if self._replica.run != run:
             self._acknowledging.another_run()
-        if state is not before:
+        if state.snapshot.stops is not before.snapshot.stops:
             self._acknowledging.strike(state)
-        if state is not before and (state.position != before.position or policy != self._replica.policy):
+        if state is not before:
             self._is_changed.set()
         if beat is not None:
             self._beaten_ns, self._refused = self._clock(), None
@@ -175,7 +175,7 @@ class ControlLink:
             try:
                 await self._post("/v1/feed/ack", said)
             except (aiohttp.ClientError, TimeoutError, OSError, HeadgateError) as error:
-                _LOG.warning("epoch %s is not acknowledged yet: %s", said["epoch"], error or type(error).__name__)
+                _LOG.warning("epoch %s is not acknowledged yet: %s", said["epoch"], _said(error))
                 await asyncio.sleep(self._config.backoff_s * 2**trial)
             else:
                 return
@@ -213,3 +213,8 @@ class ControlLink:
             keep(self._config.snapshot, content)
         except OSError as error:
             _LOG.error("what is known of control cannot be kept in %s: %s", self._config.snapshot, error)
+
+
+def _said(error: Exception) -> str:
+    """What an error says; some say nothing but their name."""
+    return str(error) or type(error).__name__

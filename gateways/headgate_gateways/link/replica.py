@@ -86,7 +86,7 @@ class Replica:
         return None
 
     def _heard_hello(self, body: Mapping[str, Any]) -> None:
-        if not VERSION_OLDEST <= body["version"] and body["version_oldest"] <= VERSION:
+        if body["version"] < VERSION_OLDEST or body["version_oldest"] > VERSION:
             message = (
                 f"control speaks version {body['version']} of the feed, this gateway {VERSION_OLDEST} to {VERSION}"
             )
