@@ -6,20 +6,25 @@ from typing import Annotated
 import typer
 
 from headgate_console.cli import (
+    budget,
     collector,
     compact,
     config,
     cost,
+    decisions,
     derive,
     doctor,
     forget,
     generate,
+    hook,
+    instance,
     ledger,
     manifest,
     replay,
     session,
     sessions,
     sql,
+    stop,
     store,
     token,
     up,
@@ -83,5 +88,10 @@ for module in (
     config,
     token,
     manifest,
+    instance,
+    stop,
+    budget,
+    decisions,
+    hook,
 ):
     module.register(app)

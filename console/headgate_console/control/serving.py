@@ -13,7 +13,7 @@ from aiohttp import web
 
 from headgate_console.control.follower import Follower
 from headgate_console.control.parts import Parts, upstreams_of
-from headgate_console.settings.values import split_address
+from headgate_console.settings.values import NOWHERE, split_address
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
 from headgate_control.server.application import ControlServer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from headgate_console.settings.definition import ControlSettings, ModelGatewaySettings
 
 POINT = "model-gateway"
+COLLECTOR_HTTP = "127.0.0.1:4318"
 TICK_S = 1.0
 SHUTDOWN_S = 2.0
 CONNECTIONS_MAX = 1_024
@@ -55,11 +56,16 @@ async def serve(
             "control": await stack.enter_async_context(_listening(settings.control, _control(parts))),
             "model": await stack.enter_async_context(_listening(settings.gateways.model, gateway)),
         }
-        await asyncio.to_thread(parts.place.tell, addresses)
+        await asyncio.to_thread(parts.place.tell, {**addresses, "otlp": _otlp(settings)})
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
         ready()
         await _ticking(parts, stopping)
+
+
+def _otlp(settings: "Settings") -> str:
+    """Where agents send OTLP over HTTP: to the Collector where one is in front."""
+    return COLLECTOR_HTTP if settings.receiver.platform == NOWHERE else settings.receiver.http
 
 
 def _control(parts: Parts) -> web.Application:

@@ -1,0 +1,134 @@
+"""`headgate budget set | show | remove | history`: ceilings on what agents spend."""
+
+import json
+import sys
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+
+from headgate_console.cli.options import Data, Json, examples, settings
+from headgate_console.cli.screen import screen, utf8_stdout
+from headgate_console.render.table import Column
+
+HELP = "Set ceilings on what agents spend, and see what is left of them."
+SET_EXAMPLES = """
+    headgate budget set team payments --window day --usd 50
+    headgate budget set instance ai-01KB0EXAMPLE --window total --usd 2.50 --calls 200
+    headgate budget set platform --window month --usd 5000 --mode soft
+"""
+SHOW_EXAMPLES = """
+    headgate budget show
+    headgate budget show --json
+"""
+REMOVE_EXAMPLES = "headgate budget remove set/team:payments:day:hard"
+_UNITS = ("usd", "tokens", "calls", "seconds")
+_COLUMNS = (
+    Column(key="scope", title="SCOPE", style="cyan"),
+    Column(key="target", title="ID", shrink_to=12),
+    Column(key="window", title="WINDOW"),
+    Column(key="mode", title="MODE", rank=1),
+    Column(key="limit", title="LIMIT", shrink_to=12),
+    Column(key="settled", title="SPENT", shrink_to=12),
+    Column(key="reserved", title="RESERVED", rank=1, shrink_to=12),
+    Column(key="left", title="LEFT", shrink_to=12),
+    Column(key="budget_id", title="BUDGET ID", rank=2, shrink_to=12),
+)
+
+
+def set_budget(
+    context: typer.Context,
+    scope: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCOPE",
+            help="`platform`, `team`, `user`, `workflow`, `task_class`, `model`, `session` or `instance`.",
+        ),
+    ],
+    target: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Whose; the platform has none.", show_default=False)
+    ] = None,
+    window: Annotated[str, typer.Option(metavar="WINDOW", help="`total`, `hour`, `day` or `month`, in UTC.")] = "total",
+    usd: Annotated[str | None, typer.Option(metavar="N", help="Dollars.")] = None,
+    tokens: Annotated[int | None, typer.Option(metavar="N", help="Tokens, in and out.")] = None,
+    calls: Annotated[int | None, typer.Option(metavar="N", help="Calls.")] = None,
+    seconds: Annotated[int | None, typer.Option(metavar="N", help="Seconds of calls that run.")] = None,
+    mode: Annotated[str, typer.Option(metavar="MODE", help="`hard` denies what does not fit, `soft` warns.")] = "hard",
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Set a ceiling; the same scope, id, window and mode again changes it."""
+    from headgate_console.control.client import control_client
+
+    given = {"usd": usd, "tokens": tokens, "calls": calls, "seconds": seconds}
+    body = {"scope": scope, "id": target, "window": window, "mode": mode}
+    limits = {name: value for name, value in given.items() if value is not None}
+    row = control_client(settings(context, data=data)).post("/v1/budgets", body={**body, **limits}, method="PUT")
+    _shown([row], as_json=as_json, alone=True)
+
+
+def show(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
+    """Show every budget, with what its present window holds."""
+    from headgate_console.control.client import control_client
+
+    rows = control_client(settings(context, data=data)).get("/v1/budgets")["budgets"]
+    if rows or as_json:
+        _shown(rows, as_json=as_json)
+    else:
+        screen().say("There is no budget. Set one: headgate budget set team NAME --window day --usd 50")
+
+
+def remove(
+    context: typer.Context,
+    budget_id: Annotated[str, typer.Argument(metavar="ID", help="As `headgate budget show` names it.")],
+    data: Data = None,
+) -> None:
+    """Hold nobody to a budget any more; what was spent of it stays known."""
+    from headgate_console.control.client import control_client
+
+    control_client(settings(context, data=data)).post("/v1/budgets/remove", body={"budget_id": budget_id})
+    screen().show([f"{budget_id} is removed."])
+
+
+def _shown(rows: list[dict[str, Any]], *, as_json: bool, alone: bool = False) -> None:
+    if as_json and alone:
+        json.dump(rows[0], utf8_stdout(), ensure_ascii=False, indent=2)
+        sys.stdout.write("\n")
+    elif as_json:
+        screen().json(rows)
+    else:
+        screen().table(_COLUMNS, [{**row, **_amounts(row)} for row in rows])
+
+
+def _amounts(row: dict[str, Any]) -> dict[str, str]:
+    """What is limited, spent, reserved and left, of each unit that is limited."""
+    limited = [unit for unit in _UNITS if row[f"limit_{unit}"] is not None]
+    left = {
+        unit: _number(row, "limit", unit) - _number(row, "settled", unit) - _number(row, "reserved", unit)
+        for unit in limited
+    }
+    return {
+        "limit": ", ".join(_text(unit, _number(row, "limit", unit)) for unit in limited),
+        "settled": ", ".join(_text(unit, _number(row, "settled", unit)) for unit in limited),
+        "reserved": ", ".join(_text(unit, _number(row, "reserved", unit)) for unit in limited),
+        "left": ", ".join(_text(unit, max(Decimal(0), _number(row, "limit", unit) - used[unit])) for unit in limited),
+    }
+
+
+def _number(row: dict[str, Any], what: str, unit: str) -> Decimal:
+    return Decimal(str(row[f"{what}_{unit}"]))
+
+
+def _text(unit: str, amount: Decimal) -> str:
+    if unit == "usd":
+        return f"${amount:,.2f}" if amount == amount.quantize(Decimal("0.01")) else f"${amount.normalize():f}"
+    return f"{amount.normalize():,f} {unit}"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP)
+    group.command("set", epilog=examples(SET_EXAMPLES))(set_budget)
+    group.command("show", epilog=examples(SHOW_EXAMPLES))(show)
+    group.command("remove", epilog=examples(REMOVE_EXAMPLES))(remove)
+    app.add_typer(group, name="budget", epilog=examples(SET_EXAMPLES))

@@ -1,0 +1,33 @@
+"""The environment that points an unmodified agent at Headgate."""
+
+import shlex
+from collections.abc import Mapping
+
+HOOK_URL = "HEADGATE_HOOK_URL"
+HOOK_KEY = "HEADGATE_HOOK_KEY"
+
+
+def agent_environment(
+    *, instance_id: str, gateway_key: str, telemetry_token: str, control: str, gateway: str, otlp: str
+) -> Mapping[str, str]:
+    """Variables that agents and SDKs read: where models are, the key, and where telemetry goes.
+
+    `control`, `gateway` and `otlp` are `HOST:PORT`; `otlp` speaks OTLP over HTTP.
+    """
+    return {
+        "OPENAI_BASE_URL": f"http://{gateway}/openai/v1",
+        "OPENAI_API_KEY": gateway_key,
+        "ANTHROPIC_BASE_URL": f"http://{gateway}/anthropic",
+        "ANTHROPIC_API_KEY": gateway_key,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{otlp}",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{telemetry_token}",
+        "OTEL_RESOURCE_ATTRIBUTES": f"headgate.instance.id={instance_id}",
+        HOOK_URL: f"http://{control}/hooks/claude-code",
+        HOOK_KEY: gateway_key,
+    }
+
+
+def export_lines(environment: Mapping[str, str]) -> list[str]:
+    """The same for a shell: `export NAME=VALUE`."""
+    return [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
