@@ -49,7 +49,7 @@ class Issuer:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             message = f"{path}: an elliptic-curve key (P-256) was expected. Make one: headgate collector keys"
             raise ConfigError(message)
-        return cls(key=key, key_id=_public_key(key)["kid"], name=name)
+        return cls(key=key, key_id=public_jwk(key)["kid"], name=name)
 
     def token(self, subject: str, *, audience: Audience, lifetime_s: float) -> str:
         """A signed token for `subject`, good for `lifetime_s` seconds from this moment."""
@@ -75,13 +75,14 @@ def make_keys(folder: Path) -> Path:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    keys = [_public_key(key), *_known_keys(folder / JWKS_FILE)][:KEYS_MAX]
+    keys = [public_jwk(key), *_known_keys(folder / JWKS_FILE)][:KEYS_MAX]
     write_whole(folder / JWKS_FILE, json.dumps({"keys": keys}, indent=1).encode() + b"\n", mode=0o644)
     write_whole(folder / KEY_FILE, private)
     return folder / JWKS_FILE
 
 
-def _public_key(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
+def public_jwk(key: ec.EllipticCurvePrivateKey) -> dict[str, Any]:
+    """The public half of a key as a JWK; its `kid` is a fingerprint of it."""
     numbers: Mapping[str, Any] = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
     plain = {name: numbers[name] for name in ("crv", "kty", "x", "y")}
     return {**plain, "kid": _thumbprint(plain), "use": "sig", "alg": "ES256"}
