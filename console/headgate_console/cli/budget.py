@@ -103,10 +103,7 @@ def _shown(rows: list[dict[str, Any]], *, as_json: bool, alone: bool = False) ->
 def _amounts(row: dict[str, Any]) -> dict[str, str]:
     """What is limited, spent, reserved and left, of each unit that is limited."""
     limited = [unit for unit in _UNITS if row[f"limit_{unit}"] is not None]
-    left = {
-        unit: _number(row, "limit", unit) - _number(row, "settled", unit) - _number(row, "reserved", unit)
-        for unit in limited
-    }
+    used = {unit: _number(row, "settled", unit) + _number(row, "reserved", unit) for unit in limited}
     return {
         "limit": ", ".join(_text(unit, _number(row, "limit", unit)) for unit in limited),
         "settled": ", ".join(_text(unit, _number(row, "settled", unit)) for unit in limited),
