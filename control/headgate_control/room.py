@@ -10,11 +10,14 @@ from headgate_control.identity.instance import Instance
 from headgate_control.manifests.spec import ManifestFile
 from headgate_control.server.doors import Doors
 from headgate_control.state import ControlState, State
-from headgate_control.stops.points import EnforcementPoints
+from headgate_control.stops.points import Effects, EnforcementPoints
 from headgate_control.store.port import ControlStore
 
 TelemetryToken = Callable[[Instance], str]
 """Makes the token by which an instance sends its own telemetry, shown once."""
+
+Heard = Callable[[str, int, Effects], None]
+"""Told of each stop's effects: its id, its epoch, and who has acknowledged it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,7 @@ class Room:
     points: EnforcementPoints
     doors: Doors
     telemetry_token: TelemetryToken
+    heard: Heard = lambda _stop_id, _epoch, _effects: None
     profiles: Callable[[], Mapping[str, ManifestFile]] = field(default=dict)
     clock: Callable[[], int] = time.time_ns
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from headgate_console.control.callers import callers_of, kept_token, telemetry_token
 from headgate_console.control.place import WRITER, Place
+from headgate_console.control.records import ControlRecords, exporter_to
+from headgate_console.settings.values import NOWHERE
 from headgate_control.audit.log import AuditLog
 from headgate_control.budgets.owner import BudgetOwner
 from headgate_control.manifests.load import load_profiles
@@ -27,6 +29,7 @@ from headgate_processors.credentials.keystore import KeyStore
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
 
+PLATFORM = "127.0.0.1:4319"
 PROFILES = "profiles"
 DECISIONS = "decisions"
 STARTER = '@id("manifest-rules") @reason("the manifest grants it") permit(principal, action, resource);'
@@ -39,6 +42,7 @@ class Parts:
     place: Place
     room: Room
     decisions: AuditLog
+    records: ControlRecords
     keys: KeyStore
 
 
@@ -59,6 +63,7 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
         with (
             closing(AuditLog.open(place.logs, DECISIONS)) as decisions,
             closing(BudgetOwner.open(place.logs, state.now.budgets.values())) as owner,
+            closing(_records(settings, place, keys)) as records,
         ):
             doors = Doors(keys=lambda: state.now.keys, authenticate=callers_of(keys), clock=time.time_ns)
             room = Room(
@@ -68,9 +73,10 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
                 points=EnforcementPoints(),
                 doors=doors,
                 telemetry_token=telemetry_token(keys),
+                heard=records.effects,
                 profiles=lambda: load_profiles(settings.policy.dir / PROFILES if settings.policy.dir else None),
             )
-            yield Parts(place=place, room=room, decisions=decisions, keys=keys)
+            yield Parts(place=place, room=room, decisions=decisions, records=records, keys=keys)
 
 
 def bundle_of_settings(settings: "Settings") -> Bundle:
@@ -99,6 +105,12 @@ def upstreams_of(settings: "Settings") -> Mapping[str, Upstream]:
         )
         for name, given in settings.gateways.model.upstreams.items()
     }
+
+
+def _records(settings: "Settings", place: Place, keys: KeyStore) -> ControlRecords:
+    platform = settings.receiver.platform
+    token = kept_token(keys, "control", place.folder / "control.token")
+    return ControlRecords(exporter_to(PLATFORM if platform == NOWHERE else platform, token), place.folder / "told")
 
 
 def _store(settings: "Settings", place: Place) -> SqlControlStore:

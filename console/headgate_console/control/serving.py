@@ -13,9 +13,11 @@ from aiohttp import web
 
 from headgate_console.control.follower import Follower
 from headgate_console.control.parts import Parts, upstreams_of
+from headgate_console.control.records import ControlRecords
 from headgate_console.settings.values import NOWHERE, split_address
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
+from headgate_control.room import Room
 from headgate_control.server.application import ControlServer
 from headgate_control.server.budget_routes import BudgetRoutes
 from headgate_control.server.instance_routes import InstanceRoutes
@@ -131,10 +133,22 @@ async def _listening(section: "ControlSettings | ModelGatewaySettings", app: web
 
 
 async def _ticking(parts: Parts, stopping: threading.Event) -> None:
-    """Once a second: what nobody settled in time is booked, and changes of other nodes are heard of."""
-    while not await asyncio.to_thread(stopping.wait, TICK_S):
+    """Once a second: what nobody settled in time is booked, other nodes are heard of, and the store is told."""
+    while True:
+        is_last = await asyncio.to_thread(stopping.wait, TICK_S)
         try:
             parts.room.owner.expire(time.time_ns())
             await parts.room.refresh()
-        except TransientError as error:
+            _tell_budgets(parts.room, parts.records)
+            await asyncio.to_thread(parts.records.send, parts.room.store)
+        except (TransientError, OSError) as error:
             _LOG.error("%s", error)
+        if is_last:
+            return
+
+
+def _tell_budgets(room: Room, records: ControlRecords) -> None:
+    """Tell of every budget."""
+    now = room.clock()
+    for budget in room.now.budgets.values():
+        records.budget(budget, room.owner.account(budget, now), now)

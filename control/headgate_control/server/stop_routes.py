@@ -55,7 +55,9 @@ class StopRoutes:
             expires_unix_nano=None if lifetime_ns is None else self.room.clock() + lifetime_ns,
             clock=self.room.clock,
         )
-        return await self._effective(made.epoch, began_ns, {"stop_id": made.stop_id, **shown_stop(made)})
+        found = await self._effects(made.epoch, began_ns)
+        self.room.heard(made.stop_id, made.epoch, found)
+        return answered({**shown_stop(made), **shown_effects(found)}, status=504 if found.silent else 200)
 
     async def _resume(self, http: web.Request) -> web.Response:
         began_ns, caller, body = time.monotonic_ns(), self._operator(http), await object_of(http)
@@ -63,13 +65,14 @@ class StopRoutes:
         ended, epoch = await asyncio.to_thread(
             resume, self.room.store, key, author=caller.name, reason=text_of(body, "reason") or ""
         )
-        return await self._effective(epoch, began_ns, {"ended": [shown_stop(one) for one in ended], "epoch": epoch})
+        found = await self._effects(epoch, began_ns)
+        told = {"ended": [shown_stop(one) for one in ended], "epoch": epoch}
+        return answered({**told, **shown_effects(found)}, status=504 if found.silent else 200)
 
-    async def _effective(self, epoch: int, began_ns: int, told: Mapping[str, object]) -> web.Response:
+    async def _effects(self, epoch: int, began_ns: int) -> Effects:
         self.room.points.accepted(epoch, began_ns)
         await self.room.refresh()
-        found = await self.room.points.effects(epoch, wait_s=WAIT_S)
-        return answered({**told, **shown_effects(found)}, status=504 if found.silent else 200)
+        return await self.room.points.effects(epoch, wait_s=WAIT_S)
 
     def _operator(self, http: web.Request) -> Caller:
         return only(self.room.doors.caller(http.headers.get("authorization")), "operator")

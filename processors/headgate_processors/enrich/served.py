@@ -29,11 +29,15 @@ class ServedRegistry:
     """
 
     def __init__(self, path: Path, base: RegistryFile, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        self._base, self._clock = base, clock
+        self._path, self._base, self._clock = path, base, clock
         self._file = WatchedFile(path, Registered.model_validate_json, absent=Registered())
         self._seen: Registered | None = None
         self._looked_ns = 0
         self._registry = FileRegistry(base)
+
+    def __reduce__(self) -> tuple[type["ServedRegistry"], tuple[Path, RegistryFile]]:
+        """Another process looks at the file for itself."""
+        return ServedRegistry, (self._path, self._base)
 
     @classmethod
     def load(cls, served: Path, file: Path | None) -> "ServedRegistry":
