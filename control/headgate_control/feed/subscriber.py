@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing, suppress
 
 from aiohttp import web
 
@@ -34,7 +34,9 @@ class Subscriber:
             self._waiting.get_nowait()
         self._waiting.put_nowait(None)
 
-    async def pieces(self, opening: Iterable[bytes], beat: Callable[[], bytes], every_s: float) -> AsyncIterator[bytes]:
+    async def pieces(
+        self, opening: Iterable[bytes], beat: Callable[[], bytes], every_s: float
+    ) -> AsyncGenerator[bytes, None]:
         """What it is to hear: the opening, then what comes, and a beat whenever nothing came for so long."""
         for piece in opening:
             yield piece
@@ -49,12 +51,13 @@ class Subscriber:
                 yield beat()
 
 
-async def write_all(http: web.Request, answer: web.StreamResponse, pieces: AsyncIterator[bytes]) -> None:
+async def write_all(http: web.Request, answer: web.StreamResponse, pieces: AsyncGenerator[bytes, None]) -> None:
     """Write until the reader goes, or takes nothing for `WRITE_S`; then its connection ends."""
     try:
-        async for piece in pieces:
-            async with asyncio.timeout(WRITE_S):
-                await answer.write(piece)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                async with asyncio.timeout(WRITE_S):
+                    await answer.write(piece)
     except (ConnectionError, TimeoutError):
         pass
     finally:
