@@ -15,7 +15,7 @@ from headgate_control.audit.verify import Verified, verify
 from headgate_control.store.opening import open_sqlite, read_sqlite
 from headgate_processors.errors import ConfigError, StoreError
 
-ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+ANY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
 
 
 def looked_at(control: Path, anchors: list[Head] | None = None) -> Verified:
