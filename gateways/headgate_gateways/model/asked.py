@@ -1,7 +1,7 @@
 """What a model call asks for, read from its body, and what it may cost at most."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -22,7 +22,8 @@ class BadCallError(PermanentError):
 class Asked:
     """A call: its model, whether it streams, and how many tokens it may take.
 
-    `output_tokens_max` is what its caller limits it to, None where it does not.
+    `output_tokens_max` is what its caller limits it to, None where it does not; `body` is
+    all that it says.
     """
 
     operation: Operation
@@ -30,6 +31,7 @@ class Asked:
     is_stream: bool
     input_tokens_max: int
     output_tokens_max: int | None
+    body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def output_tokens_reserved(self) -> int:
@@ -59,4 +61,5 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
         is_stream=found.get("stream") is True,
         input_tokens_max=-(-len(body) // BYTES_PER_TOKEN),
         output_tokens_max=max(limits) if limits else None,
+        body=found,
     )

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 from aiohttp import web
 
-from headgate_control.budgets.amount import NOTHING
+from headgate_control.budgets.amount import NOTHING, Amount
 from headgate_control.budgets.port import Budgets
 from headgate_control.decide.core import Moment, places
 from headgate_control.decide.decision import Logged
@@ -19,16 +19,18 @@ from headgate_control.state import State
 from headgate_gateways.model.asked import BadCallError, parse_call
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.inbound import Inbound
+from headgate_gateways.model.named import session_of, trace_of
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.passing import Passing
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, code_of, refusal
+from headgate_gateways.model.telling import Silent, Teller
+from headgate_gateways.model.told import ToldCall, is_told_as_span
 from headgate_gateways.model.upstream import FREE, Upstream
 from headgate_processors.errors import TransientError
 
 BODY_BYTES_MAX = 32 << 20
 CALLS_MAX = 4_096
 RESERVED_NS = 15 * 60 * 1_000_000_000
-_SESSION_HEADERS = ("x-claude-code-session-id", "session_id", "session-id", "x-session-id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +44,13 @@ class ModelGateway:
     pricing: Pricing
     client: aiohttp.ClientSession
     calls: OpenCalls
+    teller: Teller = field(default_factory=Silent)
     clock: Callable[[], int] = time.time_ns
     is_stale: Callable[[], bool] = lambda: False
 
     async def __call__(self, http: web.Request) -> web.StreamResponse:
         """Answer a request to a door."""
+        began = self.clock()
         upstream = self.upstreams.get(http.match_info["door"])
         target = upstream.target(http.method, http.match_info["path"]) if upstream is not None else None
         if upstream is None or target is None or "upgrade" in http.headers:
@@ -61,15 +65,25 @@ class ModelGateway:
             asked = parse_call(target.operation, body) if target.operation != "models" else None
         except BadCallError as error:
             return _refused(upstream, 400, "bad_request", str(error))
-        inbound = Inbound(http=http, upstream=upstream, target=target, asked=asked, body=body)
+        inbound = Inbound(
+            http=http,
+            upstream=upstream,
+            target=target,
+            asked=asked,
+            body=body,
+            session=session_of(http.headers, asked.body if asked is not None else {}),
+            trace=trace_of(http.headers.get("traceparent")),
+            began_unix_nano=began,
+        )
         logged, moment = await self._decided(inbound, key)
         if not logged.decision.allowed:
             code = code_of(logged.decision.code)
+            self._tell(inbound, logged, None, NOTHING, error_type=code)
             return _refused(upstream, STATUS, code, logged.decision.reason, logged.decision_id)
         return await self._passed(inbound, logged, moment)
 
     async def _decided(self, inbound: Inbound, key: GatewayKey) -> tuple[Logged, Moment]:
-        now, session, asked, name = self.clock(), _session(inbound.http), inbound.asked, inbound.upstream.name
+        now, asked, name = self.clock(), inbound.asked, inbound.upstream.name
         resource = Resource(type="provider", id=name)
         if asked is not None:
             resource = Resource(type="model", id=f"{name}/{asked.model}")
@@ -77,13 +91,15 @@ class ModelGateway:
             subject=Subject(type="agent_instance", id=key.instance_id),
             action="model.list" if asked is None else "model.call",
             resource=resource,
-            context={"session": session, **_trace(inbound.http)},
+            context={"session": inbound.session, **inbound.trace.written()},
         )
-        moment = Moment(at_unix_nano=now, session=session, identities=(key.key_id,), is_stale=self.is_stale())
+        moment = Moment(at_unix_nano=now, session=inbound.session, identities=(key.key_id,), is_stale=self.is_stale())
         estimate = None
         if asked is not None and asked.operation not in FREE:
             estimate = Estimate(amount=self.pricing.estimate(name, asked, now), lifetime_ns=RESERVED_NS)
-        return await self.service(request, moment, estimate), moment
+        logged = await self.service(request, moment, estimate)
+        self.teller.decision(logged, self.state().snapshot.instances.get(key.instance_id), inbound.trace)
+        return logged, moment
 
     async def _passed(self, inbound: Inbound, logged: Logged, moment: Moment) -> web.StreamResponse:
         """Pass the call on; whatever becomes of it, its upstream is closed and its reservation settled."""
@@ -100,27 +116,48 @@ class ModelGateway:
             return await passing.run()
         finally:
             self.calls.closed(call)
-            await self._settle(logged, inbound, passing, time.perf_counter_ns() - began_ns)
+            amount = self._cost(logged, inbound, passing, time.perf_counter_ns() - began_ns)
+            self._tell(inbound, logged, passing, amount, error_type=passing.error_type)
+            # What cannot be booked stays reserved, and is spent in full when it expires.
+            with suppress(TransientError, KeyError):
+                if logged.reservation_id is not None:
+                    await self.budgets.settle(logged.reservation_id, amount)
 
-    async def _settle(self, logged: Logged, inbound: Inbound, passing: Passing, duration_ns: int) -> None:
-        if logged.reservation_id is None or inbound.asked is None:
+    def _cost(self, logged: Logged, inbound: Inbound, passing: Passing, duration_ns: int) -> Amount:
+        if inbound.asked is None or not passing.was_answered:
+            return NOTHING
+        usage = passing.usage
+        if usage.input_tokens is None:
+            usage = replace(usage, input_tokens=inbound.asked.input_tokens_max)
+        return self.pricing.amount(
+            inbound.upstream.name,
+            inbound.asked.model,
+            usage,
+            answered=passing.reader.model,
+            at_unix_nano=logged.time_unix_nano,
+            duration_ns=duration_ns,
+        )
+
+    def _tell(
+        self, inbound: Inbound, logged: Logged, passing: Passing | None, cost: Amount, *, error_type: str | None
+    ) -> None:
+        asked = inbound.asked
+        if asked is None or not is_told_as_span(asked.operation):
             return
-        amount = NOTHING
-        if passing.was_answered:
-            usage = passing.usage()
-            if usage.input_tokens is None:
-                usage = replace(usage, input_tokens=inbound.asked.input_tokens_max)
-            amount = self.pricing.amount(
-                inbound.upstream.name,
-                inbound.asked.model,
-                usage,
-                answered=passing.model,
-                at_unix_nano=logged.time_unix_nano,
-                duration_ns=duration_ns,
-            )
-        # What cannot be booked stays reserved, and is spent in full when it expires.
-        with suppress(TransientError, KeyError):
-            await self.budgets.settle(logged.reservation_id, amount)
+        told = ToldCall(
+            trace=inbound.trace,
+            decision_id=logged.decision_id,
+            operation=asked.operation,
+            provider=inbound.upstream.name,
+            request_model=asked.model,
+            began_unix_nano=inbound.began_unix_nano,
+            ended_unix_nano=max(self.clock(), inbound.began_unix_nano),
+            instance=self.state().snapshot.instances.get(logged.request.subject.id),
+            session=inbound.session,
+            is_stream=asked.is_stream,
+            error_type=error_type,
+        )
+        self.teller.call(told if passing is None else passing.told(told, cost))
 
     def _key(self, http: web.Request) -> GatewayKey | None:
         shown = http.headers.get("x-api-key") or http.headers.get("authorization", "").removeprefix("Bearer ").strip()
@@ -133,13 +170,3 @@ def _refused(upstream: Upstream, status: int, code: str, message: str, decision_
     return web.Response(
         status=status, body=refusal(upstream.kind, code, message), headers=headers, content_type="application/json"
     )
-
-
-def _session(http: web.Request) -> str | None:
-    """The session that the agent names in its own header; a claim, as all that it says."""
-    return next((value[:512] for name in _SESSION_HEADERS if (value := http.headers.get(name))), None)
-
-
-def _trace(http: web.Request) -> dict[str, str]:
-    parts = http.headers.get("traceparent", "").split("-")
-    return {"trace_id": parts[1], "span_id": parts[2]} if len(parts) == 4 and len(parts[1]) == 32 else {}

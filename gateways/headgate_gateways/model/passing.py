@@ -1,23 +1,31 @@
 """One call on its way: bytes there and back as they are, and an end to both sides the moment it is cut."""
 
 import asyncio
+import time
 from contextlib import suppress
+from dataclasses import replace
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from headgate_control.budgets.amount import Amount
 from headgate_gateways.model.headers import forwarded, returned
 from headgate_gateways.model.inbound import Inbound
 from headgate_gateways.model.open_calls import OpenCall
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, last_event, refusal
+from headgate_gateways.model.told import ToldCall
 from headgate_gateways.model.usage import Usage, UsageReader
 
 LAST_EVENT_S = 1.0
+LEFT = "cancelled"
 
 
 class Passing:
-    """A call that was allowed. Run it once; then ask for what it has cost."""
+    """A call that was allowed. Run it once; then ask for what became of it.
+
+    `error_type` is None where it ended well; `first_chunk_ns` counts from the moment that it was passed on.
+    """
 
     def __init__(self, inbound: Inbound, client: aiohttp.ClientSession, call: OpenCall, *, decision_id: str) -> None:
         self._inbound, self._http, self._upstream = inbound, inbound.http, inbound.upstream
@@ -25,20 +33,44 @@ class Passing:
         self._reader = UsageReader(is_stream=inbound.asked is not None and inbound.asked.is_stream)
         self._answer: web.StreamResponse | None = None
         self.was_answered = False
+        self.http_status: int | None = None
+        self.error_type: str | None = None
+        self.first_chunk_ns: int | None = None
+        self._began_ns = 0
+        self._usage: Usage | None = None
 
     @property
-    def model(self) -> str | None:
-        """The model that the answer names."""
-        return self._reader.model
+    def reader(self) -> UsageReader:
+        """What was read of the answer."""
+        return self._reader
 
+    @property
     def usage(self) -> Usage:
-        """What it has cost."""
-        return self._reader.finished()
+        """What it has cost. Ask when it is over."""
+        if self._usage is None:
+            self._usage = self._reader.finished()
+        return self._usage
+
+    def told(self, call: ToldCall, cost: Amount) -> ToldCall:
+        """The call with what became of it. Ask when it is over."""
+        return replace(
+            call,
+            usage=self.usage if self.was_answered else None,
+            cost_nano_usd=cost.nano_usd if self.was_answered else None,
+            model=self._reader.model,
+            response_id=self._reader.response_id,
+            finish_reasons=self._reader.finish_reasons,
+            first_chunk_ns=self.first_chunk_ns,
+            http_status=self.http_status,
+            attempts=1,
+            failed_attempts=0 if self.was_answered else 1,
+        )
 
     async def run(self) -> web.StreamResponse:
         """Pass it on until it ends, or is cut."""
         pump = asyncio.ensure_future(self._pump())
         cut = asyncio.ensure_future(self._call.until_cut())
+        self._began_ns = time.perf_counter_ns()
         try:
             await asyncio.wait({pump, cut}, return_when=asyncio.FIRST_COMPLETED)
             if pump.done():
@@ -46,7 +78,15 @@ class Passing:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
             return await self._ended()
+        except asyncio.CancelledError:
+            self.error_type = LEFT
+            raise
+        except ConnectionResetError:
+            # The agent left while it was written to.
+            self.error_type = LEFT
+            raise
         except aiohttp.ClientError as error:
+            self.error_type = type(error).__name__
             return await self._broken(f"the provider cannot be reached: {type(error).__name__}")
         finally:
             for task in (pump, cut):
@@ -62,7 +102,11 @@ class Passing:
             allow_redirects=False,
         )
         try:
+            self.http_status = response.status
+            if not response.ok:
+                self.error_type = str(response.status)
             if 300 <= response.status < 400:
+                self.error_type = "redirect"
                 return await self._broken("the provider answers with a redirect, which is not followed")
             self.was_answered = response.status < 300
             return await self._told(response)
@@ -76,6 +120,8 @@ class Passing:
         self._answer = answer = web.StreamResponse(status=response.status, headers=headers)
         await answer.prepare(self._http)
         async for piece in response.content.iter_any():
+            if self.first_chunk_ns is None:
+                self.first_chunk_ns = time.perf_counter_ns() - self._began_ns
             self._reader.feed(piece)
             await answer.write(piece)
         await answer.write_eof()
@@ -84,6 +130,7 @@ class Passing:
     async def _ended(self) -> web.StreamResponse:
         """End the client's side of a call that was cut: in words where it still can hear, else by its connection."""
         code, message = self._call.reason or ("stopped", "stopped")
+        self.error_type = code
         if self._answer is None:
             headers = {DECISION_HEADER: self._decision_id}
             body = refusal(self._upstream.kind, code, message)

@@ -38,6 +38,7 @@ class UsageReader:
         self._reported = Usage(source="reported")
         self.model: str | None = None
         self.response_id: str | None = None
+        self.finish_reasons: tuple[str, ...] = ()
 
     @property
     def counted_tokens(self) -> int:
@@ -96,6 +97,7 @@ class UsageReader:
         for usage in (whole.get("usage"), event.get("usage")):
             if isinstance(usage, Mapping):
                 self._reported = _merged(self._reported, usage)
+        self.finish_reasons = _finish_reasons(event, whole) or self.finish_reasons
         self._ended = self._ended or _is_last(event)
         self._count(event)
 
@@ -116,6 +118,19 @@ def _is_last(event: Mapping[str, Any]) -> bool:
     """Whether an event of a stream tells the whole usage."""
     is_final = event.get("type") in {"message_delta", "response.completed", "response.incomplete"}
     return is_final or ("choices" in event and isinstance(event.get("usage"), Mapping))
+
+
+def _finish_reasons(event: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why the answer ended, where an event tells it; a response of OpenAI has a status instead."""
+    choices, delta = event.get("choices"), event.get("delta")
+    told = (
+        [one.get("finish_reason") for one in choices if isinstance(one, Mapping)] if isinstance(choices, list) else []
+    )
+    told.append(delta.get("stop_reason") if isinstance(delta, Mapping) else event.get("stop_reason"))
+    if whole.get("object") == "response" and whole.get("status") in {"completed", "incomplete", "failed"}:
+        details = whole.get("incomplete_details")
+        told.append(details.get("reason") if isinstance(details, Mapping) else whole.get("status"))
+    return tuple(reason for reason in told if isinstance(reason, str))
 
 
 def _length(delta: Mapping[str, Any]) -> int:

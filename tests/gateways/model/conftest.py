@@ -9,6 +9,10 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from headgate_control.audit.log import AuditLog
 from headgate_control.budgets.budget import Budget
@@ -27,6 +31,7 @@ from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
+from headgate_gateways.model.telling import Telling
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.testing.model_server import ModelServer
@@ -66,6 +71,8 @@ class Site:
         self.log = AuditLog.open(folder / "decisions", "gateway-1")
         self.calls = OpenCalls(calls_max=100)
         self.prices = PriceBook.load()
+        self.spans, self.logs = InMemorySpanExporter(), InMemoryLogRecordExporter()
+        self.telling = Telling(self.spans, self.logs)
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
@@ -88,6 +95,7 @@ class Site:
             pricing=Pricing(book=self.prices),
             client=client,
             calls=self.calls,
+            teller=self.telling,
         )
         runner = web.AppRunner(application(gateway), handler_cancellation=True)
         await runner.setup()
@@ -117,8 +125,19 @@ class Site:
         """The budget of the first agent."""
         return next(one for one in self.state.now.budgets.values() if one.place == (place, self.instances[0]))
 
+    def told(self) -> list[ReadableSpan]:
+        """The spans that the gateway has told, the oldest first."""
+        self.telling.flush()
+        return list(self.spans.get_finished_spans())
+
+    def decisions(self) -> list[ReadableLogRecord]:
+        """The decisions that it has told."""
+        self.telling.flush()
+        return list(self.logs.get_finished_logs())
+
     def close(self) -> None:
         """Let go of everything."""
+        self.telling.close()
         self.log.close()
         self.owner.close()
         self.store.close()
