@@ -58,7 +58,7 @@ class RemoteBudgets:
         }
         try:
             return _answer(await self._asked_again("/v1/budgets/reserve", asked))
-        except TransientError:
+        except (TransientError, asyncio.CancelledError):
             # Whether it stands is not known, and nobody will use it: it is given back.
             self._given_back(reservation_id)
             raise

@@ -7,8 +7,7 @@ from typing import Any
 import orjson
 
 from headgate_control.feed.messages import event_of, records_of
-from headgate_gateways.link.replica import Replica
-from headgate_processors.errors import HeadgateError
+from headgate_gateways.link.replica import UNREADABLE, Replica
 from headgate_processors.files import write_whole
 
 FORMAT = 1
@@ -46,12 +45,12 @@ def kept(path: Path) -> Replica:
         if found["format"] != FORMAT:
             _LOG.warning("%s is of another version: this gateway knows nothing until control speaks", path)
             return Replica()
-        replica.use_policy(found["policy"])
+        replica.use_policy(dict(found["policy"]))
         replica.restore([event_of(record, position=found["position"]) for record in found["records"]])
         replica.run = found["run"]
     except FileNotFoundError:
         return Replica()
-    except (HeadgateError, OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *UNREADABLE) as error:
         _LOG.warning("%s cannot be read (%s): this gateway knows nothing until control speaks", path, error)
         return Replica()
     return replica

@@ -20,6 +20,8 @@ from headgate_gateways.link.frames import Frame
 from headgate_processors.errors import HeadgateError, PermanentError, TransientError
 
 RECORDS_MAX = 2_000_000
+UNREADABLE = (HeadgateError, AttributeError, KeyError, TypeError, ValueError)
+"""What comes of reading a record that has another shape than this version expects."""
 
 
 class GapError(TransientError):
@@ -54,7 +56,7 @@ class Replica:
         """
         try:
             return self._taken(frame)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UnreadableError(f"control's {frame.name!r} cannot be read by this version: {error!r}") from error
 
     def use_policy(self, body: Mapping[str, Any]) -> None:
@@ -63,7 +65,7 @@ class Replica:
         try:
             bundle = bundle_from(body)
             engine = PolicyEngine(bundle) if bundle is not None else None
-        except (HeadgateError, ValueError) as error:
+        except UNREADABLE as error:
             self.problem = f"the policies of control cannot be read by this version, so all is denied: {error}"
         self.state = replace(self.state, snapshot=replace(self.state.snapshot, policy=engine))
 
@@ -127,7 +129,7 @@ def _taken_in(state: State, events: Sequence[Event]) -> State:
         _check(event)
     try:
         return applied(state, events)
-    except (HeadgateError, KeyError, TypeError, ValueError):
+    except UNREADABLE:
         for event in events:
             state = _one(state, event)
         return state
@@ -137,7 +139,7 @@ def _one(state: State, event: Event) -> State:
     """One event more. What cannot be read is not there, which denies."""
     try:
         return applied(state, [event])
-    except (HeadgateError, KeyError, TypeError, ValueError) as error:
+    except UNREADABLE as error:
         if event.kind in {STOP, EPOCH}:
             raise UnreadableError(f"a stop of control cannot be read by this version: {error!r}") from error
         return applied(state, [replace(event, after=None)])

@@ -1,0 +1,139 @@
+"""A model gateway as a process of its own, against a control that is elsewhere.
+
+It decides by what the feed has told it, has the chain of its decisions on its own disk, and asks control for budgets
+alone. It starts without control too, from what it knew last: stale, so that nothing with effects passes until the feed
+speaks.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from headgate_control.audit.log import AuditLog
+from headgate_control.decide.service import DecisionService
+from headgate_gateways.link.address import ControlAddress
+from headgate_gateways.link.budgets import RemoteBudgets
+from headgate_gateways.link.link import ControlLink, LinkConfig
+from headgate_gateways.link.unsettled import Unsettled
+from headgate_gateways.model.application import application, provider_client
+from headgate_gateways.model.cost import Conservative, Pricing
+from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
+from headgate_gateways.model.open_calls import OpenCalls
+from headgate_gateways.model.telling import Silent, Teller
+from headgate_gateways.model.upstream import Upstream
+from headgate_processors.enrich.price import PriceBook
+from headgate_processors.errors import ConfigError
+
+SHUTDOWN_S = 2.0
+BACKLOG = 1_024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """`name`: what control and the log call it. `folder`: what it keeps; one process has it.
+
+    `upstreams` by the door through which they are reached; `prices`: overrides of the price list, where there are any.
+    """
+
+    name: str
+    control: ControlAddress
+    folder: Path
+    host: str
+    port: int
+    upstreams: Mapping[str, Upstream]
+    prices: Path | None = None
+    unpriced: Conservative = field(default_factory=Conservative)
+
+    @property
+    def link(self) -> LinkConfig:
+        """How it reads control's feed."""
+        return LinkConfig(point=self.name, snapshot=self.folder / "control.json")
+
+
+async def run_model_gateway(
+    config: GatewayConfig, *, ready: Callable[[str], None], stopping: asyncio.Event, teller: Teller | None = None
+) -> None:
+    """Run until `stopping` is set; `ready` is told `HOST:PORT` once it listens.
+
+    Raises:
+        ConfigError: it cannot listen there, or control's certificate authority cannot be read.
+        StoreError: another process has its folder, or its log is damaged.
+    """
+    config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as stack:
+        log = stack.enter_context(closing(AuditLog.open(config.folder / "log", config.name)))
+        unsettled = stack.enter_context(closing(Unsettled.open(config.folder / "unsettled.jsonl")))
+        control = await stack.enter_async_context(config.control.client())
+        provider = await stack.enter_async_context(provider_client())
+        calls = OpenCalls(calls_max=CALLS_MAX)
+        link = ControlLink(config.link, config.control, control, calls.cut)
+        budgets = RemoteBudgets(config.control, control, unsettled)
+        gateway = ModelGateway(
+            upstreams=config.upstreams,
+            state=lambda: link.state,
+            service=DecisionService(
+                lambda: link.state.snapshot, budgets, log, enforcement_point=config.name, clock=time.time_ns
+            ),
+            budgets=budgets,
+            pricing=Pricing(book=PriceBook.load(config.prices), unpriced=config.unpriced),
+            client=provider,
+            calls=calls,
+            teller=teller or Silent(),
+            is_stale=link.is_stale,
+        )
+        await _serve(config, gateway, link, budgets, ready=ready, stopping=stopping)
+
+
+async def _serve(
+    config: GatewayConfig,
+    gateway: ModelGateway,
+    link: ControlLink,
+    budgets: RemoteBudgets,
+    *,
+    ready: Callable[[str], None],
+    stopping: asyncio.Event,
+) -> None:
+    """Listen, with the link and the settlements beside it; if one of them ends, everything does."""
+    app = application(gateway)
+    app.router.add_route("GET", "/readyz", _readiness(link))
+    async with asyncio.TaskGroup() as group:
+        beside = [group.create_task(link.run()), group.create_task(budgets.run())]
+        try:
+            async with _listening(app, config.host, config.port) as address:
+                ready(address)
+                await stopping.wait()
+        finally:
+            for task in beside:
+                task.cancel()
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, handle_signals=False
+    )
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+        except OSError as error:
+            message = f"cannot listen on {host}:{port}: {error.strerror}. Choose another, or end what holds it"
+            raise ConfigError(message) from error
+        name, number = runner.addresses[0][:2]
+        yield f"[{name}]:{number}" if ":" in name else f"{name}:{number}"
+    finally:
+        await runner.cleanup()
+
+
+def _readiness(link: ControlLink) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def ready(_: web.Request) -> web.Response:
+        """Whether calls can be allowed; if not, why."""
+        problem = link.problem
+        return web.Response(text="ok\n") if problem is None else web.Response(status=503, text=problem + "\n")
+
+    return ready
