@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from headgate_console.cli import (
+    audit,
     budget,
     collector,
     compact,
@@ -93,5 +94,6 @@ for module in (
     budget,
     decisions,
     hook,
+    audit,
 ):
     module.register(app)
