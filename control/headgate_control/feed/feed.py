@@ -1,14 +1,15 @@
 """The feed itself: the state as its readers know it, the changes since, and who reads.
 
 Positions count within one run of control. A reader that comes with a position of this run, and not too old a one, gets
-the changes since; every other gets a snapshot.
+the changes since; every other gets a snapshot. Which points read is a record, so that a control that has just started
+knows whose acknowledgement it must wait for.
 """
 
 import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -18,10 +19,13 @@ from headgate_control.feed.subscriber import WAITING_MAX, Subscriber
 from headgate_control.kinds import EPOCH
 from headgate_control.policy.engine import PolicyEngine
 from headgate_control.state import ControlState, State
-from headgate_control.stops.points import EnforcementPoints
-from headgate_control.store.record import ConflictError, Event
+from headgate_control.stops.points import POINTS_MAX, EnforcementPoints
+from headgate_control.store.port import ControlStore
+from headgate_control.store.record import Change, ConflictError, Event
 from headgate_processors.errors import ForbiddenError, OverloadError, PermanentError
 
+POINT = "enforcement_point"
+"""The kind of record that says whose a point is."""
 _NS_PER_S = 1_000_000_000
 
 
@@ -51,27 +55,38 @@ class Feed:
 
     def __init__(
         self,
+        store: ControlStore,
         state: ControlState,
         points: EnforcementPoints,
         config: FeedConfig = FeedConfig(),
         *,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._source, self._points, self.config, self._clock = state, points, config, clock
+        self._store, self._source, self._points = store, state, points
+        self.config, self._clock = config, clock
         self._run = secrets.token_hex(8)
         self._changes: deque[tuple[int, bytes]] = deque()
         self._remote: dict[str, _Point] = {}
+        self._forgotten: set[str] = set()
         self._state = state.now
         self._oldest = self._position = self._state.position
         self._policy = _encoded(self._state.snapshot.policy)
 
     def start(self) -> None:
-        """Follow control state from now on. Call it once, in the loop of its readers."""
+        """Follow control state from now on. Call it once, in the loop of its readers.
+
+        Raises:
+            TransientError: the store cannot be read.
+        """
         loop = asyncio.get_running_loop()
 
         def heard(state: State, events: list[Event]) -> None:
             loop.call_soon_threadsafe(self._publish, state, list(events))
 
+        for record in self._store.all(POINT)[:POINTS_MAX]:
+            self._points.join(record.id)
+            owner = str(record.body["owner"])
+            self._remote[record.id] = _Point(owner=owner, subscriber=None, gone_ns=self._clock())
         self._source.listen(heard)
         self._state = self._source.now
         self._oldest = self._position = self._state.position
@@ -88,20 +103,35 @@ class Feed:
         """Up to where everything was told to whoever has nothing waiting."""
         return Beat(position=self._position, epoch=self._state.snapshot.stops.epoch)
 
+    async def remember(self, name: str, owner: str) -> None:
+        """Write down whose a point is, before it is told anything.
+
+        Raises:
+            ConflictError: control itself has a point of this name.
+            ForbiddenError: the name is another credential's.
+            OverloadError: there are as many points as may be.
+            TransientError: the store cannot be written.
+        """
+        self._forget()
+        known = self._check(name, owner)
+        if known is None and name in self._points.names:
+            raise ConflictError(f"control itself has an enforcement point {name!r}: give this gateway another name")
+        if known is None and len(self._points.names) >= POINTS_MAX:
+            raise OverloadError(f"{POINTS_MAX} enforcement points have joined: no more may")
+        if known is None:
+            over, self._forgotten = self._forgotten - {name}, set()
+            changes = [Change(kind=POINT, id=name, body={"owner": owner}), *_removed(over)]
+            await asyncio.to_thread(self._store.change, changes, author=owner, action="point.join")
+
     def join(self, name: str, process: str, owner: str) -> Subscriber:
-        """A point begins to read; `process` is a random name of the process that it is.
+        """A point that is remembered begins to read; `process` is a random name of the process that it is.
 
         Raises:
             ConflictError: another process reads under this name.
             ForbiddenError: the name is another credential's.
             OverloadError: there are as many points as may be.
         """
-        self._forget()
-        known = self._remote.get(name)
-        if known is None and name in self._points.names:
-            raise ConflictError(f"control itself has an enforcement point {name!r}: give this gateway another name")
-        if known is not None and known.owner != owner:
-            raise ForbiddenError(f"the enforcement point {name!r} belongs to another credential")
+        known = self._check(name, owner)
         if known is not None and known.subscriber is not None:
             if known.subscriber.process != process and not known.subscriber.is_dropped:
                 raise ConflictError(f"another process reads as {name!r}: give each gateway a name of its own")
@@ -153,17 +183,26 @@ class Feed:
         for epoch, count in sorted(cut.items()):
             self._points.acknowledge(name, epoch, cut=count)
 
-    def leave(self, name: str, owner: str) -> None:
+    async def leave(self, name: str, owner: str) -> None:
         """A point ends for good, and nothing is expected of it.
 
         Raises:
             ForbiddenError: the point is not this credential's.
+            TransientError: the store cannot be written.
         """
         point = self._own(name, owner)
         if point.subscriber is not None:
             point.subscriber.drop()
         del self._remote[name]
         self._points.leave(name)
+        await asyncio.to_thread(self._store.change, _removed([name]), author=owner, action="point.leave")
+
+    def _check(self, name: str, owner: str) -> _Point | None:
+        """What is known of a point that is to be this credential's."""
+        known = self._remote.get(name)
+        if known is not None and known.owner != owner:
+            raise ForbiddenError(f"the enforcement point {name!r} belongs to another credential")
+        return known
 
     def _own(self, name: str, owner: str) -> _Point:
         point = self._remote.get(name)
@@ -217,6 +256,11 @@ class Feed:
             if point.gone_ns is not None and point.gone_ns < over_ns:
                 del self._remote[name]
                 self._points.leave(name)
+                self._forgotten.add(name)
+
+
+def _removed(names: Iterable[str]) -> list[Change]:
+    return [Change(kind=POINT, id=name, body=None) for name in names]
 
 
 def _encoded(engine: PolicyEngine | None) -> tuple[PolicyEngine | None, bytes]:

@@ -42,6 +42,7 @@ class FeedRoutes:
             said = {"error": refused, "version": messages.VERSION, "version_oldest": messages.VERSION_OLDEST}
             return answered(said, status=409)
         name, since = _point(query.get("point")), _whole(query, "since")
+        await self.feed.remember(name, caller.name)
         subscriber = self.feed.join(name, query.get("process", "")[:64], caller.name)
         # In one step with joining: what happens from here on waits for it, and what was before is in the opening.
         opening = self.feed.opening(since, query.get("run"))
@@ -67,7 +68,7 @@ class FeedRoutes:
     async def _leave(self, http: web.Request) -> web.Response:
         caller, body = self._caller(http), await object_of(http)
         name = _point(text_of(body, "point"))
-        self.feed.leave(name, caller.name)
+        await self.feed.leave(name, caller.name)
         return answered({"point": name})
 
     def _caller(self, http: web.Request) -> Caller:

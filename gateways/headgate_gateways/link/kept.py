@@ -46,7 +46,8 @@ def kept(path: Path) -> Replica:
             _LOG.warning("%s is of another version: this gateway knows nothing until control speaks", path)
             return Replica()
         replica.use_policy(dict(found["policy"]))
-        replica.restore([event_of(record, position=found["position"]) for record in found["records"]])
+        position = int(found["position"])
+        replica.restore([event_of(record, position=position) for record in found["records"]], position)
         replica.run = found["run"]
     except FileNotFoundError:
         return Replica()

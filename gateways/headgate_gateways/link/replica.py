@@ -69,9 +69,10 @@ class Replica:
             self.problem = f"the policies of control cannot be read by this version, so all is denied: {error}"
         self.state = replace(self.state, snapshot=replace(self.state.snapshot, policy=engine))
 
-    def restore(self, events: Sequence[Event]) -> None:
+    def restore(self, events: Sequence[Event], position: int) -> None:
         """Be what these records say, with the bundle as it is."""
-        self.state = _taken_in(State(snapshot=Snapshot(policy=self.state.snapshot.policy)), events)
+        state = _taken_in(State(snapshot=Snapshot(policy=self.state.snapshot.policy)), events)
+        self.state = replace(state, position=position)
 
     def _taken(self, frame: Frame) -> Beat | None:
         body = frame.body
@@ -102,7 +103,7 @@ class Replica:
         self._page += 1
         self._pages += [event_of(record, position=body["position"]) for record in body["records"]]
         if not body["more"]:
-            self.restore(self._pages)
+            self.restore(self._pages, body["position"])
             self.run, self._pages, self._page = self._speaking, [], 0
 
     def _heard_change(self, body: Mapping[str, Any], position: int | None) -> None:

@@ -98,12 +98,12 @@ class Site:
     async def served(self) -> AsyncIterator[None]:
         """While control runs. Each time it is another run of it."""
         room = self.room()
-        self.feed = Feed(room.state, room.points, FeedConfig(beat_every_s=BEAT_S))
+        self.feed = Feed(room.store, room.state, room.points, FeedConfig(beat_every_s=BEAT_S))
         self.feed.start()
         budgets = RemoteBudgetRoutes(owner=self.owner, doors=room.doors, clock=room.clock)
         app = web.Application(middlewares=[told_errors])
         feed = FeedRoutes(feed=self.feed, doors=room.doors)
-        app.add_routes([*self.routes, *feed.routes(), *budgets.routes(), *StopRoutes(room=room).routes()])
+        app.add_routes([*(self.routes or feed.routes()), *budgets.routes(), *StopRoutes(room=room).routes()])
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
