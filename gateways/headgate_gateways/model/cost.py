@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from headgate_control.budgets.amount import Amount, nano_usd
 from headgate_gateways.model.asked import Asked
+from headgate_gateways.model.meter import DURATION_MS_FIRST
 from headgate_gateways.model.usage import Usage
 from headgate_processors.enrich.price import PriceBook
 
@@ -34,10 +35,11 @@ class Pricing:
     unpriced: Conservative = Conservative()
 
     def estimate(self, provider: str, asked: Asked, at_unix_nano: int) -> Amount:
-        """The most that a call may cost, its reserved output all used and nothing cached."""
+        """The most that a call may cost, its reserved output all used and nothing cached; and its first second."""
         output = asked.output_tokens_reserved
         usage = Usage(input_tokens=asked.input_tokens_max, output_tokens=output)
-        return self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=0)
+        cost = self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=0)
+        return cost + Amount(duration_ms=DURATION_MS_FIRST)
 
     def amount(
         self,

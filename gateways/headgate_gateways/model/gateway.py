@@ -19,6 +19,7 @@ from headgate_control.state import State
 from headgate_gateways.model.asked import BadCallError, parse_call
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.inbound import Inbound
+from headgate_gateways.model.meter import LIFETIME_NS, Meter
 from headgate_gateways.model.named import session_of, trace_of
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.passing import Passing
@@ -26,11 +27,11 @@ from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, code_of, re
 from headgate_gateways.model.telling import Silent, Teller
 from headgate_gateways.model.told import ToldCall, is_told_as_span
 from headgate_gateways.model.upstream import FREE, Upstream
+from headgate_gateways.model.usage import Usage
 from headgate_processors.errors import TransientError
 
 BODY_BYTES_MAX = 32 << 20
 CALLS_MAX = 4_096
-RESERVED_NS = 15 * 60 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +97,7 @@ class ModelGateway:
         moment = Moment(at_unix_nano=now, session=inbound.session, identities=(key.key_id,), is_stale=self.is_stale())
         estimate = None
         if asked is not None and asked.operation not in FREE:
-            estimate = Estimate(amount=self.pricing.estimate(name, asked, now), lifetime_ns=RESERVED_NS)
+            estimate = Estimate(amount=self.pricing.estimate(name, asked, now), lifetime_ns=LIFETIME_NS)
         logged = await self.service(request, moment, estimate)
         self.teller.decision(logged, self.state().snapshot.instances.get(key.instance_id), inbound.trace)
         return logged, moment
@@ -110,7 +111,8 @@ class ModelGateway:
         stop = snapshot.stops.matching(facts, at_unix_nano=moment.at_unix_nano)
         if stop is not None and stop.mode == "stop":
             call.cut("stopped", stop.reason)
-        passing = Passing(inbound, self.client, call, decision_id=logged.decision_id)
+        meter = self._meter(inbound, logged)
+        passing = Passing(inbound, self.client, call, decision_id=logged.decision_id, meter=meter)
         began_ns = time.perf_counter_ns()
         try:
             return await passing.run()
@@ -122,6 +124,24 @@ class ModelGateway:
             with suppress(TransientError, KeyError):
                 if logged.reservation_id is not None:
                     await self.budgets.settle(logged.reservation_id, amount)
+
+    def _meter(self, inbound: Inbound, logged: Logged) -> Meter | None:
+        asked, name, at = inbound.asked, inbound.upstream.name, logged.time_unix_nano
+        if logged.reservation_id is None or asked is None:
+            return None
+
+        def price(usage: Usage, answered: str | None) -> Amount:
+            return self.pricing.amount(name, asked.model, usage, answered=answered, at_unix_nano=at, duration_ns=0)
+
+        return Meter(
+            self.budgets,
+            price,
+            reservation_id=logged.reservation_id,
+            reserved=self.pricing.estimate(name, asked, at),
+            input_tokens=asked.input_tokens_max,
+            output_tokens=asked.output_tokens_reserved,
+            clock=self.clock,
+        )
 
     def _cost(self, logged: Logged, inbound: Inbound, passing: Passing, duration_ns: int) -> Amount:
         if inbound.asked is None or not passing.was_answered:

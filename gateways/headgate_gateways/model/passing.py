@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -12,6 +13,7 @@ from yarl import URL
 from headgate_control.budgets.amount import Amount
 from headgate_gateways.model.headers import forwarded, returned
 from headgate_gateways.model.inbound import Inbound
+from headgate_gateways.model.meter import Meter
 from headgate_gateways.model.open_calls import OpenCall
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, last_event, refusal
 from headgate_gateways.model.told import ToldCall
@@ -27,9 +29,11 @@ class Passing:
     `error_type` is None where it ended well; `first_chunk_ns` counts from the moment that it was passed on.
     """
 
-    def __init__(self, inbound: Inbound, client: aiohttp.ClientSession, call: OpenCall, *, decision_id: str) -> None:
+    def __init__(
+        self, inbound: Inbound, client: aiohttp.ClientSession, call: OpenCall, *, decision_id: str, meter: Meter | None
+    ) -> None:
         self._inbound, self._http, self._upstream = inbound, inbound.http, inbound.upstream
-        self._client, self._call, self._decision_id = client, call, decision_id
+        self._client, self._call, self._decision_id, self._meter = client, call, decision_id, meter
         self._reader = UsageReader(is_stream=inbound.asked is not None and inbound.asked.is_stream)
         self._answer: web.StreamResponse | None = None
         self.was_answered = False
@@ -72,7 +76,7 @@ class Passing:
         cut = asyncio.ensure_future(self._call.until_cut())
         self._began_ns = time.perf_counter_ns()
         try:
-            await asyncio.wait({pump, cut}, return_when=asyncio.FIRST_COMPLETED)
+            await self._until_over(pump, cut)
             if pump.done():
                 return pump.result()
             pump.cancel()
@@ -92,6 +96,18 @@ class Passing:
             for task in (pump, cut):
                 task.cancel()
             await asyncio.gather(pump, cut, return_exceptions=True)
+
+    async def _until_over(self, pump: "asyncio.Future[web.StreamResponse]", cut: "asyncio.Future[None]") -> None:
+        """Return when it has ended or is cut; time costs too, and is reserved meanwhile."""
+        meter = self._meter
+        over: set[asyncio.Future[Any]] = {pump, cut}
+        while True:
+            due_s = meter.due_s() if meter is not None else None
+            done, _ = await asyncio.wait(over, timeout=due_s, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return
+            if meter is not None and (why := await meter.waited()) is not None:
+                self._call.cut("budget", why)
 
     async def _pump(self) -> web.StreamResponse:
         response = await self._client.request(
@@ -123,6 +139,10 @@ class Passing:
             if self.first_chunk_ns is None:
                 self.first_chunk_ns = time.perf_counter_ns() - self._began_ns
             self._reader.feed(piece)
+            if self._meter is not None and (why := await self._meter.passed(self._reader)) is not None:
+                self._call.cut("budget", why)
+                # Whoever runs this ends it now, as any call that is cut.
+                await asyncio.Event().wait()
             await answer.write(piece)
         await answer.write_eof()
         return answer

@@ -45,6 +45,11 @@ class UsageReader:
         """The output that has passed, by its characters."""
         return -(-self._chars // CHARS_PER_TOKEN)
 
+    @property
+    def so_far(self) -> Usage:
+        """What is known before the end: of the output, at least what passed."""
+        return self._as_far_as_it_came()
+
     def feed(self, piece: bytes) -> None:
         """Read the next piece of the body."""
         self._rest += piece

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from headgate_control.audit.log import AuditLog
+from headgate_control.budgets.amount import Limits
 from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.owner import BudgetOwner
 from headgate_control.budgets.port import LocalBudgets
@@ -124,6 +126,10 @@ class Site:
     def budget(self, place: str = "instance") -> Budget:
         """The budget of the first agent."""
         return next(one for one in self.state.now.budgets.values() if one.place == (place, self.instances[0]))
+
+    def limit(self, **limits: int) -> None:
+        """Let the first agent spend no more than this."""
+        self.owner.set(replace(self.budget(), limits=Limits(**limits)))
 
     def told(self) -> list[ReadableSpan]:
         """The spans that the gateway has told, the oldest first."""

@@ -177,6 +177,7 @@ def test_an_agent_that_does_not_read_is_cut_all_the_same(site: Any) -> None:
     """A client that stalls cannot hold the provider's connection open."""
     server = {"task": "x", "turns": [{"say": "word " * 400_000}], "usage": {"input_tokens": 1, "output_tokens": 1}}
     site.server.play(Scenario.model_validate(server))
+    site.limit(tokens=100_000_000)
 
     async def steps(agent: Any) -> None:
         async with agent.chat(stream=True) as response:
