@@ -88,7 +88,9 @@ def _parsed(name: str, text: str, schema: str) -> Iterator[tuple[Policy, Mapping
         raise ConfigError(message)
     checked = cedarpy.validate_policies(text, schema)
     if not checked.validation_passed:
-        message = "\n".join(f"{name}: {error.policy_id}: {error.error}" for error in checked.errors)
+        ids = {key: content.get("annotations", {}).get("id") for key, content in parsed["staticPolicies"].items()}
+        told = ((ids.get(error.policy_id) or error.policy_id, error.error) for error in checked.errors)
+        message = "\n".join(f"{name}: {policy_id}: {mistake}" for policy_id, mistake in told)
         raise ConfigError(message)
     for content in parsed["staticPolicies"].values():
         yield _described(name, content), content

@@ -1,6 +1,7 @@
 """What the policies of a bundle say to a request."""
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from cedarpy import Entities, Schema, is_authorized
 
 from headgate_control.policy.bundle import Bundle, Policy
 from headgate_control.policy.schema import NAMESPACE, RESOURCES
-from headgate_control.policy.slicer import Slicer, Uid
+from headgate_control.policy.slicer import SLICES_MAX, Slicer, Uid, keep
 from headgate_control.request import Request
 
 ENTITIES_CACHED_MAX = 4_096
@@ -68,12 +69,19 @@ class Outcome:
 
 
 class PolicyEngine:
-    """Evaluates one bundle. For one thread; makes no decision of its own: what it cannot evaluate is not allowed."""
+    """Evaluates one bundle; makes no decision of its own: what it cannot evaluate is not allowed.
 
-    def __init__(self, bundle: Bundle) -> None:
+    Any number of threads may share one: what is kept is the same whoever made it, and only keeping it takes a lock.
+    `entities_max` bounds the entity graphs that are kept, `slices_max` the sets of policies.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, entities_max: int = ENTITIES_CACHED_MAX, slices_max: int = SLICES_MAX
+    ) -> None:
         self.bundle = bundle
         self._schema = Schema.from_str(bundle.schema)
-        self._slicer = Slicer(bundle.written)
+        self._slicer = Slicer(bundle.written, slices_max=slices_max)
+        self._entities_max, self._guard = entities_max, threading.Lock()
         self._entities: OrderedDict[tuple[object, ...], tuple[Entities, list[Uid], list[Uid]]] = OrderedDict()
 
     def __call__(self, request: Request, facts: PolicyFacts = PolicyFacts()) -> Outcome:
@@ -82,6 +90,16 @@ class PolicyEngine:
             return self._evaluated(request, facts)
         except ValueError as error:
             return Outcome(allowed=False, errors=(f"the request cannot be evaluated: {error}",))
+
+    def looked_at(self, request: Request) -> tuple[Policy, ...]:
+        """The policies that are evaluated for a request, in the order of their ids: the others cannot match it.
+
+        Raises:
+            ValueError: the request cannot be evaluated.
+        """
+        _, principals, resources = self._graph(request)
+        chosen = self._slicer.chosen((f"{NAMESPACE}::Action", request.action), principals, resources)
+        return tuple(self.bundle.policies[name] for name in chosen)
 
     def _evaluated(self, request: Request, facts: PolicyFacts) -> Outcome:
         entities, principals, resources = self._graph(request)
@@ -111,9 +129,7 @@ class PolicyEngine:
             principals, resources = list(_principal(request)), list(_resource(request))
             built = Entities.from_json_str(json.dumps([*principals, *resources]), self._schema)
             found = (built, [_uid_of(one) for one in principals], [_uid_of(one) for one in resources])
-            if len(self._entities) >= ENTITIES_CACHED_MAX:
-                self._entities.popitem(last=False)
-            self._entities[key] = found
+            keep(self._entities, key, found, most=self._entities_max, guard=self._guard)
         return found
 
 

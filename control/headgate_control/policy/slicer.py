@@ -5,6 +5,7 @@ entities that it is about and their ancestors. A slice decides exactly as the wh
 """
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -20,29 +21,34 @@ _Key = tuple[Uid | None, Uid | None, Uid | None]
 
 
 class Slicer:
-    """The policies of one bundle, by what they are about; slices that come again are kept. For one thread."""
+    """The policies of one bundle, by what they are about; slices that come again are kept. For any thread."""
 
-    def __init__(self, policies: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, policies: Mapping[str, Mapping[str, Any]], *, slices_max: int = SLICES_MAX) -> None:
         self._policies = policies
+        self._slices_max, self._guard = slices_max, threading.Lock()
         self._by_scope: dict[_Key, list[str]] = {}
         self._slices: OrderedDict[tuple[str, ...], PolicySet] = OrderedDict()
         self._chosen: OrderedDict[tuple[Uid, tuple[Uid, ...], tuple[Uid, ...]], tuple[str, ...]] = OrderedDict()
         for name, policy in policies.items():
-            scopes = (_entities(policy["action"]), _entities(policy["principal"]), _entities(policy["resource"]))
-            for key in product(*scopes):
+            for key in scopes_of(policy):
                 self._by_scope.setdefault(key, []).append(name)
 
     def slice(self, action: Uid, principals: Sequence[Uid], resources: Sequence[Uid]) -> PolicySet:
         """What may speak of an action by a principal to a resource; each with all of its ancestors."""
-        key = (action, tuple(principals), tuple(resources))
-        chosen = self._chosen.get(key)
-        if chosen is None:
-            chosen = tuple(sorted(set(self._matching(action, principals, resources))))
-            _keep(self._chosen, key, chosen)
+        chosen = self.chosen(action, principals, resources)
         found = self._slices.get(chosen)
         if found is None:
             found = self._built(chosen)
-            _keep(self._slices, chosen, found)
+            keep(self._slices, chosen, found, most=self._slices_max, guard=self._guard)
+        return found
+
+    def chosen(self, action: Uid, principals: Sequence[Uid], resources: Sequence[Uid]) -> tuple[str, ...]:
+        """The names of these policies, in order."""
+        key = (action, tuple(principals), tuple(resources))
+        found = self._chosen.get(key)
+        if found is None:
+            found = tuple(sorted(set(self._matching(action, principals, resources))))
+            keep(self._chosen, key, found, most=self._slices_max, guard=self._guard)
         return found
 
     def _matching(self, action: Uid, principals: Sequence[Uid], resources: Sequence[Uid]) -> Iterator[str]:
@@ -52,6 +58,11 @@ class Slicer:
     def _built(self, names: Iterable[str]) -> PolicySet:
         body = {"staticPolicies": {name: self._policies[name] for name in names}, "templates": {}, "templateLinks": []}
         return PolicySet.from_json_str(json.dumps(body))
+
+
+def scopes_of(policy: Mapping[str, Any]) -> Iterator[_Key]:
+    """What a policy is about: action, principal and resource of its scope, each None where that is open."""
+    return product(_entities(policy["action"]), _entities(policy["principal"]), _entities(policy["resource"]))
 
 
 def _entities(scope: Mapping[str, Any]) -> list[Uid | None]:
@@ -64,7 +75,9 @@ def _entities(scope: Mapping[str, Any]) -> list[Uid | None]:
     return [(one["type"], one["id"]) for one in listed]
 
 
-def _keep(cache: "OrderedDict[Any, Any]", key: object, value: object) -> None:
-    if len(cache) >= SLICES_MAX:
-        cache.popitem(last=False)
-    cache[key] = value
+def keep(cache: "OrderedDict[Any, Any]", key: object, value: object, *, most: int, guard: threading.Lock) -> None:
+    """Keep a value for whoever asks again; the oldest one goes where there would be more than `most`."""
+    with guard:
+        if len(cache) >= most:
+            cache.popitem(last=False)
+        cache[key] = value

@@ -1,6 +1,7 @@
 """Policies: what they permit and forbid, that a slice decides as the whole set does, and that a mistake is named."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,33 @@ def test_a_bundle_comes_from_a_folder(tmp_path: Path) -> None:
     assert load_bundle(whole).digest == load_bundle(parts).digest != bundle_of({"a": ALLOW_ALL}).digest
     with pytest.raises(ConfigError, match="is no folder"):
         load_bundle(tmp_path / "nowhere")
+
+
+def test_many_threads_share_an_engine() -> None:
+    """Whose caches are far too small for what they ask, so that each takes from the others what they had kept."""
+    text = "".join(
+        f'@id("p{tool}") permit(principal, action, resource == Headgate::Tool::"github/{tool}");'
+        for tool in range(0, 40, 2)
+    )
+    engine = PolicyEngine(bundle_of({"a.cedar": text}), entities_max=3, slices_max=3)
+
+    def asked(start: int) -> list[tuple[int, bool]]:
+        order = [(start * 7 + step * 3) % 40 for step in range(200)]
+        return [(tool, engine(ask(resource=str(tool))).allowed) for tool in order]
+
+    with ThreadPoolExecutor(8) as threads:
+        told = [one for listed in threads.map(asked, range(8)) for one in listed]
+    assert 1600 == len(told)
+    assert [] == [(tool, allowed) for tool, allowed in told if allowed != (tool % 2 == 0)]
+
+
+def test_the_policies_that_are_looked_at_can_be_named() -> None:
+    """Those of another team are not among them."""
+    text = ALLOW_ALL + "".join(
+        f'@id("{team}") forbid(principal in Headgate::Team::"{team}", action, resource);' for team in ("payments", "x")
+    )
+    engine = PolicyEngine(bundle_of({"a.cedar": text}))
+    assert ["all", "payments"] == [policy.policy_id for policy in engine.looked_at(ask())]
 
 
 NAMES = st.sampled_from(["a", "b"])
