@@ -197,16 +197,19 @@ class ControlLink:
 
     async def _keeping(self) -> None:
         """Keep what is known in its file, soon after it has changed, and at the end."""
-        while True:
-            try:
+        writing: asyncio.Future[None] | None = None
+        try:
+            while True:
                 await self._is_changed.wait()
                 await asyncio.sleep(self._config.keep_every_s)
-            except asyncio.CancelledError:
-                if self._is_changed.is_set():
-                    self._keep(content_of(self._replica))
-                raise
-            self._is_changed.clear()
-            await asyncio.to_thread(self._keep, content_of(self._replica))
+                self._is_changed.clear()
+                writing = asyncio.ensure_future(asyncio.to_thread(self._keep, content_of(self._replica)))
+                await asyncio.shield(writing)
+        finally:
+            if writing is not None:
+                await writing
+            if self._is_changed.is_set():
+                self._keep(content_of(self._replica))
 
     def _keep(self, content: bytes) -> None:
         try:
