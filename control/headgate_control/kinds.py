@@ -14,6 +14,7 @@ INSTANCE = "instance"
 MANIFEST = "manifest"
 GATEWAY_KEY = "gateway_key"
 BUDGET = "budget"
+LIMIT = "limit"
 STOP = "stop"
 EPOCH = "epoch"
 

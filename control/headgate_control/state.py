@@ -14,12 +14,14 @@ from headgate_control.kinds import (
     EPOCH,
     GATEWAY_KEY,
     INSTANCE,
+    LIMIT,
     MANIFEST,
     STOP,
     read_budget,
     read_grant,
     read_stop,
 )
+from headgate_control.limits.limit import Limit
 from headgate_control.policy.engine import PolicyEngine
 from headgate_control.stops.stop import Stop
 from headgate_control.stops.stop_set import StopSet
@@ -38,6 +40,7 @@ class State:
     snapshot: Snapshot = field(default_factory=Snapshot)
     keys: Mapping[str, GatewayKey] = field(default_factory=dict)
     budgets: Mapping[str, Budget] = field(default_factory=dict)
+    limits: Mapping[str, Limit] = field(default_factory=dict)
 
 
 Listener = Callable[[State, list[Event]], None]
@@ -83,6 +86,7 @@ def applied(state: State, events: Iterable[Event]) -> State:
     """The state after some more events."""
     instances, grants = dict(state.snapshot.instances), dict(state.snapshot.grants)
     keys, budgets, stops, position = dict(state.keys), dict(state.budgets), state.snapshot.stops, state.position
+    limits = state.limits
     for event in events:
         position = event.position
         if event.kind == INSTANCE:
@@ -93,12 +97,15 @@ def applied(state: State, events: Iterable[Event]) -> State:
             _put(keys, event, GatewayKey.read)
         elif event.kind == BUDGET:
             _put(budgets, event, read_budget)
+        elif event.kind == LIMIT:
+            limits = dict(limits)
+            _put(limits, event, Limit.read)
         elif event.kind == STOP:
             stops = _stopped(stops, event)
         elif event.kind == EPOCH and event.after is not None:
             stops = replace(stops, epoch=max(stops.epoch, int(str(event.after["epoch"]))))
     snapshot = replace(state.snapshot, stops=stops, instances=instances, grants=grants)
-    return State(position=position, snapshot=snapshot, keys=keys, budgets=budgets)
+    return State(position=position, snapshot=snapshot, keys=keys, budgets=budgets, limits=limits)
 
 
 def _put(into: dict[str, _T], event: Event, read: Callable[[Body], _T]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,8 @@ from headgate_control.budgets.port import Budgets
 from headgate_control.decide.core import Moment, Snapshot, decide
 from headgate_control.decide.decision import Code, Decision, Logged
 from headgate_control.identity.instance import Instance, new_id
+from headgate_control.limits.limit import Limit
+from headgate_control.limits.limiter import Limiter
 from headgate_control.request import Request
 from headgate_processors.errors import TransientError
 
@@ -37,18 +39,27 @@ class DecisionService:
         *,
         enforcement_point: str,
         clock: Callable[[], int] = time.time_ns,
+        limits: Callable[[], Mapping[str, Limit]] = dict,
     ) -> None:
         self._snapshot, self._budgets, self._log, self._clock = snapshot, budgets, log, clock
         self._point = enforcement_point
+        self._limiter = Limiter(limits)
 
     async def __call__(self, request: Request, moment: Moment, estimate: Estimate | None = None) -> Logged:
-        """Decide, reserve and log; a deny is durable when this returns, an allow is written."""
+        """Decide, reserve and log; a deny is durable when this returns, an allow is written.
+
+        Who was allowed with an estimate says when it is over, by `ended`.
+        """
         logged, record = await self._decided(request, moment, estimate)
         if record is not None and not logged.decision.allowed:
             # A deny that is not durable is a deny all the same.
             with suppress(TransientError):
                 await asyncio.to_thread(self._log.sync, record)
         return logged
+
+    def ended(self, logged: Logged) -> None:
+        """What was allowed is over, and counts as open no more."""
+        self._limiter.ended(logged.decision_id)
 
     async def _decided(
         self, request: Request, moment: Moment, estimate: Estimate | None
@@ -63,19 +74,33 @@ class DecisionService:
             latency_ns=0,
         )
         if logged.decision.allowed and estimate is not None:
-            logged = await self._reserved(logged, snapshot.instances[request.subject.id], moment, estimate)
+            logged = await self._counted(logged, snapshot.instances[request.subject.id], moment, estimate)
         logged = replace(logged, latency_ns=time.perf_counter_ns() - began)
         try:
             return logged, self._log.append({"kind": "decision", **logged.row()})
         except TransientError as error:
             return await self._unlogged(logged, error), None
 
-    async def _reserved(self, logged: Logged, instance: Instance, moment: Moment, estimate: Estimate) -> Logged:
+    async def _counted(self, logged: Logged, instance: Instance, moment: Moment, estimate: Estimate) -> Logged:
+        """The decision after its limits, and then the reservation: what is not let in is not open."""
+        places = budget_places(logged.request, instance, moment)
+        over = self._limiter.take(logged.decision_id, places, at_unix_nano=moment.at_unix_nano)
+        if over is not None:
+            return replace(logged, decision=_denied(logged.decision, "rate", over))
+        reserved = logged
+        try:
+            reserved = await self._reserved(logged, places, moment, estimate)
+        finally:
+            if reserved.reservation_id is None:
+                self.ended(logged)
+        return reserved
+
+    async def _reserved(self, logged: Logged, places: Sequence[Place], moment: Moment, estimate: Estimate) -> Logged:
         """The decision after the reservation: what does not fit is denied, what passes a soft budget is warned of."""
         try:
             answer = await self._budgets.reserve(
                 logged.decision_id,
-                budget_places(logged.request, instance, moment),
+                places,
                 estimate.amount,
                 at_unix_nano=moment.at_unix_nano,
                 expires_unix_nano=moment.at_unix_nano + estimate.lifetime_ns,
@@ -88,6 +113,7 @@ class DecisionService:
         return replace(logged, decision=warned, reservation_id=logged.decision_id)
 
     async def _unlogged(self, logged: Logged, error: TransientError) -> Logged:
+        self.ended(logged)
         if logged.reservation_id is not None:
             # Nobody will use it: it is free again, or at the latest when it expires.
             with suppress(TransientError, KeyError):

@@ -118,6 +118,7 @@ class ModelGateway:
             return await passing.run()
         finally:
             self.calls.closed(call)
+            self.service.ended(logged)
             amount = self._cost(logged, inbound, passing, time.perf_counter_ns() - began_ns)
             self._tell(inbound, logged, passing, amount, error_type=passing.error_type)
             # What cannot be booked stays reserved, and is spent in full when it expires.

@@ -1,0 +1,97 @@
+"""Limits of calls: so many in a minute, so many at once."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headgate_control.budgets.budget import Place
+from headgate_control.limits.limit import Limit
+from headgate_control.limits.limiter import Limiter
+from headgate_processors.errors import ConfigError
+
+TEAM: Place = ("team", "payments")
+OTHER: Place = ("team", "search")
+PLACES: Sequence[Place] = [("platform", ""), TEAM, ("instance", "ai-1")]
+SECOND = 1_000_000_000
+
+
+def limiter(**limits: int) -> Limiter:
+    """A limiter of one team."""
+    every = {"l": Limit(limit_id="l", place=TEAM, **limits)}
+    return Limiter(lambda: every)
+
+
+def test_calls_beyond_the_rate_are_refused_until_time_has_passed() -> None:
+    """A minute's worth at once, then one by one."""
+    found = limiter(calls_per_minute=2)
+    at = [found.take(str(number), PLACES, at_unix_nano=0) is None for number in range(3)]
+    later = [found.take(f"later-{number}", PLACES, at_unix_nano=30 * SECOND) is None for number in range(2)]
+    assert ([True, True, False], [True, False]) == (at, later)
+
+
+def test_calls_beyond_those_that_may_be_open_are_refused_until_one_ends() -> None:
+    """Ending the same call twice makes room for one."""
+    found = limiter(open_calls_max=1)
+    first, second = (found.take(name, PLACES, at_unix_nano=0) for name in "ab")
+    for _ in range(2):
+        found.ended("a")
+    third, fourth = (found.take(name, PLACES, at_unix_nano=0) for name in "cd")
+    assert (None, "limit of team payments: 1 calls at once, and as many are open", None) == (first, second, third)
+    assert fourth is not None
+
+
+def test_others_are_not_counted() -> None:
+    """A limit is of its own place."""
+    found = limiter(calls_per_minute=0)
+    assert found.take("a", [OTHER], at_unix_nano=0) is None
+    assert "0 calls a minute" in (found.take("b", PLACES, at_unix_nano=0) or "")
+
+
+def test_who_is_refused_by_one_limit_is_counted_by_none() -> None:
+    """The limits of all places hold together."""
+    every = {
+        "wide": Limit(limit_id="wide", place=("platform", ""), open_calls_max=1),
+        "none": Limit(limit_id="none", place=TEAM, calls_per_minute=0),
+    }
+    found = Limiter(lambda: every)
+    assert found.take("a", PLACES, at_unix_nano=0) is not None
+    assert found.take("b", [("platform", "")], at_unix_nano=0) is None
+
+
+def test_limits_may_change_while_calls_run() -> None:
+    """What is open stays counted."""
+    every = {"l": Limit(limit_id="l", place=TEAM, open_calls_max=2)}
+    found = Limiter(lambda: every)
+    assert found.take("a", PLACES, at_unix_nano=0) is None
+    every = {"l": Limit(limit_id="l", place=TEAM, open_calls_max=1)}
+    assert found.take("b", PLACES, at_unix_nano=0) is not None
+    found.ended("a")
+    assert found.take("b", PLACES, at_unix_nano=0) is None
+
+
+@given(rate=st.integers(0, 20), steps=st.lists(st.integers(-30, 90), max_size=60))
+def test_no_minute_sees_more_than_twice_the_rate(rate: int, steps: list[int]) -> None:
+    """Whatever the clock does, and it may go back."""
+    found, now, latest, passed = limiter(calls_per_minute=rate), 0, 0, []
+    for number, step in enumerate(steps):
+        now += step * SECOND
+        latest = max(latest, now)
+        if found.take(str(number), PLACES, at_unix_nano=now) is None:
+            passed.append(latest)
+    for start in passed:
+        assert sum(start <= at < start + 60 * SECOND for at in passed) <= 2 * rate
+
+
+def test_a_limit_is_written_and_read() -> None:
+    """As control keeps it."""
+    limit = Limit(limit_id="l", place=TEAM, open_calls_max=3)
+    assert limit == Limit.read(limit.written())
+
+
+@pytest.mark.parametrize("given", [{}, {"calls_per_minute": -1}])
+def test_a_limit_of_nothing_is_an_error(given: dict[str, int]) -> None:
+    """It says what is expected."""
+    with pytest.raises(ConfigError, match="expected calls_per_minute or open_calls_max"):
+        Limit(limit_id="l", place=TEAM, **given)
