@@ -92,7 +92,13 @@ class Site:
         gateway = ModelGateway(
             upstreams=upstreams,
             state=lambda: self.state.now,
-            service=DecisionService(lambda: self.state.now.snapshot, budgets, self.log, enforcement_point="gateway-1"),
+            service=DecisionService(
+                lambda: self.state.now.snapshot,
+                budgets,
+                self.log,
+                enforcement_point="gateway-1",
+                limits=lambda: self.state.now.limits,
+            ),
             budgets=budgets,
             pricing=Pricing(book=self.prices),
             client=client,
