@@ -7,6 +7,7 @@ from pathlib import Path
 import duckdb
 
 from headgate_analytics.raw import RawFiles, facts
+from headgate_analytics.raw_calls import call_facts, tells_of_gateways
 from headgate_analytics.stitch import SessionKey, Stitched
 from headgate_analytics.stitcher import Stitcher, open_nothing
 from headgate_analytics.views import IDLE_GAP_NS
@@ -35,6 +36,8 @@ def anchors_of_sessions(folder: Path, *, idle_gap_ns: int = IDLE_GAP_NS) -> Mapp
         stitcher = Stitcher(database, idle_gap_ns=idle_gap_ns)
         with duckdb.connect(config={"preserve_insertion_order": False}) as connection:
             stitcher.absorb(facts(connection, RawFiles(paths)))
+            if tells_of_gateways(connection, RawFiles(paths)):
+                stitcher.absorb(call_facts(connection, RawFiles(paths)))
         return {one.key.session_id: _anchors(one) for change in stitcher.changes() for one in change.sessions}
 
 

@@ -21,6 +21,7 @@ from headgate_analytics.costs import pricing
 from headgate_analytics.few import rebuild_few
 from headgate_analytics.past import Known, open_past
 from headgate_analytics.raw import FACT_DATASETS, RawFiles, facts
+from headgate_analytics.raw_calls import call_facts, tells_of_gateways
 from headgate_analytics.reconstruct import Rules
 from headgate_analytics.runner import ProcessPool, Runner
 from headgate_analytics.stitch import Stitched
@@ -154,9 +155,17 @@ class Deriver:
             open_past(self._folder, usable=lambda found: not full and found.leads_to(known)) as past,
         ):
             stitcher = Stitcher(past.database, idle_gap_ns=known.idle_gap_ns)
-            learn = partial(self._learn, connection, stitcher, unlearned)
             before = past.known or replace(known, version=0)
             earlier = [file for file in live if before.version < file.live_version <= since]
+            told = before.has_gateways or tells_of_gateways(connection, self._files([*earlier, *fresh]))
+            known = replace(known, has_gateways=told)
+            learn = partial(self._learn, connection, stitcher, unlearned, single_calls=told)
+            if told and not before.has_gateways:
+                before = replace(before, has_gateways=True)
+                past.begin()
+                for some in _grouped([file for file in live if file.live_version <= before.version], FACT_ROWS_MAX):
+                    stitcher.absorb(filter(unlearned.allows, call_facts(connection, self._files(some))))
+                past.commit(before)
             if earlier:
                 past.begin()
                 for _ in learn(earlier):
@@ -191,12 +200,20 @@ class Deriver:
         return RawFiles(by_dataset)
 
     def _learn(
-        self, connection: duckdb.DuckDBPyConnection, stitcher: Stitcher, unlearned: Unlearned, files: Sequence[LiveFile]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        stitcher: Stitcher,
+        unlearned: Unlearned,
+        files: Sequence[LiveFile],
+        *,
+        single_calls: bool,
     ) -> Iterator[Change]:
-        """Take in what raw files say; what that changes."""
+        """Take in what raw files say, of single calls as well when a gateway may have seen them; what that changes."""
         with _collecting_rarely():
             for some in _grouped(files, FACT_ROWS_MAX):
                 stitcher.absorb(filter(unlearned.allows, facts(connection, self._files(some))))
+                if single_calls:
+                    stitcher.absorb(filter(unlearned.allows, call_facts(connection, self._files(some))))
             yield from stitcher.changes()
 
     def _written(self, connection: duckdb.DuckDBPyConnection, manifest: Manifest) -> set[str]:

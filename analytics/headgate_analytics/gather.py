@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from headgate_analytics.columns import single
 from headgate_analytics.node import FACT_COLUMNS, PLACE_COLUMNS
-from headgate_analytics.stitch import Stitched, log_anchor_id
+from headgate_analytics.stitch import Stitched, log_anchor_id, scope_of
 from headgate_processors.errors import StoreError
 from headgate_processors.schema import LOG_EVENTS, SPANS, Dataset
 
@@ -21,6 +21,8 @@ SESSION = "session"
 _LOG_NAMES = {"time_unix_nano": "start_time_unix_nano"}
 _LOG_LACKS = frozenset({"name", "kind", "start_time_unix_nano", "end_time_unix_nano", "parent_span_id", "status_code"})
 _KEYS = ("tenant", "trace_id", "session_key", "service_name", "operation_kind")
+_BELIEVED = ("witness", "dialect", "identity_source", "instance_id")
+_DIALECT = "headgate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,19 +103,46 @@ def wanted_rows(piece: Piece, wanted: Wanted) -> pa.Table | None:
     with _opened(piece.path, _low(dataset)) as file:
         present = set(file.schema_arrow.names)
         groups = list(range(file.num_row_groups) if piece.groups is None else piece.groups)
-        keys = file.read_row_groups(groups, [name for name in _KEYS if name in present])
+        keys = file.read_row_groups(groups, [name for name in (*_KEYS, *_BELIEVED) if name in present])
         sessions = wanted.sessions_of(_anchors(keys, is_log=dataset is LOG_EVENTS))
         rows = np.flatnonzero(sessions.is_valid())
         if not len(rows):
             return None
         names = [name for name in _columns(dataset) if name in present]
-        table = file.read_row_groups(groups, names)
+        own = _has(keys, "dialect", _DIALECT)
+        table = file.read_row_groups(groups, [*names, "attributes"] if own else names)
+    table = _believed(table, keys, own=own)
     if len(rows) < table.num_rows:
         table, sessions = table.take(rows), sessions.take(pa.array(rows))
     if dataset is LOG_EVENTS:
         table = table.rename_columns([_LOG_NAMES.get(name, name) for name in table.column_names])
     flags = pa.repeat(pa.scalar(dataset is LOG_EVENTS), table.num_rows)
     return table.append_column("is_log", flags).append_column(SESSION, sessions)
+
+
+def _has(keys: pa.Table, name: str, word: str) -> bool:
+    """Whether a dictionary column may hold a word somewhere."""
+    if name not in keys.column_names:
+        return False
+    return any(word in _words(chunk) for chunk in keys.column(name).chunks)
+
+
+def _words(chunk: pa.Array) -> list[str]:
+    words: list[str] = (chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk).to_pylist()
+    return words
+
+
+def _believed(table: pa.Table, keys: pa.Table, *, own: bool) -> pa.Table:
+    """The rows with what Headgate's own parts say in `own_attributes`, and the instance that a credential proved."""
+    if own:
+        is_ours = pc.and_(pc.equal(keys.column("dialect"), _DIALECT), pc.not_equal(keys.column("witness"), "client"))
+        told = pc.if_else(pc.fill_null(is_ours, fill_value=False), table.column("attributes"), None)
+        table = table.drop_columns(["attributes"]).append_column("own_attributes", told)
+    if _has(keys, "identity_source", "verified"):
+        is_sure = pc.fill_null(pc.equal(keys.column("identity_source"), "verified"), fill_value=False)
+        names = keys.column("instance_id").cast(pa.string())
+        table = table.append_column("verified_instance_id", pc.if_else(is_sure, names, None))
+    return table
 
 
 def save(table: pa.Table, path: Path) -> None:
@@ -149,12 +178,14 @@ def _anchors(keys: pa.Table, *, is_log: bool) -> pa.Array:
     anchors = pc.binary_join_element_wise("trace", _plain(tenant), texts, "\0")
     if not is_log or not trace.null_count:
         return anchors
-    names = ("tenant", "service_name", "session_key", "operation_kind")
+    names = ("tenant", "service_name", "session_key", "operation_kind", *_BELIEVED)
     columns = [_plain(single(keys.column(name))).to_pylist() for name in names]
     told: dict[tuple[str, ...], str] = {}
     found: list[str | None] = anchors.to_pylist()
     for row in np.flatnonzero(trace.is_null()).tolist():
-        tenant_name, service, key, kind = (column[row] for column in columns)
+        tenant_name, service, key, kind, witness, _, source, instance = (column[row] for column in columns)
+        if witness != "client" and source == "verified":
+            service = scope_of(instance)
         if key is not None and kind is not None:
             pair = (tenant_name, service, key)
             found[row] = told.get(pair) or told.setdefault(pair, log_anchor_id(*pair))

@@ -84,6 +84,9 @@ FACT_COLUMNS = (
     "memory_refs",
     "requested_tools",
     "returned_tools",
+    # Of Headgate's own parts their attributes, and whose credential a record came with.
+    "own_attributes",
+    "verified_instance_id",
 )
 
 CALL_KINDS = frozenset({"llm", "embedding"})
@@ -153,6 +156,13 @@ class Node:
         """A fact that is a JSON array of objects, parsed."""
         text = self.text(name)
         parsed: list[dict[str, object]] = orjson.loads(text) if text else []
+        return parsed
+
+    @property
+    def own(self) -> Mapping[str, object]:
+        """What Headgate's own parts say in their attributes; empty for what an agent tells."""
+        text = self.text("own_attributes")
+        parsed: dict[str, object] = orjson.loads(text) if text else {}
         return parsed
 
     def ancestors(self) -> Iterator["Node"]:

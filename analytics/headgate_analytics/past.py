@@ -16,9 +16,11 @@ from headgate_processors.errors import StoreError
 from headgate_processors.store.disk import remove
 from headgate_processors.store.layout import PAST
 
-FORMAT = 1
+FORMAT = 2
 WAIT_S = 10.0
 SETTINGS = ("journal_mode = TRUNCATE", "synchronous = FULL", "main.secure_delete = ON", "cache_size = -16384")
+
+_KNOWN = "version, idle_gap_ns, forgotten, oldest_received, has_gateways"
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,13 +30,14 @@ class Known:
     """What a file was made from: raw rows up to a version of the manifest, under these rules.
 
     `forgotten` says what was forgotten by then, `oldest_received` when the oldest live row was received, in
-    nanoseconds.
+    nanoseconds. `has_gateways`: a gateway told of calls, so what agents tell of single calls is known too.
     """
 
     version: int = 0
     idle_gap_ns: int
     forgotten: str
     oldest_received: int = 0
+    has_gateways: bool = False
 
     def leads_to(self, wanted: "Known") -> bool:
         """Whether only what came since is missing to know what is wanted."""
@@ -51,10 +54,12 @@ class Past:
     @property
     def known(self) -> Known | None:
         """What it was made from; None while it is empty."""
-        row = self.database.execute("SELECT version, idle_gap_ns, forgotten, oldest_received FROM known").fetchone()
+        row = self.database.execute(f"SELECT {_KNOWN} FROM known").fetchone()
         if row is None:
             return None
-        return Known(version=row[0], idle_gap_ns=row[1], forgotten=row[2], oldest_received=row[3])
+        return Known(
+            version=row[0], idle_gap_ns=row[1], forgotten=row[2], oldest_received=row[3], has_gateways=bool(row[4])
+        )
 
     def begin(self) -> None:
         """Start a change that is kept whole or not at all."""
@@ -63,8 +68,8 @@ class Past:
     def commit(self, known: Known) -> None:
         """Keep everything since `begin`."""
         self.database.execute("DELETE FROM known")
-        values = (known.version, known.idle_gap_ns, known.forgotten, known.oldest_received)
-        self.database.execute("INSERT INTO known VALUES (?, ?, ?, ?)", values)
+        values = (known.version, known.idle_gap_ns, known.forgotten, known.oldest_received, known.has_gateways)
+        self.database.execute("INSERT INTO known VALUES (?, ?, ?, ?, ?)", values)
         self.database.execute("COMMIT")
 
 
@@ -123,7 +128,7 @@ def _made(path: Path) -> Past:
     for setting in SETTINGS:
         database.execute(f"PRAGMA {setting}")
     database.execute("BEGIN IMMEDIATE")
-    for statement in (*SCHEMA.split(";"), "CREATE TABLE known (version, idle_gap_ns, forgotten, oldest_received)"):
+    for statement in (*SCHEMA.split(";"), f"CREATE TABLE known ({_KNOWN})"):
         database.execute(statement)
     database.execute("CREATE TABLE made (inode)")
     database.execute("INSERT INTO made VALUES (?)", (_own_inode(path),))

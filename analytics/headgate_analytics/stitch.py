@@ -6,12 +6,14 @@ grow (earliest, latest, any), so any order of arrival gives the same sessions.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 from headgate_analytics.served import ToolSpan
+from headgate_analytics.witnessed import ToldCall
 
 _UUID = re.compile(
     r"(?<![0-9a-z])[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}(?![0-9a-z])", re.IGNORECASE
@@ -39,6 +41,11 @@ def session_key(tenant: str, service_name: str | None, key: str) -> SessionKey:
     return SessionKey(tenant, "" if unique else service_name or "", key)
 
 
+def scope_of(instance_id: str) -> str:
+    """The scope of what Headgate's own parts tell of an instance: all of it comes from a few services."""
+    return f"headgate:{instance_id}"
+
+
 def trace_key(tenant: str, trace_id: str) -> SessionKey:
     """The key of a trace that has none of its own."""
     return SessionKey(tenant, "", trace_id)
@@ -48,8 +55,9 @@ class Fact(NamedTuple):
     """What some records of one anchor say: `trace_id` or `key` names the anchor.
 
     `root_calls` and `root_others` count true roots that are a model or tool call, and that are not.
-    `tool` says that the fact is about one run of an MCP tool, from its start to its end. `received` is when the
-    first and the last of these records were received, in nanoseconds.
+    `tool` says that the fact is about one run of an MCP tool, from its start to its end, `call` that it is about one
+    model call. `received` is when the first and the last of these records were received, in nanoseconds.
+    `is_platform`: Headgate's own parts say so, no agent; `service_name` is the agent's instance then, if known.
     """
 
     tenant: str
@@ -65,6 +73,8 @@ class Fact(NamedTuple):
     linked_trace_id: str | None = None
     tool: ToolSpan | None = None
     received: tuple[int, int] | None = None
+    is_platform: bool = False
+    call: ToldCall | None = None
 
 
 AnchorId = str
@@ -75,7 +85,7 @@ class Anchor:
     """Everything known of one trace, or of the logs of one key.
 
     `instance` is the process that it counts to, with its tenant: of several the first by name, so that order of
-    arrival does not matter.
+    arrival does not matter. `is_platform`: no agent tells of anything in it.
     """
 
     anchor_id: AnchorId
@@ -85,6 +95,7 @@ class Anchor:
     guessable: bool
     instance: str | None
     received: tuple[int, int]
+    is_platform: bool = False
     keys: list[tuple[int, SessionKey]] = field(default_factory=list)
 
     @property
@@ -116,12 +127,42 @@ class Group:
 Pairs = Iterable[tuple[int, int]]
 
 
-def groups_of(anchors: Mapping[int, Anchor], bonds: Pairs, links: Pairs, *, idle_gap_ns: int) -> Iterator[Group]:
+def is_follower(anchor: Anchor) -> bool:
+    """Whether an anchor goes where an agent tells of its call, and decides nothing itself."""
+    return anchor.is_platform and not anchor.keys
+
+
+def groups_of(
+    anchors: Mapping[int, Anchor],
+    bonds: Pairs,
+    links: Pairs,
+    *,
+    idle_gap_ns: int,
+    tellers: Mapping[int, int] = MappingProxyType({}),
+) -> Iterator[Group]:
     """The groups of numbered anchors to which nothing else belongs.
 
     Bonds join whatever they connect: anchors with their keys, which have numbers too, and calls with the traces
-    that serve them. Links join only what has no name: a link never makes two named sessions one.
+    that serve them. Links join only what has no name: a link never makes two named sessions one. `tellers` says of
+    anchors of a gateway in which the agent tells of their calls.
     """
+    following: dict[int, list[int]] = {}
+    attested = []
+    for anchor, teller in tellers.items():
+        if is_follower(anchors[anchor]) and teller in anchors:
+            following.setdefault(teller, []).append(anchor)
+        else:
+            attested.append((anchor, teller))
+    followers = {anchor for several in following.values() for anchor in several}
+    leading = (
+        {number: anchor for number, anchor in anchors.items() if number not in followers} if followers else anchors
+    )
+    for group in _groups(leading, [*bonds, *attested], links, idle_gap_ns=idle_gap_ns):
+        behind = [number for member in group.members for number in following.get(member, ())]
+        yield replace(group, members=[*group.members, *behind]) if behind else group
+
+
+def _groups(anchors: Mapping[int, Anchor], bonds: Pairs, links: Pairs, *, idle_gap_ns: int) -> Iterator[Group]:
     nameless: dict[int, Anchor] = {}
     joined = _joined(anchors, bonds)
     for members in joined:

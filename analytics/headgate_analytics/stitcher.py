@@ -11,7 +11,7 @@ from itertools import islice
 
 import orjson
 
-from headgate_analytics import served
+from headgate_analytics import served, witnessed
 from headgate_analytics.stitch import (
     Anchor,
     AnchorId,
@@ -21,6 +21,7 @@ from headgate_analytics.stitch import (
     Stitched,
     anchor_id_of,
     groups_of,
+    is_follower,
     session_key,
     trace_anchor_id,
 )
@@ -34,27 +35,32 @@ CREATE INDEX mates ON nodes (instance, last) WHERE instance IS NOT NULL AND flag
 CREATE INDEX guesses ON nodes (session) WHERE source = 'guess';
 CREATE TABLE edges (a INTEGER, b INTEGER, kind INTEGER, at INTEGER, PRIMARY KEY (a, b)) WITHOUT ROWID;
 {served.SCHEMA}
+{witnessed.SCHEMA}
 """
 _TEMPORARY = (
     "CREATE TEMP TABLE touched (id INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE seeds (id INTEGER PRIMARY KEY)",
     "CREATE TEMP TABLE near (id INTEGER PRIMARY KEY, turn INTEGER)",
     served.TEMPORARY,
+    witnessed.TEMPORARY,
 )
 
 # Flags of a node. A key, and a trace that only a link told of, has none.
-_SUBSTANTIVE, _IS_ANCHOR, _ROOT_CALLS, _ROOT_OTHERS, _KEYED = 1, 2, 4, 8, 16
+_SUBSTANTIVE, _IS_ANCHOR, _ROOT_CALLS, _ROOT_OTHERS, _KEYED, _OF_AN_AGENT = 1, 2, 4, 8, 16, 32
 _GUESSABLE = _IS_ANCHOR | _ROOT_CALLS
 _OF_A_GUESS = _GUESSABLE | _ROOT_OTHERS | _KEYED
 
 # Kinds of an edge, from `a` to `b`. `at` is when the key was said first, or how long the call took that served.
-_KEY, _OF_KEY, _LINK, _CALLER, _SERVES = 1, 2, 4, 8, 16
+_KEY, _OF_KEY, _LINK, _CALLER, _SERVES, _TELLER, _TELLS = 1, 2, 4, 8, 16, 32, 64
 _BOND = _KEY | _CALLER
+_LOADED = _BOND | _LINK | _TELLER
 
 FACTS_MAX = 50_000
 SEEDS_MAX = 10_000
 _NAMES_MAX = 500
 _NEVER = 2**63 - 1
+# A gateway's key names a session only where no agent's does.
+_WEAK = 2**62
 
 _SAVE_NODE = """
 INSERT INTO nodes (id, name, flags, first, last, first_received, last_received, instance)
@@ -68,7 +74,8 @@ _SAVE_EDGE = """
 INSERT INTO edges VALUES (?, ?, ?, ?) ON CONFLICT (a, b) DO UPDATE SET
   kind = kind | excluded.kind, at = min(at, excluded.at)
 """
-_CUT_EDGE = f"UPDATE edges SET kind = kind & {_LINK}, at = {_NEVER} WHERE a = ? AND b = ?"
+_CUT_EDGE = f"UPDATE edges SET kind = kind & {~(_CALLER | _SERVES)}, at = {_NEVER} WHERE a = ? AND b = ?"
+_CUT_TELLER = f"UPDATE edges SET kind = kind & {~(_TELLER | _TELLS)} WHERE a = ? AND b = ?"
 _REACH = """
 INSERT OR IGNORE INTO near WITH RECURSIVE reached (id) AS (
   SELECT id FROM seeds UNION SELECT b FROM reached JOIN edges ON a = reached.id
@@ -77,7 +84,7 @@ INSERT OR IGNORE INTO near WITH RECURSIVE reached (id) AS (
 _LOAD_NODES = """
 SELECT nodes.*, touched.id IS NOT NULL FROM near JOIN nodes USING (id) LEFT JOIN touched USING (id) WHERE turn = ?
 """
-_LOAD_EDGES = f"SELECT a, b, kind, at FROM near JOIN edges ON a = near.id WHERE turn = ? AND kind & {~_OF_KEY & 31}"
+_LOAD_EDGES = f"SELECT a, b, kind, at FROM near JOIN edges ON a = near.id WHERE turn = ? AND kind & {_LOADED}"
 _LOAD_RUN = "SELECT id FROM nodes WHERE session = ? AND source = 'guess'"
 _LOAD_MATES = f"""
 SELECT id FROM nodes WHERE instance = ? AND last >= ? AND first <= ? AND flags & {_OF_A_GUESS} = {_GUESSABLE}
@@ -87,6 +94,7 @@ _DROP_LOOSE_ENDS = (
     "DELETE FROM edges WHERE a NOT IN (SELECT id FROM nodes) OR b NOT IN (SELECT id FROM nodes)",
     "DELETE FROM nodes WHERE NOT flags AND id NOT IN (SELECT a FROM edges)",
     "DELETE FROM tools WHERE anchor NOT IN (SELECT id FROM nodes)",
+    "DELETE FROM told_calls WHERE anchor NOT IN (SELECT id FROM nodes)",
 )
 
 _Place = tuple[bytes | None, str | None]
@@ -114,6 +122,7 @@ class _Told:
     nodes: dict[str, _Node] = field(default_factory=dict)
     edges: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     tools: list[tuple[AnchorId, Fact, served.ToolSpan]] = field(default_factory=list)
+    calls: list[tuple[AnchorId, Fact, witnessed.ToldCall]] = field(default_factory=list)
     facts: int = 0
 
     @classmethod
@@ -130,6 +139,7 @@ class _Told:
             return
         flags = _IS_ANCHOR | (fact.substantive and _SUBSTANTIVE) | (fact.key is not None and _KEYED)
         flags |= (fact.root_calls > 0 and _ROOT_CALLS) | (fact.root_others > 0 and _ROOT_OTHERS)
+        flags |= not fact.is_platform and _OF_AN_AGENT
         instance = None if fact.instance is None else f"{fact.tenant}\0{fact.instance}"
         first_received, last_received = fact.received or (_NEVER, 0)
         node = self.nodes.get(anchor_id)
@@ -148,11 +158,14 @@ class _Told:
         if fact.key is not None:
             key = session_key(fact.tenant, fact.service_name, fact.key)
             name = orjson.dumps((key.tenant, key.scope, key.key)).decode()
-            self._connect(anchor_id, name, _KEY, _OF_KEY, fact.first_unix_nano)
+            at_unix_nano = fact.first_unix_nano + (_WEAK if fact.is_platform else 0)
+            self._connect(anchor_id, name, _KEY, _OF_KEY, at_unix_nano)
         if fact.linked_trace_id is not None and fact.trace_id is not None:
             self._connect(anchor_id, trace_anchor_id(fact.tenant, fact.linked_trace_id), _LINK, _LINK, _NEVER)
         if fact.tool is not None:
             self.tools.append((anchor_id, fact, fact.tool))
+        if fact.call is not None:
+            self.calls.append((anchor_id, fact, fact.call))
 
     def _connect(self, left: str, right: str, there: int, back: int, at_unix_nano: int) -> None:
         if right not in self.nodes:
@@ -170,6 +183,7 @@ class _Closed:
     keys: dict[int, SessionKey] = field(default_factory=dict)
     bonds: list[tuple[int, int]] = field(default_factory=list)
     links: list[tuple[int, int]] = field(default_factory=list)
+    tellers: dict[int, int] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
     before: dict[int, _Place] = field(default_factory=dict)
 
@@ -201,6 +215,7 @@ class Stitcher:
     def __init__(self, database: sqlite3.Connection, *, idle_gap_ns: int) -> None:
         self._database, self._idle_gap_ns = database, idle_gap_ns
         self._candidates: dict[int, int] = {}
+        self._attested: set[int] = set()
         for statement in _TEMPORARY:
             database.execute(statement)
 
@@ -217,6 +232,7 @@ class Stitcher:
         nothing happened that a session is made of (start-up noise) are no session.
         """
         self._serve()
+        self._attest()
         while True:
             self._database.execute("DELETE FROM near")
             self._database.execute("DELETE FROM seeds")
@@ -241,6 +257,14 @@ class Stitcher:
             )
             for anchor, took_ns in served.remember(self._database, runs).items():
                 self._candidates[anchor] = min(took_ns, self._candidates.get(anchor, took_ns))
+        if told.calls:
+            self._attested |= witnessed.remember(
+                self._database,
+                (
+                    witnessed.Run(fact.tenant, call, fact.first_unix_nano, fact.last_unix_nano, numbers[anchor_id])
+                    for anchor_id, fact, call in told.calls
+                ),
+            )
 
     def _numbered(self, names: Collection[str]) -> dict[str, int]:
         """The numbers of nodes; new ones get the next, in the order of their names."""
@@ -281,6 +305,23 @@ class Stitcher:
         self._touch({a for a, *_ in (*cut, *joined)})
         self._candidates.clear()
 
+    def _attest(self) -> None:
+        """Put what only a gateway saw beside what agents tell of the same calls."""
+        query = f"SELECT b FROM edges WHERE a = ? AND kind & {_TELLER}"
+        for anchor in sorted(self._attested):
+            before = self._database.execute(query, (anchor,)).fetchone()
+            now = witnessed.teller_of(self._database, anchor)
+            if now == (None if before is None else before[0]):
+                continue
+            if before is not None:
+                self._database.executemany(_CUT_TELLER, [(anchor, before[0]), (before[0], anchor)])
+                self._touch(before)
+            if now is not None:
+                self._database.executemany(_SAVE_EDGE, [(anchor, now, _TELLER, _NEVER), (now, anchor, _TELLS, _NEVER)])
+                self._touch([now])
+            self._touch([anchor])
+        self._attested.clear()
+
     def _closed(self) -> _Closed:
         """The seeds with everything that is connected to them, directly or through each other."""
         closed = _Closed()
@@ -305,7 +346,10 @@ class Stitcher:
                 continue
             guessable = flags & _OF_A_GUESS == _GUESSABLE
             substantive = bool(flags & _SUBSTANTIVE)
-            closed.anchors[number] = Anchor(name, first, last, substantive, guessable, instance, (come, gone))
+            of_platform = not flags & _OF_AN_AGENT
+            closed.anchors[number] = Anchor(
+                name, first, last, substantive, guessable, instance, (come, gone), of_platform
+            )
             if session is not None:
                 closed.before[number] = (session, source)
             if touched:
@@ -319,6 +363,8 @@ class Stitcher:
         for a, b, kind, at_unix_nano in self._database.execute(_LOAD_EDGES, (turn,)):
             if kind & _KEY:
                 closed.anchors[a].keys.append((at_unix_nano, closed.keys[b]))
+            if kind & _TELLER:
+                closed.tellers[a] = b
             if kind & _BOND:
                 closed.bonds.append((a, b))
             elif kind & _LINK:
@@ -333,6 +379,8 @@ class Stitcher:
             session, source = closed.before.get(number, _NOWHERE)
             if session is not None and source == "guess":
                 runs.add(session)
+            if number in closed.tellers and is_follower(anchor):
+                continue
             if anchor.guessable and anchor.instance is not None and (source != "guess" or number in closed.touched):
                 window = (anchor.first_unix_nano - self._idle_gap_ns, anchor.last_unix_nano + self._idle_gap_ns)
                 windows.setdefault(anchor.instance, []).append(window)
@@ -347,7 +395,10 @@ class Stitcher:
         standing: dict[bytes, tuple[Group, bool]] = {}
         left: set[bytes] = set()
         moves: list[tuple[bytes | None, str | None, int]] = []
-        for group in groups_of(closed.anchors, closed.bonds, closed.links, idle_gap_ns=self._idle_gap_ns):
+        found = groups_of(
+            closed.anchors, closed.bonds, closed.links, idle_gap_ns=self._idle_gap_ns, tellers=closed.tellers
+        )
+        for group in found:
             place = _place_of(group, closed.anchors)
             moved = [member for member in group.members if closed.before.get(member, _NOWHERE) != place]
             moves += [(*place, member) for member in moved]

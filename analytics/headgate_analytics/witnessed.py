@@ -1,0 +1,102 @@
+"""Calls that a gateway saw in a trace of its own: they belong to the trace in which the agent tells of the same call.
+
+An id of the response is proof, wherever both tell it about the same time. Without one the same instance, the same
+model and a call of the agent around the gateway's are, when only one trace has such a call. Whichever comes first.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import NamedTuple
+
+ID_CHARS_MIN = 16
+CLOCKS_NS = 120 * 1_000_000_000
+SLACK_NS = 1_000_000_000
+LONGEST_NS = 3_600 * 1_000_000_000
+NEAR_MAX = 256
+
+SCHEMA = """
+CREATE TABLE told_calls (
+  tenant TEXT, name TEXT, gateway INTEGER, start INTEGER, until INTEGER, anchor INTEGER,
+  PRIMARY KEY (tenant, name, gateway, start, until, anchor)
+) WITHOUT ROWID;
+CREATE INDEX told_calls_of ON told_calls (anchor, gateway);
+"""
+TEMPORARY = "CREATE TEMP TABLE new_calls (tenant TEXT, name TEXT, start INTEGER, until INTEGER)"
+
+_ID, _PLACE = "id\0", "at\0"
+_TOUCHED = f"""
+SELECT DISTINCT told_calls.anchor FROM new_calls CROSS JOIN told_calls ON
+  told_calls.tenant = new_calls.tenant AND told_calls.name = new_calls.name AND gateway = 1
+  AND told_calls.start BETWEEN new_calls.start - {CLOCKS_NS} AND new_calls.until + {CLOCKS_NS}
+"""
+_NEAR = f"""
+SELECT start, until, anchor FROM told_calls WHERE tenant = ? AND name = ? AND gateway = 0
+  AND start BETWEEN ? - {LONGEST_NS} AND ? ORDER BY start DESC, until DESC LIMIT {NEAR_MAX}
+"""
+_OF_ANCHOR = """
+SELECT tenant, name, start, until FROM told_calls WHERE anchor = ? AND gateway = 1 ORDER BY name DESC, start
+"""
+
+
+class ToldCall(NamedTuple):
+    """What a record says of one model call: the id of its response, else the instance and the model, or both."""
+
+    response_id: str | None
+    place: str | None
+    is_gateway: bool
+
+    def names(self) -> list[str]:
+        """What the call is found by."""
+        names = [f"{_ID}{self.response_id}"] if self.response_id is not None else []
+        return names if self.place is None else [*names, f"{_PLACE}{self.place}"]
+
+
+class Run(NamedTuple):
+    """When a call ran, and in which anchor, by its number."""
+
+    tenant: str
+    told: ToldCall
+    start_unix_nano: int
+    end_unix_nano: int
+    anchor: int
+
+
+def remember(database: sqlite3.Connection, runs: Iterable[Run]) -> set[int]:
+    """Keep runs in the table `told_calls`; the anchors of gateways that may belong elsewhere now."""
+    rows = {
+        (run.tenant, name, run.told.is_gateway, run.start_unix_nano, run.end_unix_nano, run.anchor)
+        for run in runs
+        for name in run.told.names()
+    }
+    database.executemany("INSERT OR IGNORE INTO told_calls VALUES (?, ?, ?, ?, ?, ?)", sorted(rows))
+    database.execute("DELETE FROM new_calls")
+    clients = sorted((tenant, name, start, until) for tenant, name, gateway, start, until, _ in rows if not gateway)
+    database.executemany("INSERT INTO new_calls VALUES (?, ?, ?, ?)", clients)
+    return {row[-1] for row in rows if row[2]} | {anchor for (anchor,) in database.execute(_TOUCHED)}
+
+
+def teller_of(database: sqlite3.Connection, anchor: int) -> int | None:
+    """The anchor in which the agent tells of a call that this gateway's anchor has; None when it is this one."""
+    found: list[tuple[bool, bool, int, str, int]] = []
+    for tenant, name, start, until in database.execute(_OF_ANCHOR, (anchor,)).fetchall():
+        is_sure = name.startswith(_ID)
+        slack_ns = CLOCKS_NS if is_sure else SLACK_NS
+        near = [
+            (not (begun <= start + SLACK_NS and ended >= until - SLACK_NS), abs(begun - start), other)
+            for begun, ended, other in database.execute(_NEAR, (tenant, name, start, start + slack_ns))
+            if ended >= until - slack_ns
+        ]
+        others = {other for *_, other in near}
+        if anchor in others:
+            return None
+        if is_sure or len(others) == 1:
+            found += [
+                (not is_sure, is_outside, away_ns, _name(database, other), other) for is_outside, away_ns, other in near
+            ]
+    return min(found)[-1] if found else None
+
+
+def _name(database: sqlite3.Connection, anchor: int) -> str:
+    """Numbers come in the order of arrival, names do not."""
+    (name,) = database.execute("SELECT name FROM nodes WHERE id = ?", (anchor,)).fetchone()
+    return str(name)
