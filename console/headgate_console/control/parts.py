@@ -108,9 +108,14 @@ def upstreams_of(settings: "Settings") -> Mapping[str, Upstream]:
 
 
 def _records(settings: "Settings", place: Place, keys: KeyStore) -> ControlRecords:
-    platform = settings.receiver.platform
     token = kept_token(keys, "control", place.folder / "control.token")
-    return ControlRecords(exporter_to(PLATFORM if platform == NOWHERE else platform, token), place.folder / "told")
+    return ControlRecords(exporter_to(platform_of(settings), token), place.folder / "told")
+
+
+def platform_of(settings: "Settings") -> str:
+    """Where Headgate's own parts send to: the Collector where one is in front."""
+    platform = settings.receiver.platform
+    return PLATFORM if platform == NOWHERE else platform
 
 
 def _store(settings: "Settings", place: Place) -> SqlControlStore:

@@ -6,17 +6,22 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
+import aiohttp
 from aiohttp import web
 
+from headgate_console.control.callers import kept_token
 from headgate_console.control.follower import Follower
-from headgate_console.control.parts import Parts, upstreams_of
+from headgate_console.control.parts import Parts, platform_of, upstreams_of
 from headgate_console.control.records import ControlRecords
 from headgate_console.settings.values import NOWHERE, split_address
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
+from headgate_control.feed.budget_routes import RemoteBudgetRoutes
+from headgate_control.feed.feed import Feed
+from headgate_control.feed.routes import FeedRoutes
 from headgate_control.room import Room
 from headgate_control.server.application import ControlServer
 from headgate_control.server.budget_routes import BudgetRoutes
@@ -26,6 +31,7 @@ from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
+from headgate_gateways.model.telling import Telling
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.errors import ConfigError, TransientError
 
@@ -53,9 +59,12 @@ async def serve(
         loop = asyncio.get_running_loop()
         parts.room.state.listen(Follower(parts.room, calls, parts.place, point=POINT, loop=loop))
         parts.room.points.join(POINT)
-        gateway = application(_gateway(settings, parts, client, calls))
+        feed = stack.enter_context(closing(Feed(parts.room.store, parts.room.state, parts.room.points)))
+        feed.start()
+        teller = stack.enter_context(closing(_telling(settings, parts)))
+        gateway = application(_gateway(settings, parts, client, calls, teller))
         addresses = {
-            "control": await stack.enter_async_context(_listening(settings.control, _control(parts))),
+            "control": await stack.enter_async_context(_listening(settings.control, _control(parts, feed))),
             "model": await stack.enter_async_context(_listening(settings.gateways.model, gateway)),
         }
         await asyncio.to_thread(parts.place.tell, {**addresses, "otlp": _otlp(settings)})
@@ -70,9 +79,16 @@ def _otlp(settings: "Settings") -> str:
     return COLLECTOR_HTTP if settings.receiver.platform == NOWHERE else settings.receiver.http
 
 
-def _control(parts: Parts) -> web.Application:
+def _control(parts: Parts, feed: Feed) -> web.Application:
     room = parts.room
-    more = [route for one in (StopRoutes, InstanceRoutes, BudgetRoutes) for route in one(room=room).routes()]
+    rooms = (
+        StopRoutes(room=room),
+        InstanceRoutes(room=room),
+        BudgetRoutes(room=room),
+        FeedRoutes(feed=feed, doors=room.doors),
+        RemoteBudgetRoutes(owner=room.owner, doors=room.doors, clock=room.clock),
+    )
+    more = [route for one in rooms for route in one.routes()]
     server = ControlServer(
         service=_service(parts, "control"),
         snapshot=lambda: room.now.snapshot,
@@ -83,7 +99,15 @@ def _control(parts: Parts) -> web.Application:
     return server.application()
 
 
-def _gateway(settings: "Settings", parts: Parts, client: object, calls: OpenCalls) -> ModelGateway:
+def _telling(settings: "Settings", parts: Parts) -> Telling:
+    """What the gateway tells the store, as witness `gateway`."""
+    token = kept_token(parts.keys, "gateway", parts.place.folder / "gateway.token")
+    return Telling.for_endpoint(platform_of(settings), token)
+
+
+def _gateway(
+    settings: "Settings", parts: Parts, client: aiohttp.ClientSession, calls: OpenCalls, teller: Telling
+) -> ModelGateway:
     room = parts.room
     return ModelGateway(
         upstreams=upstreams_of(settings),
@@ -91,8 +115,9 @@ def _gateway(settings: "Settings", parts: Parts, client: object, calls: OpenCall
         service=_service(parts, POINT),
         budgets=LocalBudgets(room.owner),
         pricing=Pricing(book=PriceBook.load(settings.prices.overrides)),
-        client=client,  # type: ignore[arg-type]
+        client=client,
         calls=calls,
+        teller=teller,
         clock=room.clock,
     )
 
