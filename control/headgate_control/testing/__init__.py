@@ -1,0 +1,1 @@
+"""What tests of control and of what builds on it share."""
