@@ -103,7 +103,10 @@ class Site:
         budgets = RemoteBudgetRoutes(owner=self.owner, doors=room.doors, clock=room.clock)
         app = web.Application(middlewares=[told_errors])
         feed = FeedRoutes(feed=self.feed, doors=room.doors)
-        app.add_routes([*(self.routes or feed.routes()), *budgets.routes(), *StopRoutes(room=room).routes()])
+        theirs = {(one.method, one.path) for one in self.routes}
+        ours = [*feed.routes(), *budgets.routes(), *StopRoutes(room=room).routes()]
+        kept = [one for one in ours if isinstance(one, web.RouteDef) and (one.method, one.path) not in theirs]
+        app.add_routes([*self.routes, *kept])
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
