@@ -1,6 +1,7 @@
 """`headgate policy`: what a bundle says before it decides anything."""
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,46 @@ def test_a_folder_without_cases_is_no_success(run: Run) -> None:
     Path("policy/a.cedar").write_text(FORBID)
     told = run("test", "policy")
     assert (1, True) == (told.code, "has no cases" in told.err)
+
+
+def test_a_request_is_explained_step_by_step(run: Run) -> None:
+    """With the instance that its subject's properties describe."""
+    run("init", "policy")
+    Path("policy/delete.cedar").write_text(FORBID)
+    subject = {"type": "agent_instance", "id": "ai-1", "properties": {"team": "payments", "colour": "red"}}
+    body = {"subject": subject, "action": {"name": "tools/call"}, "resource": {"type": "tool", "id": "delete"}}
+    Path("request.json").write_text(json.dumps(body))
+    told = run("explain", "policy", "--request", "request.json")
+    assert (0, "deny: nothing is deleted") == (told.code, told.out.splitlines()[0])
+    explained = json.loads(run("explain", "policy", "--request", "request.json", "--json").out)[0]
+    assert ["stops", "feed", "identity", "manifest", "budget", "policy"] == [one["step"] for one in explained["steps"]]
+    assert {"manifest-rules": False, "no-delete": True} == {
+        one["policy_id"]: one["determined"] for one in explained["looked_at"]
+    }
+
+
+def test_a_case_is_explained_by_its_name(run: Run) -> None:
+    """A name that is none is answered with those that are."""
+    run("init", "policy")
+    told = run("explain", "policy", "--case", "a stop goes before everything")
+    assert (0, "deny: the platform is stopped: a fire") == (told.code, told.out.splitlines()[0])
+    wrong, none = run("explain", "policy", "--case", "x"), run("explain", "policy")
+    assert (2, 2) == (wrong.code, none.code)
+    assert "known are: what the manifest grants is permitted" in wrong.err
+
+
+@pytest.mark.recordings
+def test_a_draft_is_tried_on_what_agents_did(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is denied by the bundle to begin with; a forbid says whom it would have met."""
+    recordings = resources.files("headgate_console.demo") / "recordings"
+    files = [str(recordings / f"{name}.jsonl.gz") for name in ("claude-code-fix", "openai-agents-mcp-loop")]
+    assert 0 == runner(capsys)("replay", *files, "--data", "store").code
+    run("init", "policy")
+    before = json.loads(run("simulate", "policy", "--data", "store", "--json").out)[0]
+    assert (0, 2) == (before["denied"], before["sessions"])
+    Path("policy/tests.cedar").write_text(
+        '@id("no-tests") forbid(principal, action, resource == Headgate::Tool::"run_tests");'
+    )
+    after = json.loads(run("simulate", "policy", "--data", "store", "--json").out)[0]
+    assert (6, 1, "no-tests") == (after["denied"], after["sessions_denied"], after["causes"][0]["by"])
+    assert "6 denied" in run("simulate", "policy", "--data", "store").out

@@ -63,7 +63,7 @@ def validate(
     """
     from headgate_control.manifests.entries import widenings
 
-    known, to = _profiles(context, profiles), screen()
+    known, to = profiles_of(context, profiles), screen()
     rows: list[dict[str, Any]] = []
     for file in files:
         grant = _grant(file, known)
@@ -95,7 +95,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say what a manifest grants in the end, and which level says so."""
-    grant = _grant(file, _profiles(context, profiles))
+    grant = _grant(file, profiles_of(context, profiles))
     rows, to = list(_granted(grant)), screen()
     if as_json:
         to.json(rows)
@@ -118,7 +118,7 @@ def diff(
 
     from headgate_control.manifests.compare import differences
 
-    known = _profiles(context, profiles)
+    known = profiles_of(context, profiles)
     rows = [asdict(one) for one in differences(_grant(old, known), _grant(new, known))]
     to = screen()
     if as_json:
@@ -150,7 +150,12 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="manifest", epilog=examples(VALIDATE_EXAMPLES))
 
 
-def _profiles(context: typer.Context, folder: Path | None) -> "dict[str, ManifestFile]":
+def profiles_of(context: typer.Context, folder: Path | None) -> "dict[str, ManifestFile]":
+    """The profiles of a folder, or of the settings' own.
+
+    Raises:
+        ConfigError: the folder is none, or a profile is wrong.
+    """
     from headgate_control.manifests.load import load_profiles
 
     if folder is not None and not folder.is_dir():

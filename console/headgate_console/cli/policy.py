@@ -1,19 +1,28 @@
 """`headgate policy init | check | test | explain | simulate`: policies before they decide anything."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Json, examples
-from headgate_console.cli.screen import screen
+from headgate_console.cli.options import Data, Json, Since, Workflow, examples, moment, settings, views
+from headgate_console.cli.progress import progress
+from headgate_console.cli.screen import Screen, screen
 from headgate_console.errors import CommandError
 from headgate_console.render.numbers import plural
 from headgate_console.render.table import Column
+from headgate_processors.errors import ConfigError
 
 if TYPE_CHECKING:
+    from headgate_control.manifests.grant import Grant
+    from headgate_control.policy.cases import Case
     from headgate_control.policy.engine import PolicyEngine
+    from headgate_control.policy.explain import Explanation
+    from headgate_control.policy.history import Recorded
+    from headgate_control.policy.simulate import Report
 
 HELP = "Write, check, test and try out policies: Cedar, over what manifests grant."
 INIT_EXAMPLES = """
@@ -27,11 +36,39 @@ TEST_EXAMPLES = """
     headgate policy test policy
     headgate policy test policy --json
 """
+EXPLAIN_EXAMPLES = """
+    headgate policy explain policy --request request.json
+    headgate policy explain policy --case "nothing is deleted" --json
+"""
+SIMULATE_EXAMPLES = """
+    headgate policy simulate policy --data headgate-data --since 7d
+    headgate policy simulate policy --manifest fixer.yaml --workflow fix-tests --json
+"""
+REQUEST_BYTES_MAX = 1 << 20
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of policies, as `policy.dir` names it.")]
 _CASES = (
     Column(key="result", title="RESULT", style="cyan"),
     Column(key="case", title="CASE", shrink_to=16),
     Column(key="file", title="FILE", rank=1),
+)
+_STEPS = (
+    Column(key="step", title="STEP", style="cyan"),
+    Column(key="verdict", title="VERDICT"),
+    Column(key="told", title="WHY", shrink_to=16),
+)
+_POLICIES = (
+    Column(key="policy_id", title="POLICY", style="cyan"),
+    Column(key="effect", title="EFFECT"),
+    Column(key="determined", title="DETERMINED"),
+)
+_CAUSES = (
+    Column(key="effect", title="EFFECT", style="cyan"),
+    Column(key="code", title="CODE"),
+    Column(key="by", title="BY", shrink_to=16),
+    Column(key="calls", title="CALLS", align="right"),
+    Column(key="sessions", title="SESSIONS", align="right"),
+    Column(key="sessions_succeeded", title="SUCCEEDED", align="right", rank=2),
+    Column(key="cost_usd", title="COST", align="right", rank=1),
 )
 
 
@@ -98,6 +135,75 @@ def run_cases(folder: Folder, as_json: Json = False) -> None:
         raise CommandError(message)
 
 
+def explain(
+    folder: Folder,
+    request: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="An AuthZEN evaluation; `-` is stdin. Its subject's properties are believed."
+        ),
+    ] = None,
+    case: Annotated[str | None, typer.Option(metavar="NAME", help="A golden case of the bundle, by its name.")] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The manifest of who asks; without one all is granted.")
+    ] = None,
+    approved: Annotated[
+        list[str] | None, typer.Option(metavar="TIER", help="An approval that was given; may be said more than once.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take one decision apart: what each step says, which policies are looked at, and which determine it."""
+    from dataclasses import asdict
+
+    asked = _case(folder, request, case, approved or [])
+    found, to = _explained(folder, asked, manifest), screen()
+    decision = found.decision
+    steps, looked = [asdict(one) for one in found.steps], [asdict(one) for one in found.looked_at]
+    if as_json:
+        verdict: dict[str, Any] = {"decision": decision.allowed, "effect": decision.effect, "code": decision.code}
+        verdict |= {"reason": decision.reason, "policy_ids": list(decision.policy_ids)}
+        to.json([{**verdict, "steps": steps, "looked_at": looked, "policies": found.policies}])
+        return
+    to.show([f"{decision.effect}: {decision.reason}", ""])
+    to.table(_STEPS, steps)
+    to.show([""])
+    to.table(_POLICIES, [{**one, "determined": "yes" if one["determined"] else ""} for one in looked])
+    to.say(f"{len(looked)} of {plural(found.policies, 'policy', 'policies')} could match.")
+
+
+def simulate(
+    context: typer.Context,
+    folder: Folder,
+    data: Data = None,
+    since: Since = None,
+    workflow: Workflow = None,
+    manifests: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--manifest", metavar="FILE", help="A manifest for the calls of its team, workflow and repo; repeatable."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Try a draft on recorded calls: which would have been denied, in which sessions, by what.
+
+    Nothing is enforced and nothing is written. Instances without a manifest here may do all that the policies permit.
+    """
+    from headgate_console.queries.history import VIEWS, recorded_rows
+    from headgate_control.policy.bundle import load_bundle
+    from headgate_control.policy.engine import PolicyEngine
+    from headgate_control.policy.history import recorded
+    from headgate_control.policy.simulate import Simulation
+
+    engine, to = PolicyEngine(load_bundle(folder)), screen()
+    simulation = Simulation(engine, _granted(context, manifests or []))
+    connection = views(settings(context, data=data), only=VIEWS)
+    count, rows = recorded_rows(connection, since=moment(since), workflow=workflow)
+    with progress(to, "calls") as bar:
+        report = simulation.run(map(recorded, rows), lambda done: bar(done, count))
+    _show(to, report, as_json=as_json)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP)
@@ -105,6 +211,8 @@ def register(app: typer.Typer) -> None:
         ("init", init, INIT_EXAMPLES),
         ("check", check, CHECK_EXAMPLES),
         ("test", run_cases, TEST_EXAMPLES),
+        ("explain", explain, EXPLAIN_EXAMPLES),
+        ("simulate", simulate, SIMULATE_EXAMPLES),
     ):
         group.command(name, epilog=examples(lines))(command)
     app.add_typer(group, name="policy", epilog=examples(TEST_EXAMPLES))
@@ -121,3 +229,104 @@ def _tried(folder: Path, engine: "PolicyEngine") -> Iterator[dict[str, Any]]:
             found = [asdict(one) for one in differences(case, decided(setting(case, engine)))]
             result = "failed" if found else "passed"
             yield {"file": path.name, "case": case.name, "result": result, "differences": found}
+
+
+def _case(folder: Path, request: str | None, name: str | None, approved: Sequence[str]) -> "Case":
+    """The case to explain: one of the bundle's own, or one made of a request.
+
+    Raises:
+        ConfigError: it is neither, or there is none.
+    """
+    from headgate_control.policy.cases import case_of, load_cases
+    from headgate_control.server.wire import parse_evaluation
+
+    if (request is None) == (name is None):
+        message = "give one of --request FILE and --case NAME"
+        raise ConfigError(message)
+    if request is not None:
+        return case_of(parse_evaluation(_json_of(request)), approved)
+    cases = [case for file in load_cases(folder).values() for case in file.cases]
+    found = next((case for case in cases if case.name == name), None)
+    if found is None:
+        known = "; ".join(case.name for case in cases) or "there is none"
+        message = f"no case {name!r} in {folder / 'tests'}; known are: {known}"
+        raise ConfigError(message)
+    return found
+
+
+def _json_of(place: str) -> object:
+    import json
+
+    from headgate_console.errors import about_file
+
+    try:
+        if place == "-":
+            return json.loads(sys.stdin.read(REQUEST_BYTES_MAX))
+        with Path(place).open(encoding="utf-8") as file:
+            return json.loads(file.read(REQUEST_BYTES_MAX))
+    except OSError as error:
+        raise ConfigError(about_file(error)) from error
+    except (ValueError, RecursionError) as error:
+        message = f"--request {place}: no JSON: {error}. Expected an object with subject, action and resource"
+        raise ConfigError(message) from error
+
+
+def _explained(folder: Path, case: "Case", manifest: Path | None) -> "Explanation":
+    from headgate_control.manifests.load import load_manifest
+    from headgate_control.policy.bundle import load_bundle
+    from headgate_control.policy.engine import PolicyEngine
+    from headgate_control.policy.explain import explain as explained
+    from headgate_control.policy.trial import setting
+
+    grant = load_manifest(manifest, {}) if manifest is not None else None
+    tried = setting(case, PolicyEngine(load_bundle(folder)), grant=grant)
+    return explained(tried.request, tried.snapshot, tried.whole_moment())
+
+
+def _granted(context: typer.Context, files: Sequence[Path]) -> "Callable[[Recorded], Grant | None]":
+    """The manifest of a call: the first that names nothing that the call's record does not."""
+    from headgate_console.cli.manifest import profiles_of
+    from headgate_control.manifests.load import load_manifest
+
+    known = profiles_of(context, None)
+    grants = [load_manifest(file, known) for file in files]
+
+    def granted(call: "Recorded") -> "Grant | None":
+        for grant in grants:
+            told = grant.metadata.model_dump(include={"team", "workflow", "repo", "task_class"}, exclude_none=True)
+            if all(call.row.get(name) == value for name, value in told.items()):
+                return grant
+        return None
+
+    return granted
+
+
+def _show(to: Screen, report: "Report", *, as_json: bool) -> None:
+    causes = [{**row, "cost_usd": _usd(row.pop("nano_usd"))} for row in map(dict, report.rows())]
+    if as_json:
+        counts = {"calls": report.calls, "denied": report.denied, "approvals": report.approvals}
+        counts |= {"sessions": len(report.sessions), "sessions_denied": len(report.denied_sessions)}
+        counts |= {"instances": len(report.instances), "instances_without_manifest": len(report.ungranted)}
+        counts |= {"calls_unpriced": report.unpriced, "calls_without_arguments": report.without_arguments}
+        to.json([{**counts, "rows_unreadable": report.unreadable, "causes": causes}])
+        return
+    denied = f"{report.denied:,} denied, {report.approvals:,} after an approval"
+    of = f"{len(report.denied_sessions):,} of {plural(len(report.sessions), 'session')}"
+    to.show([f"{plural(report.calls, 'call')}: {denied}; {of} would have met one."])
+    if causes:
+        to.table(_CAUSES, causes)
+    for count, told in (
+        (
+            len(report.ungranted),
+            f"of {plural(len(report.instances), 'instance')} have no manifest here: all is granted",
+        ),
+        (report.without_arguments, "tool calls have no recorded arguments: no policy sees any"),
+        (report.unpriced, "calls have no known cost: they are in no sum and no budget"),
+        (report.unreadable, "rows name no model or tool: left out"),
+    ):
+        if count:
+            to.say(f"{count:,} {told}.")
+
+
+def _usd(nano_usd: int) -> Decimal:
+    return (Decimal(nano_usd) / 1_000_000_000).quantize(Decimal("1.000000000"))

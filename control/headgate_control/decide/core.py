@@ -92,7 +92,7 @@ def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
         return _denied(snapshot, "policy", "there is no policy: an empty set denies all", instance)
     # What the caller said of its subject counts for nothing: its record does.
     asked = replace(request, subject=snapshot.subject(instance))
-    approved = _with_lower(moment.policy.approved_tiers)
+    approved = with_lower(moment.policy.approved_tiers)
     outcome = snapshot.policy(asked, replace(moment.policy, approved_tiers=approved))
     return _policy(snapshot, instance, ruling, outcome, approved)
 
@@ -172,7 +172,7 @@ def _missing(manifest: Tier, policy: Iterable[str], approved: Collection[str]) -
     return tuple(tier for tier in asked if tier not in approved)
 
 
-def _with_lower(tiers: Iterable[str]) -> tuple[str, ...]:
+def with_lower(tiers: Iterable[str]) -> tuple[str, ...]:
     """The tiers, and those below them: who may approve much may approve little."""
     given = set(tiers)
     highest = max((place for place, tier in enumerate(TIERS) if tier in given), default=0)

@@ -1,16 +1,16 @@
 """Golden cases: what is asked by whom, under what, and what is to be decided. They stand in `tests` beside policies."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from headgate_control.decide.decision import Code, Effect
 from headgate_control.identity.instance import State
 from headgate_control.manifests.spec import Spec
-from headgate_control.request import ActionName
+from headgate_control.request import ActionName, Request
 from headgate_processors.documents import Document, Problem, read_document
 from headgate_processors.errors import ConfigError
 
@@ -183,6 +183,29 @@ def load_cases(folder: Path) -> Mapping[Path, CaseFile]:
         message = f"{folder / TESTS}: {count} cases; {CASES_MAX} are allowed"
         raise ConfigError(message)
     return found
+
+
+def case_of(request: Request, approved: Sequence[str] = ()) -> Case:
+    """A request as a case that expects nothing: what its subject's properties say of the instance is believed."""
+    resource = request.resource
+    told = {name: value for name, value in request.subject.properties.items() if name in CaseInstance.model_fields}
+    whole = {
+        "name": "request",
+        "request": {
+            "action": request.action,
+            "resource": {"type": resource.type, "id": resource.id, "properties": dict(resource.properties)},
+            "context": dict(request.context),
+        },
+        "instance": {**told, "id": request.subject.id},
+        "facts": {"approved_tiers": list(approved)},
+        "expect": {"effect": "allow"},
+    }
+    try:
+        return Case.model_validate(whole)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        message = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
+        raise ConfigError(message) from error
 
 
 def _problems(file: CaseFile) -> Iterator[Problem]:

@@ -36,6 +36,10 @@ class Setting:
     spent: Mapping[str, Amount]
     estimate: Amount | None
 
+    def whole_moment(self) -> Moment:
+        """The moment with what the budgets say to the estimate."""
+        return replace(self.moment, excess=_excess(self))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
@@ -49,13 +53,13 @@ class Difference:
         return f"{self.what}: expected {self.expected!r}, got {self.actual!r}"
 
 
-def setting(case: Case, policy: PolicyEngine) -> Setting:
-    """The state of a case.
+def setting(case: Case, policy: PolicyEngine, *, grant: Grant | None = None) -> Setting:
+    """The state of a case, under another manifest than its own if one is given.
 
     Raises:
         ConfigError: a stop has no such scope.
     """
-    grant = _grant(case)
+    grant = grant or _grant(case)
     budgets = [_budget(place, one) for place, one in enumerate(case.budgets)]
     session = case.request.context.get("session")
     snapshot = Snapshot(
@@ -83,12 +87,11 @@ def setting(case: Case, policy: PolicyEngine) -> Setting:
 
 def decided(tried: Setting) -> Logged:
     """What is decided, as it is logged."""
-    moment = replace(tried.moment, excess=_excess(tried))
     return Logged(
         decision_id=DECISION_ID,
         time_unix_nano=NOW_UNIX_NANO,
         request=tried.request,
-        decision=decide(tried.request, tried.snapshot, moment),
+        decision=decide(tried.request, tried.snapshot, tried.whole_moment()),
         enforcement_point="test",
         latency_ns=0,
     )
