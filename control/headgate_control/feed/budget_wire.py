@@ -113,7 +113,9 @@ def _excess_body(excess: Excess) -> dict[str, object]:
 
 
 def _excess(body: Mapping[str, Any]) -> Excess:
-    unit = next(one for one in get_args(Unit) if one == body["unit"])
+    unit: Unit | None = next((one for one in get_args(Unit) if one == body["unit"]), None)
+    if unit is None:
+        raise ValueError(f"no unit {body['unit']!r}")
     return Excess(
         budget=read_budget(body["budget"]), unit=unit, used=body["used"], wanted=body["wanted"], limit=body["limit"]
     )

@@ -150,7 +150,7 @@ class RemoteBudgets:
 def _answer(said: Mapping[str, Any]) -> Answer:
     try:
         return answer_from(said)
-    except (AttributeError, KeyError, TypeError, ValueError, StopIteration, PermanentError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, PermanentError) as error:
         raise TransientError(f"control's answer about a budget cannot be read: {error!r}") from error
 
 
