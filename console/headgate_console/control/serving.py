@@ -5,7 +5,7 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp import web
 
 from headgate_console.control.callers import kept_token
+from headgate_console.control.drill import DrillRoutes
 from headgate_console.control.follower import Follower
 from headgate_console.control.parts import Parts, platform_of, upstreams_of
 from headgate_console.control.records import ControlRecords
@@ -32,6 +33,7 @@ from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.telling import Telling
+from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.errors import ConfigError, TransientError
 
@@ -62,11 +64,12 @@ async def serve(
         feed = stack.enter_context(closing(Feed(parts.room.store, parts.room.state, parts.room.points)))
         feed.start()
         teller = stack.enter_context(closing(_telling(settings, parts)))
-        gateway = application(_gateway(settings, parts, client, calls, teller))
-        addresses = {
-            "control": await stack.enter_async_context(_listening(settings.control, _control(parts, feed))),
-            "model": await stack.enter_async_context(_listening(settings.gateways.model, gateway)),
-        }
+        upstreams, addresses = dict(upstreams_of(settings)), dict[str, str]()
+        drills = DrillRoutes(room=parts.room, upstreams=upstreams, gateway=addresses)
+        gateway = application(_gateway(settings, parts, upstreams=upstreams, client=client, calls=calls, teller=teller))
+        addresses["model"] = await stack.enter_async_context(_listening(settings.gateways.model, gateway))
+        control = _control(parts, feed, drills)
+        addresses["control"] = await stack.enter_async_context(_listening(settings.control, control))
         await asyncio.to_thread(parts.place.tell, {**addresses, "otlp": _otlp(settings)})
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
@@ -79,13 +82,14 @@ def _otlp(settings: "Settings") -> str:
     return COLLECTOR_HTTP if settings.receiver.platform == NOWHERE else settings.receiver.http
 
 
-def _control(parts: Parts, feed: Feed) -> web.Application:
+def _control(parts: Parts, feed: Feed, drills: DrillRoutes) -> web.Application:
     room = parts.room
     rooms = (
         StopRoutes(room=room),
         InstanceRoutes(room=room),
         BudgetRoutes(room=room),
         FeedRoutes(feed=feed, doors=room.doors),
+        drills,
         RemoteBudgetRoutes(owner=room.owner, doors=room.doors, clock=room.clock),
     )
     more = [route for one in rooms for route in one.routes()]
@@ -106,11 +110,17 @@ def _telling(settings: "Settings", parts: Parts) -> Telling:
 
 
 def _gateway(
-    settings: "Settings", parts: Parts, client: aiohttp.ClientSession, calls: OpenCalls, teller: Telling
+    settings: "Settings",
+    parts: Parts,
+    *,
+    upstreams: Mapping[str, Upstream],
+    client: aiohttp.ClientSession,
+    calls: OpenCalls,
+    teller: Telling,
 ) -> ModelGateway:
     room = parts.room
     return ModelGateway(
-        upstreams=upstreams_of(settings),
+        upstreams=upstreams,
         state=lambda: room.now,
         service=_service(parts, POINT),
         budgets=LocalBudgets(room.owner),

@@ -1,7 +1,5 @@
 """Commands that stop, pause and resume; operators alone may give them."""
 
-import asyncio
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +10,11 @@ from headgate_control.room import Room
 from headgate_control.server.answers import answered, object_of, text_of, whole_of
 from headgate_control.server.doors import Caller, only
 from headgate_control.server.wire import WireError
-from headgate_control.stops.commands import resume, stop
+from headgate_control.stops.enact import enact, lift
 from headgate_control.stops.points import Effects
 from headgate_control.stops.stop import Mode, Stop, parse_key
 
-WAIT_S = 5.0
 _NS_PER_MS = 1_000_000
-_NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,38 +37,25 @@ class StopRoutes:
         return answered({"epoch": stops.epoch, "stops": [shown_stop(one) for one in stops if one.holds(now)]})
 
     async def _stop(self, http: web.Request) -> web.Response:
-        """Answers when every enforcement point has acknowledged, or `WAIT_S` are over; 504 names the silent ones."""
-        began_ns, caller, body = time.monotonic_ns(), self._operator(http), await object_of(http)
-        key = parse_key(text_of(body, "scope") or "", text_of(body, "id"))
+        """Answers when every enforcement point has acknowledged, or 5 s are over; 504 names the silent ones."""
+        caller, body = self._operator(http), await object_of(http)
         lifetime_ns = whole_of(body, "lifetime_ns")
-        made = await asyncio.to_thread(
-            stop,
-            self.room.store,
-            key,
+        made, found = await enact(
+            self.room,
+            parse_key(text_of(body, "scope") or "", text_of(body, "id")),
             mode=_mode(body),
             author=caller.name,
             reason=text_of(body, "reason") or "",
             expires_unix_nano=None if lifetime_ns is None else self.room.clock() + lifetime_ns,
-            clock=self.room.clock,
         )
-        found = await self._effects(made.epoch, began_ns)
-        self.room.heard(made.stop_id, made.epoch, found)
         return answered({**shown_stop(made), **shown_effects(found)}, status=504 if found.silent else 200)
 
     async def _resume(self, http: web.Request) -> web.Response:
-        began_ns, caller, body = time.monotonic_ns(), self._operator(http), await object_of(http)
+        caller, body = self._operator(http), await object_of(http)
         key = parse_key(text_of(body, "scope") or "", text_of(body, "id"))
-        ended, epoch = await asyncio.to_thread(
-            resume, self.room.store, key, author=caller.name, reason=text_of(body, "reason") or ""
-        )
-        found = await self._effects(epoch, began_ns)
+        ended, epoch, found = await lift(self.room, key, author=caller.name, reason=text_of(body, "reason") or "")
         told = {"ended": [shown_stop(one) for one in ended], "epoch": epoch}
         return answered({**told, **shown_effects(found)}, status=504 if found.silent else 200)
-
-    async def _effects(self, epoch: int, began_ns: int) -> Effects:
-        self.room.points.accepted(epoch, began_ns)
-        await self.room.refresh()
-        return await self.room.points.effects(epoch, wait_s=WAIT_S)
 
     def _operator(self, http: web.Request) -> Caller:
         return only(self.room.doors.caller(http.headers.get("authorization")), "operator")

@@ -1,0 +1,202 @@
+"""`headgate control`: keep control state: copies of it, its keys, what it holds."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headgate_console.cli.options import Data, Json, examples, length, settings
+from headgate_console.cli.screen import screen
+from headgate_console.render.numbers import plural, size
+from headgate_console.render.records import rfc3339
+from headgate_console.render.table import Column
+
+HELP = "Keep control state: copy it, put it back, change its keys, see what it holds."
+KEYS_HELP = "The keys that control signs tokens and archives with, and the key of content hashes."
+STATUS_EXAMPLES = """
+    headgate control status
+    headgate control status --json
+"""
+BACKUP_EXAMPLES = """
+    headgate control backup /var/backups/control-2026-11-30.tar.gz
+"""
+RESTORE_EXAMPLES = """
+    headgate control restore /var/backups/control-2026-11-30.tar.gz
+    headgate control restore control.tar.gz --data /var/lib/headgate
+"""
+LIST_EXAMPLES = """
+    headgate control keys list
+    headgate control keys list --json
+"""
+ROTATE_EXAMPLES = """
+    headgate control keys rotate
+    headgate control keys rotate --overlap 0s
+"""
+HASH_EXAMPLES = """
+    headgate control keys rotate-hash
+"""
+NS_PER_S = 1_000_000_000
+_CHAINS = (
+    Column(key="kept", title="KEPT IN", style="cyan"),
+    Column(key="writer", title="WRITER", shrink_to=12),
+    Column(key="records", title="RECORDS", align="right", format=lambda value: f"{value:,}"),
+    Column(key="anchored", title="ANCHORED", align="right", rank=1, format=lambda v: "" if v is None else f"{v:,}"),
+)
+_KEYS = (
+    Column(key="key_id", title="KEY ID", style="cyan"),
+    Column(key="state", title="STATE"),
+    Column(key="created_time", title="CREATED", rank=2),
+    Column(key="good_until_time", title="GOOD UNTIL", rank=1, format=lambda value: value or "rotated"),
+)
+
+
+def status(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
+    """Say what control state holds, who has it, and which chains there are. Changes nothing."""
+    from headgate_console.control.keeping import status_of
+
+    found, to = status_of(settings(context, data=data)), screen()
+    if as_json:
+        to.json([found])
+        return
+    held = f" ({size(found['database_bytes'])})" if found["database_bytes"] is not None else ""
+    instances = ", ".join(f"{count:,} {state}" for state, count in found["instances"].items()) or "none"
+    to.show(
+        [
+            f"database   {found['database']}{held}",
+            f"running    {found['running'] or 'no'}",
+            f"instances  {instances}",
+            f"stops      {found['stops']:,}",
+            f"keys       {plural(found['signing_keys'], 'signing key')}",
+            "",
+        ]
+    )
+    to.table(_CHAINS, found["chains"])
+
+
+def backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; not there yet.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Copy control state as it is at this moment, while it is written: records, journal, logs, keys, tokens' digests.
+
+    The file holds private keys: its owner alone may read it, so keep it as you keep these.
+    """
+    from headgate_console.control.keeping import kept_of
+    from headgate_control.store.backup import back_up
+
+    chosen, to = settings(context, data=data), screen()
+    done = back_up(chosen.data, kept_of(chosen), file)
+    if as_json:
+        to.json([{"file": str(file), "files": done.files, "bytes": done.bytes}])
+    else:
+        to.show([f"{file}: {plural(done.files, 'file')}, {size(done.bytes)}."])
+
+
+def restore(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `headgate control backup` wrote.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Put control state back. Nothing may run on the folder; every chain of the copy is verified first.
+
+    What is there is set aside. What was stopped, revoked or spent since the copy was made is not in it.
+    """
+    from headgate_console.control.keeping import kept_of
+    from headgate_control.store.backup import restore as put_back
+
+    chosen, to = settings(context, data=data), screen()
+    done = put_back(file, chosen.data, kept_of(chosen))
+    made = _time(done.created_unix_nano)
+    if as_json:
+        aside = [str(path) for path in done.set_aside]
+        to.json([{"files": done.files, "created_time": made, "set_aside": aside}])
+        return
+    to.show(
+        [
+            f"{plural(done.files, 'file')} of {made} put back.",
+            *(f"{path} is what was there." for path in done.set_aside),
+        ]
+    )
+    to.say(f"Stops, revocations and spending since {made} are not in it: look through them before `headgate up`.")
+
+
+def list_keys(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
+    """List every key that control ever signed with, the newest first; private halves are shown nowhere."""
+    from headgate_console.control.keeping import signing_keys
+
+    now, to = time.time_ns(), screen()
+    rows = [
+        {
+            "key_id": key.key_id,
+            "state": key.state(now),
+            "created_time": _time(key.created_unix_nano),
+            "good_until_time": None if key.good_until_unix_nano is None else _time(key.good_until_unix_nano),
+        }
+        for key in signing_keys(settings(context, data=data)).ring().keys
+    ]
+    if as_json:
+        to.json(rows)
+    else:
+        to.table(_KEYS, rows)
+
+
+def rotate(
+    context: typer.Context,
+    data: Data = None,
+    overlap: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="How long what the old key signed stays good; `0s` where it was stolen."),
+    ] = "24h",
+    as_json: Json = False,
+) -> None:
+    """Sign with a new key from now on. A running `headgate up` does so at once."""
+    from headgate_console.control.keeping import SIGNING_KEY, note, signing_keys
+
+    chosen, to = settings(context, data=data), screen()
+    overlap_ns = int(length("--overlap", overlap).total_seconds() * NS_PER_S)
+    made = signing_keys(chosen).rotate(overlap_ns=overlap_ns)
+    note(chosen, SIGNING_KEY, made.key_id, action="keys.rotate")
+    if as_json:
+        to.json([{"key_id": made.key_id, "created_time": _time(made.created_unix_nano)}])
+    else:
+        to.show([f"{made.key_id} signs from now on; what was signed before is good for {overlap}."])
+
+
+def rotate_hash(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
+    """Hash contents with a new key, from the next start of `headgate up` on.
+
+    Equal contents before and after have different hashes; `hash_key_id` in each row says which key it was.
+    """
+    from headgate_console.control.keeping import HASH_KEY, note
+    from headgate_processors.enrich.hashing import HashKey
+
+    chosen, to = settings(context, data=data), screen()
+    made = HashKey.rotate(chosen.data)
+    note(chosen, HASH_KEY, made.key_id, action="keys.rotate-hash")
+    if as_json:
+        to.json([{"hash_key_id": made.key_id}])
+    else:
+        to.show([f"{made.key_id} is the hash key from the next start of each receiver on. Copy keys/ to all of them."])
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP)
+    group.command("status", epilog=examples(STATUS_EXAMPLES))(status)
+    group.command("backup", epilog=examples(BACKUP_EXAMPLES))(backup)
+    group.command("restore", epilog=examples(RESTORE_EXAMPLES))(restore)
+    keys = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=KEYS_HELP)
+    keys.command("list", epilog=examples(LIST_EXAMPLES))(list_keys)
+    keys.command("rotate", epilog=examples(ROTATE_EXAMPLES))(rotate)
+    keys.command("rotate-hash", epilog=examples(HASH_EXAMPLES))(rotate_hash)
+    group.add_typer(keys, name="keys", epilog=examples(ROTATE_EXAMPLES))
+    app.add_typer(group, name="control", epilog=examples(STATUS_EXAMPLES))
+
+
+def _time(unix_nano: int) -> Any:
+    return rfc3339(datetime.fromtimestamp(unix_nano // NS_PER_S, UTC))

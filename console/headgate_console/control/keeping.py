@@ -1,0 +1,122 @@
+"""Keeping control state: what of the data folder is its own, what it holds now, and who changes its keys."""
+
+import getpass
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headgate_console.control.place import FOLDER, Place
+from headgate_console.control.reading import KEYS, reading
+from headgate_control.audit.heads import ANCHOR, heads
+from headgate_control.identity.signing_keys import SigningKeys
+from headgate_control.kinds import INSTANCE, STOP
+from headgate_control.store.backup import Kept
+from headgate_control.store.opening import open_postgresql, open_sqlite
+from headgate_control.store.port import ControlStore
+from headgate_control.store.record import Change
+from headgate_processors.errors import ConfigError
+from headgate_processors.store.lock import holder_of, is_held
+
+if TYPE_CHECKING:
+    from headgate_console.settings import Settings
+
+WRITER = "commands"
+SIGNING_KEY = "signing_key"
+HASH_KEY = "hash_key"
+
+
+def kept_of(settings: "Settings") -> Kept:
+    """What a backup of control holds.
+
+    Raises:
+        ConfigError: the database is PostgreSQL, which has its own tools.
+    """
+    if settings.control.database is not None:
+        message = (
+            "control.database is PostgreSQL: copy it with pg_dump, and with it the files below "
+            f"{Place(data=settings.data).folder} and {settings.data / 'keys'}"
+        )
+        raise ConfigError(message)
+    return Kept(
+        folder=FOLDER,
+        database=f"{FOLDER}/control.sqlite",
+        logs=f"{FOLDER}/log",
+        replaced=("credentials.json", "admin.token"),
+        added=("keys",),
+        left_out=(f"{FOLDER}/addresses.json", f"{FOLDER}/registry.json"),
+    )
+
+
+def signing_keys(settings: "Settings") -> SigningKeys:
+    """The keys that control signs with; made where there is none.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
+    return SigningKeys.open(Place(data=settings.data).folder / KEYS)
+
+
+def note(settings: "Settings", kind: str, key_id: str, *, action: str) -> None:
+    """Write into the journal that a key was changed, where there is one.
+
+    Raises:
+        TransientError: the store cannot be written.
+    """
+    place = Place(data=settings.data)
+    if settings.control.database is None and not place.database.is_file():
+        return
+    with _changing(settings) as store:
+        store.change([Change(kind=kind, id=key_id, body={"key_id": key_id})], author=_person(), action=action)
+
+
+def status_of(settings: "Settings") -> dict[str, Any]:
+    """What control state holds, as of this moment."""
+    place = Place(data=settings.data)
+    with reading(settings) as store:
+        chains = [
+            {"kept": head.kept, "writer": head.writer, "records": head.number} for head in heads(store, place.logs)
+        ]
+        anchored = [record.body for record in store.all(ANCHOR)]
+        states = [str(record.body.get("state")) for record in store.all(INSTANCE)]
+        stops = len(store.all(STOP))
+    database = settings.control.database is None
+    return {
+        "database": str(place.database) if database else "postgresql",
+        "database_bytes": place.database.stat().st_size if database else None,
+        "running": _running(place.folder),
+        "instances": {state: states.count(state) for state in sorted(set(states))},
+        "stops": stops,
+        "chains": [{**chain, "anchored": _anchored(anchored, chain)} for chain in chains],
+        "signing_keys": len(SigningKeys(place.folder / KEYS).ring().keys),
+    }
+
+
+def _anchored(bodies: list[Any], chain: dict[str, Any]) -> int | None:
+    """How many records of a log the journal has the head of; None where it has none."""
+    found = [body["number"] for body in bodies if (body["kept"], body["writer"]) == (chain["kept"], chain["writer"])]
+    return max(found, default=None)
+
+
+def _running(folder: Path) -> str | None:
+    held = [lock for lock in sorted(folder.rglob("*.lock")) if is_held(lock)]
+    return str(holder_of(held[0]) or "another process") if held else None
+
+
+@contextmanager
+def _changing(settings: "Settings") -> Iterator[ControlStore]:
+    if settings.control.database is not None:
+        opened = open_postgresql(settings.control.database, writer=f"{WRITER}-{socket.gethostname()}")
+    else:
+        opened = open_sqlite(Place(data=settings.data).database, writer=WRITER)
+    with closing(opened) as store:
+        yield store
+
+
+def _person() -> str:
+    """Who types: the name on this machine."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):
+        return f"somebody@{socket.gethostname()}"
