@@ -35,9 +35,7 @@ def tool(name: str, session: str = "s1", **changed: Any) -> dict[str, Any]:
     return {**row, "success": None, **changed}
 
 
-def simulated(
-    policies: str, *rows: dict[str, Any], granted: Callable[[Recorded], Grant | None] | None = None
-) -> Report:
+def simulated(policies: str, *rows: dict[str, Any], granted: Granted | None = None) -> Report:
     """What becomes of rows."""
     engine = PolicyEngine(bundle_of({"a.cedar": policies}))
     numbered = [{**row, "call_id": f"{row['call_id']}{place}"} for place, row in enumerate(rows)]
