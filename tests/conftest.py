@@ -20,7 +20,7 @@ from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.otlp.port import Signal
 from headgate_processors.pipeline import Pipeline, build_pipeline
-from headgate_processors.receiver.port import CLIENT
+from headgate_processors.receiver.port import CLIENT, Sender
 from headgate_processors.store import Store, StoreConfig
 from headgate_processors.workers import build_normaliser
 
@@ -62,12 +62,12 @@ class Workbench:
         self.folder, self.normaliser = folder, normaliser
         self.restart()
 
-    def ingest(self, requests: Iterable[Request], *, writer: str = "test") -> None:
-        """Put requests through the span path and seal them."""
+    def ingest(self, requests: Iterable[Request], *, writer: str = "test", sender: Sender = CLIENT) -> None:
+        """Put requests of a sender through the span path and seal them."""
         with Store.open(self.folder, writer=writer, config=StoreConfig(seal_interval_s=60)) as store:
             pipeline: Pipeline = build_pipeline(self.normaliser, store, lambda *_: None)
             for signal, request in requests:
-                pipeline(json.dumps(request).encode(), signal=signal, encoding="json", sender=CLIENT)
+                pipeline(json.dumps(request).encode(), signal=signal, encoding="json", sender=sender)
 
     def restart(self) -> None:
         """Derive by a process of its own from now on: it knows what is on disk."""

@@ -100,7 +100,7 @@ def rules_of(registry: Registry, prices: PriceBook, actions: ActionRules | None)
     # The same object for the same text: the registry knows it again without looking at it.
     parsed = lru_cache(maxsize=RESOURCES_MAX)(orjson.loads)
     return Rules(
-        identify=lambda resource, agent: registry.resolve(parsed(resource), agent_name=agent),
+        identify=lambda resource, agent, sure: registry.resolve(parsed(resource), agent_name=agent, subject=sure),
         price=pricing(prices),
         title=titles(actions or ActionRules.load()),
     )

@@ -127,4 +127,4 @@ FROM (
     for batch in reader:
         for row in zip(*(batch.column(index).to_pylist() for index in range(batch.num_columns)), strict=True):
             tool = None if row[11] is None else ToolSpan(tool=row[11], served=row[12])
-            yield Fact(*row[:11], tool, None if row[13] is None else row[13:15], row[15])
+            yield Fact._make((*row[:11], tool, None if row[13] is None else row[13:15], row[15], None))

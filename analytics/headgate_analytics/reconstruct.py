@@ -7,6 +7,7 @@ from decimal import Decimal
 import orjson
 
 from headgate_analytics.costs import total_usd
+from headgate_analytics.gateway_calls import attested, led_by_agents
 from headgate_analytics.model_calls import Call, container_usage, model_calls
 from headgate_analytics.node import CALL_KINDS, CONTAINER_KINDS, Node, deduplicated, link
 from headgate_analytics.rows import Row, Who, agents_of, call_status, model_call_row, tokens_row, tool_call_row
@@ -42,11 +43,12 @@ class SessionContent:
 class Rules:
     """What the reconstruction asks of the rest: identity, prices, titles.
 
+    `identify(resource, agent, instance)`: the instance is one that a credential proved, else None.
     `price(row, reported_usd, cache_told)` gives the cost columns of a `model_calls` row; `cache_told` says
     whether its source tells cached from fresh input.
     """
 
-    identify: Callable[[str, str | None], Identity]
+    identify: Callable[[str, str | None, str | None], Identity]
     price: Callable[[Row, object, bool], Row]
     title: Callable[[Row], str]
 
@@ -83,7 +85,8 @@ def reconstruct(
     nodes = deduplicated(nodes)
     link(nodes)
     who = _who(stitched, nodes, rules, revision)
-    calls = model_calls(nodes)
+    calls = attested(model_calls(nodes))
+    led_by_agents(calls)
     tools = tool_calls(nodes, calls)
     call_rows = [model_call_row(call, who) for call in calls]
     _price(call_rows, calls, rules)
@@ -109,14 +112,20 @@ def _who(stitched: Stitched, nodes: Sequence[Node], rules: Rules, revision: int)
     agents = agents_of(nodes)
     candidates = {(node.resource_text, node.text("gen_ai_agent_name")) for node in nodes}
     candidates |= {(resource, agents.main) for resource, _ in candidates}
+    sure = next((name for node in nodes if (name := node.text("verified_instance_id"))), None)
+    if sure is not None:
+        told = {node.resource_text for node in nodes if node.witness == "client"}
+        candidates = {one for one in candidates if one[0] in told} or candidates
     identities = [
-        (rules.identify(resource, name), name != agents.main, resource, name or "") for resource, name in candidates
+        (rules.identify(resource, name, sure), name != agents.main, resource, name or "")
+        for resource, name in candidates
     ]
     best = min(identities, key=lambda item: (_RANK[item[0].identity_source], *item[1:]))
     return Who(
         session_id=stitched.key.session_id,
         identity=best[0],
-        service_name=next((node.service for node in nodes if node.service), None),
+        service_name=next((node.service for node in nodes if node.service and node.witness == "client"), None)
+        or next((node.service for node in nodes if node.service), None),
         agents=agents,
         revision=revision,
     )
@@ -127,6 +136,8 @@ def _price(rows: Sequence[Row], calls: Sequence[Call], rules: Rules) -> None:
     telling = {row["dialect"] for row in rows if row["cache_read_tokens"] is not None}
     for row, call in zip(rows, calls, strict=True):
         row.update(rules.price(row, call.first("reported_cost_usd"), row["dialect"] in telling))
+        if row["response_cache_hit"]:
+            row.update(cost_usd=Decimal(0), cost_basis="reported", cost_missing_reason=None, price_version=None)
 
 
 def _distinct(rows: list[Row], name: str) -> list[Row]:

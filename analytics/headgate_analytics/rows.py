@@ -7,6 +7,7 @@ from operator import attrgetter
 
 import orjson
 
+from headgate_analytics.gateway_calls import GatewayTold, is_of_gateway
 from headgate_analytics.model_calls import Call
 from headgate_analytics.node import CALL_KINDS, Node
 from headgate_analytics.tool_calls import ToolCall
@@ -57,13 +58,16 @@ class Who:
         """The who columns of a row that `nodes` tell of, without the shared ones."""
         if len(nodes) == 1:
             only = nodes[0]
+            own = only.service if only.witness == "client" else None
             return {
-                "service_name": only.service or self.service_name,
+                "service_name": own or self.service_name,
                 "agent_name": agent_name,
                 "witnesses": [only.witness],
             }
         return {
-            "service_name": next((node.service for node in nodes if node.service), self.service_name),
+            "service_name": next(
+                (node.service for node in nodes if node.service and node.witness == "client"), self.service_name
+            ),
             "agent_name": agent_name,
             "witnesses": sorted({node.witness for node in nodes}),
         }
@@ -248,9 +252,15 @@ def model_call_id(call: Call, who: Who) -> str:
 def model_call_row(call: Call, who: Who) -> Row:
     """The `model_calls` row, without its price."""
     nodes, told = call.nodes, call.told
+    seen = GatewayTold.of(call)
     status, error = call_status(call)
+    if seen is not None and seen.denial is not None:
+        status, error = "cancelled" if seen.was_sent else "denied", seen.denial
     attempts, failed = _attempts(call, error is not None)
-    primary = next((node for node in nodes if not node.is_log), call.primary)
+    if seen is not None and seen.attempts is not None:
+        attempts, failed = max(attempts or 0, seen.attempts), max(failed or 0, seen.failed_attempts or 0)
+    spans = [node for node in nodes if not node.is_log]
+    primary = next((node for node in spans if not is_of_gateway(node)), spans[0] if spans else call.primary)
     missing = (
         None if call.has_usage else "in_flight" if status == "in_flight" else "failed" if error else "not_reported"
     )
@@ -266,8 +276,11 @@ def model_call_row(call: Call, who: Who) -> Row:
         "error_type": error,
         "attempts": attempts,
         "failed_attempts": failed,
-        "usage_source": "reported" if call.has_usage else None,
+        "usage_source": None if not call.has_usage else "counted" if seen and seen.is_counted else "reported",
         "usage_missing_reason": missing,
+        "routed_from_model": seen.routed_from_model if seen else None,
+        "response_cache_hit": seen.response_cache_hit if seen else None,
+        "decision_id": seen.decision_id if seen else None,
         "dialect": call.primary.dialect,
         "record_ids": _record_ids((*nodes, *call.attempts)),
     }

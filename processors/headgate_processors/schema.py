@@ -195,7 +195,7 @@ MEANING = (
     _col(
         "operation_kind",
         LOW,
-        "What the record is: `llm`, `embedding`, `retrieval`, `tool`, `tool_attempt`, `agent`, `agent_setup`, `workflow`, `step`, `approval`, `guardrail`, `eval`, `memory`, `task`, `attempt`, `handoff`, `message` or `other`.",
+        "What the record is: `llm`, `embedding`, `retrieval`, `tool`, `tool_attempt`, `agent`, `agent_setup`, `workflow`, `step`, `approval`, `guardrail`, `eval`, `memory`, `task`, `attempt`, `handoff`, `message`, `decision`, `stop` or `other`.",
         "dialect",
     ),
     _col("gen_ai_operation_name", LOW, "Operation.", "gen_ai.operation.name"),

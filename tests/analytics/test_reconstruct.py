@@ -216,7 +216,9 @@ def test_the_best_known_identity_is_the_sessions() -> None:
     rules = plain_rules()
     claimed = Identity(tenant="default", instance_id="fixer-1", identity_source="claimed", team="payments")
     chosen = Rules(
-        identify=lambda resource, agent: claimed if "fixer-1" in resource else rules.identify(resource, agent),
+        identify=lambda resource, agent, sure: (
+            claimed if "fixer-1" in resource else rules.identify(resource, agent, sure)
+        ),
         price=rules.price,
         title=rules.title,
     )

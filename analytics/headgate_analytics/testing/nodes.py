@@ -36,6 +36,7 @@ def span(
     status: str = "UNSET",
     side: str = "INTERNAL",
     service: str | None = "agent",
+    witness: str = "client",
     **facts: object,
 ) -> Node:
     """A span named `name`, which is its id too; `facts` are fact columns, lists as Python lists."""
@@ -52,7 +53,7 @@ def span(
         status=status,
         event="",
         suspect=False,
-        witness="client",
+        witness=witness,
         service=service,
         resource_text="{}",
         facts=_facts(kind, tokens, facts),
@@ -164,7 +165,7 @@ def plain_rules() -> Rules:
         "cost_missing_reason": "unknown_model",
     }
     return Rules(
-        identify=lambda resource, agent: registry.resolve(orjson.loads(resource), agent_name=agent),
+        identify=lambda resource, agent, sure: registry.resolve(orjson.loads(resource), agent_name=agent, subject=sure),
         price=lambda _row, _reported, _told: unpriced,
         title=lambda row: str(row["tool"]),
     )

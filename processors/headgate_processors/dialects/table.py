@@ -41,6 +41,8 @@ KINDS = frozenset(
         "attempt",
         "handoff",
         "message",
+        "decision",
+        "stop",
         "other",
     }
 )

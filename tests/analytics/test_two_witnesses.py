@@ -1,0 +1,220 @@
+"""A call that both an agent and a gateway tell of is one row, through the whole pipeline."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headgate_processors.enrich._registry_file import Instance, RegistryFile
+from headgate_processors.enrich.identity import FileRegistry
+from headgate_processors.otlp.port import Signal
+from headgate_processors.receiver.port import CLIENT, Sender
+from headgate_processors.testing.otlp import to_json, traces_request
+from headgate_processors.workers import build_normaliser
+
+NOW = time.time_ns() // 10**9 * 10**9 - 3_600 * 10**9
+MS = 1_000_000
+GATEWAY = Sender(role="gateway", subject="spiffe://headgate.internal/gateway/model")
+ID = "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG"
+UUID = "0199c1a2-7b4e-7c11-9a57-0c2e6ad1b001"
+
+Part = tuple[Sender, tuple[Signal, dict[str, Any]]]
+
+
+def _chat(
+    trace: int,
+    *,
+    span: int = 1,
+    parent: int | None = None,
+    begin_ms: int = 0,
+    until_ms: int = 1_000,
+    sender: Sender = CLIENT,
+    resource: Mapping[str, Any] | None = None,
+    **attributes: Any,
+) -> Part:
+    """One span of a model call; double underscores in names of attributes stand for dots."""
+    told = {name.replace("__", "."): value for name, value in attributes.items() if value is not None}
+    own = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}
+    spans = [
+        {
+            "trace_id": f"{trace:032x}",
+            "span_id": f"{span:016x}",
+            **({"parent_span_id": f"{parent:016x}"} if parent else {}),
+            "name": "chat gpt-5-mini",
+            "kind": 3,
+            "start_time_unix_nano": NOW + begin_ms * MS,
+            "end_time_unix_nano": NOW + until_ms * MS,
+            "attributes": own | told,
+        }
+    ]
+    is_ours = sender is not CLIENT
+    request = traces_request(
+        spans,
+        resource={"service.name": "headgate-model-gateway"}
+        if is_ours
+        else {"service.name": "fixer", **(resource or {})},
+        scope="headgate.gateway.model" if is_ours else "opentelemetry.instrumentation.openai_v2",
+    )
+    return sender, (Signal.TRACES, json.loads(to_json(request)))
+
+
+def _seen(trace: int, *, span: int = 0xA, **given: Any) -> Part:
+    """What the gateway tells of a call of `ai-1`."""
+    own = {
+        "headgate__instance__id": "ai-1",
+        "headgate__decision_id": "d-1",
+        "headgate__usage_source": "reported",
+        "headgate__attempts": 1,
+        "headgate__failed_attempts": 0,
+        "gen_ai__response__model": "gpt-5-mini-2025-08-07",
+    }
+    return _chat(trace, span=span, sender=GATEWAY, **{"begin_ms": 10, "until_ms": 990, **own, **given})
+
+
+def _usage(**more: Any) -> dict[str, Any]:
+    return {"gen_ai__usage__input_tokens": 120, "gen_ai__usage__output_tokens": 30, **more}
+
+
+CALL = (
+    "SELECT source_key, list_sort(c.witnesses) AS witnesses, c.identity_source, c.instance_id, c.decision_id, "
+    "c.status, c.error_type, c.input_tokens, c.output_tokens, c.usage_source, c.attempts, "
+    "c.failed_attempts, c.service_name FROM model_calls AS c JOIN sessions USING (session_id) ORDER BY c.start_time"
+)
+CASES: Mapping[str, tuple[str, Part, Part]] = {
+    "traceparent": (f"{1:032x}", _chat(1, **_usage()), _seen(1, parent=1, **_usage())),
+    "session key": (UUID, _chat(1, session__id=UUID, **_usage()), _seen(2, session__id=UUID, **_usage())),
+    "response id": (
+        f"{1:032x}",
+        _chat(1, gen_ai__response__id=ID, **_usage()),
+        _seen(2, gen_ai__response__id=ID, **_usage()),
+    ),
+    "response id and the agent's thread": (
+        "thread-1",
+        _chat(1, gen_ai__response__id=ID, gen_ai__conversation__id="thread-1", **_usage()),
+        _seen(2, gen_ai__response__id=ID, session__id="thread-1", **_usage()),
+    ),
+}
+
+
+def _told(make_workbench: Callable[[], Any], runs: list[list[Part]]) -> list[dict[str, Any]]:
+    """The calls, after the parts of each run came and were derived."""
+    workbench = make_workbench()
+    for parts in runs:
+        for sender, request in parts:
+            workbench.ingest([request], sender=sender)
+        workbench.derive()
+    rows: list[dict[str, Any]] = workbench.query(CALL)
+    return rows
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_call_with_two_witnesses_is_one_row_in_the_agents_session(
+    make_workbench: Callable[[], Any], name: str
+) -> None:
+    """Whichever tells first, in one run or in two."""
+    key, agent, gateway = CASES[name]
+    expected = [
+        {
+            "source_key": key,
+            "witnesses": ["client", "gateway"],
+            "identity_source": "verified",
+            "instance_id": "ai-1",
+            "decision_id": "d-1",
+            "status": "ok",
+            "error_type": None,
+            "input_tokens": 120,
+            "output_tokens": 30,
+            "usage_source": "reported",
+            "attempts": 1,
+            "failed_attempts": 0,
+            "service_name": "fixer",
+        }
+    ]
+    for runs in ([[agent, gateway]], [[agent], [gateway]], [[gateway], [agent]]):
+        assert expected == _told(make_workbench, runs)
+
+
+def test_a_denied_call_is_one_row_with_the_code_of_the_decision(make_workbench: Callable[[], Any]) -> None:
+    """The agent only knows that it got a 403."""
+    denied: dict[str, Any] = {"error__type": "stopped", "headgate__attempts": 0, "headgate__usage_source": None}
+    agent = _chat(1, session__id=UUID, error__type="openai.PermissionDeniedError", until_ms=60)
+    gateway = _seen(2, session__id=UUID, until_ms=50, **denied)
+    [row] = _told(make_workbench, [[gateway, agent]])
+    assert ("denied", "stopped", 0, 0) == tuple(
+        row[name] for name in ("status", "error_type", "attempts", "failed_attempts")
+    )
+    assert ["client", "gateway"] == row["witnesses"]
+
+
+def test_a_cut_stream_is_cancelled_with_the_tokens_that_the_gateway_counted(make_workbench: Callable[[], Any]) -> None:
+    """The agent's own span says an error, and no usage."""
+    cut: dict[str, Any] = {"error__type": "stopped", "headgate__usage_source": "counted"}
+    agent = _chat(1, session__id=UUID, error__type="APIError", until_ms=600)
+    gateway = _seen(2, session__id=UUID, until_ms=500, **(_usage(gen_ai__usage__output_tokens=7) | cut))
+    [row] = _told(make_workbench, [[agent], [gateway]])
+    assert ("cancelled", "stopped", 120, 7, "counted") == tuple(
+        row[name] for name in ("status", "error_type", "input_tokens", "output_tokens", "usage_source")
+    )
+
+
+def test_a_try_that_failed_at_the_gateway_is_an_attempt_of_the_agents_call(make_workbench: Callable[[], Any]) -> None:
+    """The client tries again by itself: the gateway sees two calls, the agent one."""
+    agent = _chat(1, session__id=UUID, gen_ai__response__id=ID, **_usage())
+    failed: dict[str, Any] = {"error__type": "429", "headgate__failed_attempts": 1, "headgate__usage_source": None}
+    first = _seen(2, span=0xB, session__id=UUID, begin_ms=5, until_ms=100, **failed)
+    second = _seen(3, session__id=UUID, begin_ms=200, gen_ai__response__id=ID, **_usage())
+    [row] = _told(make_workbench, [[first, agent, second]])
+    assert ("ok", 2, 1) == (row["status"], row["attempts"], row["failed_attempts"])
+
+
+def test_a_refused_call_of_an_agent_that_says_its_instance_finds_it_without_any_key(
+    workbench: Any, tmp_path: Path
+) -> None:
+    """No id, no key, no shared trace: the same instance and model at the same time, if the instance is registered."""
+    registry = FileRegistry(RegistryFile(instances={"ai-1": Instance(team="payments")}))
+    known = type(workbench)(tmp_path / "known", build_normaliser(tmp_path, registry=registry))
+    agent = _chat(1, error__type="PermissionDeniedError", until_ms=60, resource={"headgate.instance.id": "ai-1"})
+    gateway = _seen(2, until_ms=50, error__type="budget", headgate__attempts=0)
+    [row] = _told(lambda: known, [[agent], [gateway]])
+    assert ("denied", "budget", ["client", "gateway"]) == (row["status"], row["error_type"], row["witnesses"])
+    assert [("verified", "payments")] == [
+        tuple(one.values()) for one in known.query("SELECT identity_source, team FROM sessions")
+    ]
+
+
+def test_what_only_the_gateway_saw_is_in_a_session_of_the_instance(make_workbench: Callable[[], Any]) -> None:
+    """Agents without telemetry: two calls within the idle gap, and one an hour later."""
+    parts = [
+        _seen(n + 1, begin_ms=at, until_ms=at + 500, gen_ai__response__id=f"{ID}{n}", **_usage())
+        for n, at in enumerate((0, 60_000, 3_000_000))
+    ]
+    rows = _told(make_workbench, [parts])
+    assert [f"{1:032x}", f"{1:032x}", f"{3:032x}"] == [row["source_key"] for row in rows]
+    assert {("verified", "ai-1")} == {(row["identity_source"], row["instance_id"]) for row in rows}
+
+
+def test_an_answer_from_the_gateways_cache_costs_nothing(workbench: Any) -> None:
+    """And says which model was asked for before it was routed."""
+    sender, request = _seen(
+        1,
+        headgate__response_cache_hit=True,
+        headgate__routed_from_model="gpt-5",
+        headgate__attempts=0,
+        **_usage(),
+    )
+    workbench.ingest([request], sender=sender)
+    workbench.derive()
+    [row] = workbench.query("SELECT response_cache_hit, routed_from_model, cost_usd, cost_basis FROM model_calls")
+    assert (True, "gpt-5", 0, "reported") == tuple(row.values())
+
+
+def test_an_agent_cannot_speak_as_a_gateway(workbench: Any) -> None:
+    """The same span from a client has one witness, and decides nothing."""
+    _, request = _seen(1, gen_ai__response__id=ID, **_usage())
+    workbench.ingest([request], sender=CLIENT)
+    workbench.derive()
+    [row] = workbench.query("SELECT witnesses, decision_id, attempts, identity_source FROM model_calls")
+    assert (["client"], None, None, "unknown") == tuple(row.values())
