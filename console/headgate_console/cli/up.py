@@ -12,7 +12,8 @@ EXAMPLES = """
     headgate up --data /var/lib/headgate --grpc 127.0.0.1:5317
     headgate up --behind-collector
 """
-BEHIND_COLLECTOR = {"grpc": "127.0.0.1:14317", "http": "127.0.0.1:14318", "platform": "none"}
+BEHIND_PLATFORM = "127.0.0.1:14319"
+BEHIND_COLLECTOR = {"grpc": "127.0.0.1:14317", "http": "127.0.0.1:14318", "platform": BEHIND_PLATFORM}
 
 
 def up(

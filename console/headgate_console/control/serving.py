@@ -17,7 +17,7 @@ from headgate_console.control.drill import DrillRoutes
 from headgate_console.control.follower import Follower
 from headgate_console.control.parts import Parts, platform_of, upstreams_of
 from headgate_console.control.records import ControlRecords
-from headgate_console.settings.values import NOWHERE, split_address
+from headgate_console.settings.values import split_address
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
 from headgate_control.feed.budget_routes import RemoteBudgetRoutes
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from headgate_console.settings.definition import ControlSettings, ModelGatewaySettings
 
 POINT = "model-gateway"
+BEHIND_HTTP_PORT = ":14318"
 COLLECTOR_HTTP = "127.0.0.1:4318"
 TICK_S = 1.0
 SHUTDOWN_S = 2.0
@@ -79,7 +80,8 @@ async def serve(
 
 def _otlp(settings: "Settings") -> str:
     """Where agents send OTLP over HTTP: to the Collector where one is in front."""
-    return COLLECTOR_HTTP if settings.receiver.platform == NOWHERE else settings.receiver.http
+    is_behind = settings.receiver.http.endswith(BEHIND_HTTP_PORT)
+    return COLLECTOR_HTTP if is_behind else settings.receiver.http
 
 
 def _control(parts: Parts, feed: Feed, drills: DrillRoutes) -> web.Application:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import closing
 
+from headgate_console.cli.up import BEHIND_PLATFORM
 from headgate_console.errors import about_file
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
 from headgate_console.serve.measures import open_meter, unready, watch_receiver
@@ -83,10 +84,11 @@ def _serve(lifeline: Lifeline) -> None:
 def started(receiver: Receiver, settings: Settings, lifeline: Lifeline) -> Mapping[str, str]:
     """Where each listener is. The default port of our own parts gives way to a free one when it is taken."""
     default = ReceiverSettings().platform
-    is_default = settings.receiver.platform == default
+    is_default = settings.receiver.platform in {default, BEHIND_PLATFORM}
     addresses = receiver.start(otherwise={"platform": FREE_PORT} if is_default else None)
-    if is_default and addresses.get("platform", default) != default:
-        taken = f"{default} is taken: Headgate's own parts send to {addresses['platform']}"
+    wanted = settings.receiver.platform
+    if is_default and addresses.get("platform", wanted) != wanted:
+        taken = f"{wanted} is taken: Headgate's own parts send to {addresses['platform']}"
         lifeline.tell("say", text=f"{taken}; choose with receiver.platform.")
     return addresses
 

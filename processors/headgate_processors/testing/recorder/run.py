@@ -59,8 +59,11 @@ def run_agent(
     model: ModelServer,
     endpoints: Endpoints,
     service: str | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> Ran:
     """Run the agent on the tasks of a scenario; `folder` gets its `home`, its `workspace` and its `output.txt`.
+
+    `variables` are set in its environment in place of what stands there.
 
     Every process that it started is gone at the end.
     """
@@ -73,7 +76,7 @@ def run_agent(
         "prefix": str(prefix),
         **{name: str(path) for name, path in place.items()},
     }
-    environment = _environment(agent, scenario, prefix, words, service or agent.name)
+    environment = _environment(agent, scenario, prefix, words, service or agent.name) | dict(variables or {})
     for name, text in agent.files.items():
         path = place["home"] / name
         path.parent.mkdir(parents=True, exist_ok=True)
