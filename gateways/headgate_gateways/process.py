@@ -77,7 +77,12 @@ async def run_model_gateway(
             upstreams=config.upstreams,
             state=lambda: link.state,
             service=DecisionService(
-                lambda: link.state.snapshot, budgets, log, enforcement_point=config.name, clock=time.time_ns
+                lambda: link.state.snapshot,
+                budgets,
+                log,
+                enforcement_point=config.name,
+                clock=time.time_ns,
+                limits=lambda: link.state.limits,
             ),
             budgets=budgets,
             pricing=Pricing(book=PriceBook.load(config.prices), unpriced=config.unpriced),

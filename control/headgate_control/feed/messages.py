@@ -20,6 +20,7 @@ from headgate_control.kinds import (
     EPOCH,
     GATEWAY_KEY,
     INSTANCE,
+    LIMIT,
     MANIFEST,
     STOP,
     write_budget,
@@ -37,7 +38,7 @@ VERSION_OLDEST = 1
 
 BEAT_EVERY_S = 1.0
 STALE_AFTER_S = 5.0
-KINDS = frozenset({INSTANCE, MANIFEST, GATEWAY_KEY, BUDGET, STOP, EPOCH})
+KINDS = frozenset({INSTANCE, MANIFEST, GATEWAY_KEY, BUDGET, LIMIT, STOP, EPOCH})
 RECORDS_A_PAGE = 500
 _RETRY_MS = 1_000
 
@@ -110,6 +111,8 @@ def records_of(state: State) -> Iterator[dict[str, object]]:
         yield {"kind": GATEWAY_KEY, "id": name, "body": key.written()}
     for name, budget in state.budgets.items():
         yield {"kind": BUDGET, "id": name, "body": write_budget(budget)}
+    for name, limit in state.limits.items():
+        yield {"kind": LIMIT, "id": name, "body": limit.written()}
     for stop in known.stops:
         yield {"kind": STOP, "id": stop.stop_id, "body": write_stop(stop)}
 

@@ -1,17 +1,18 @@
 """Control state as the feed tells it: every change once and in order, or none at all.
 
 Whatever this version cannot read is denied by: a manifest, an instance or a key that it cannot read is not there, a
-bundle that it cannot read permits nothing. A stop that it cannot read makes it useless, for it would let pass what it
-should stop, and it says so.
+bundle that it cannot read permits nothing. A stop or a limit that it cannot read makes it useless, for it would let
+pass what it should not, and it says so.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+from headgate_control.budgets.budget import Scope
 from headgate_control.decide.core import Snapshot
 from headgate_control.feed.messages import VERSION, VERSION_OLDEST, Beat, bundle_from, event_of
-from headgate_control.kinds import EPOCH, STOP, read_stop
+from headgate_control.kinds import EPOCH, LIMIT, STOP, read_stop
 from headgate_control.policy.engine import PolicyEngine
 from headgate_control.state import State, applied
 from headgate_control.stops.stop import SCOPES, Mode
@@ -141,20 +142,24 @@ def _one(state: State, event: Event) -> State:
     try:
         return applied(state, [event])
     except UNREADABLE as error:
-        if event.kind in {STOP, EPOCH}:
-            raise UnreadableError(f"a stop of control cannot be read by this version: {error!r}") from error
+        if event.kind in {STOP, EPOCH, LIMIT}:
+            raise UnreadableError(f"a {event.kind} of control cannot be read by this version: {error!r}") from error
         return applied(state, [replace(event, after=None)])
 
 
 def _check(event: Event) -> None:
-    """Refuse a stop of a kind that nobody here could follow.
+    """Refuse a stop or a limit that nobody here could follow.
 
     Raises:
         UnreadableError: it is one.
     """
-    if event.kind != STOP or event.after is None:
+    if event.after is None or event.kind not in {STOP, LIMIT}:
         return
-    stop = read_stop(event.after)
-    if stop.key[0] not in SCOPES or stop.mode not in get_args(Mode):
-        message = f"control has a {stop.mode} of scope {stop.key[0]!r}, which this version does not know: update it"
-        raise UnreadableError(message)
+    if event.kind == LIMIT:
+        scope = event.after["place"][0]  # type: ignore[index]
+        is_known = scope in get_args(Scope)
+    else:
+        stop = read_stop(event.after)
+        scope, is_known = stop.key[0], stop.key[0] in SCOPES and stop.mode in get_args(Mode)
+    if not is_known:
+        raise UnreadableError(f"control has a {event.kind} of scope {scope!r}, which this version does not know")

@@ -197,7 +197,11 @@ class Gateway:
                     upstreams={"openai": upstream},
                     state=lambda: link.state,
                     service=DecisionService(
-                        lambda: link.state.snapshot, self.budgets, log, enforcement_point=self.name
+                        lambda: link.state.snapshot,
+                        self.budgets,
+                        log,
+                        enforcement_point=self.name,
+                        limits=lambda: link.state.limits,
                     ),
                     budgets=self.budgets,
                     pricing=Pricing(book=PriceBook.load()),

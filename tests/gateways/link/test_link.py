@@ -246,15 +246,17 @@ def test_what_a_newer_control_adds_is_left_alone(site: Any, gateway: Any) -> Non
 @pytest.mark.parametrize(
     "frames",
     [
-        [("snapshot", "STOP galaxy"), ("beat", {"position": 5, "epoch": 3})],
+        [("snapshot", {"kind": "stop", "id": "s"}), ("beat", {"position": 5, "epoch": 3})],
+        [("snapshot", {"kind": "limit", "id": "l", "body": {"place": ["galaxy", "x"]}})],
+        [("snapshot", {"kind": "limit", "id": "l", "body": {"limit_id": "l", "place": ["team", "x"], "new": 1}})],
         [("hello", {**_HELLO, "version_oldest": 9})],
     ],
 )
 def test_what_a_gateway_cannot_follow_makes_it_deny_and_say_why(site: Any, gateway: Any, frames: Any) -> None:
-    """A stop of a scope that it does not know, and a language that it does not speak."""
-    records = [{"kind": "stop", "id": "s", "body": _stop("galaxy", "andromeda")}]
-    page = {"page": 0, "position": 5, "more": False, "records": records, "id": 5}
-    said = [(name, page if isinstance(body, str) else body) for name, body in frames]
+    """A stop or a limit that it does not know, and a language that it does not speak."""
+    page = {"page": 0, "position": 5, "more": False, "id": 5}
+    body = {"body": _stop("galaxy", "andromeda")}
+    said = [(name, {**page, "records": [{**body, **one}]} if name == "snapshot" else one) for name, one in frames]
     site.routes = [_spoken(("hello", dict(_HELLO)), *said)]
 
     async def steps() -> str:
