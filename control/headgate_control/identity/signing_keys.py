@@ -109,7 +109,7 @@ class SigningKeys:
         return _jwks(self.ring().keys, self._clock())
 
     def rotate(self, *, overlap_ns: int = OVERLAP_NS) -> SigningKey:
-        """Sign with a new key from now on; tokens of the one before stay good for `overlap_ns`, 0 where it was stolen.
+        """Sign with a new key from now on; what was signed before is good for at most `overlap_ns`, 0 after a theft.
 
         Raises:
             ConfigError: the file cannot be read, or is not believed.

@@ -5,14 +5,18 @@ content has equal hashes under one key, and nobody without the key can try candi
 in `keys/hash-<id>.key` (mode 0600, 64 hexadecimal digits) and `keys/current` names the one in use.
 """
 
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
 from headgate_processors.enrich.canonical import canonical_arguments, canonical_bytes, canonical_json
 from headgate_processors.errors import ConfigError
+from headgate_processors.files import write_whole
 
 __all__ = ["HashKey", "canonical_arguments", "canonical_bytes", "canonical_json"]
 
@@ -38,8 +42,7 @@ class HashKey:
     def load_or_create(cls, folder: Path) -> "HashKey":
         """Read the key in use below `folder`, making one at first use.
 
-        Processes that race get the same key: the name in `keys/current` is linked into place, which
-        succeeds once.
+        Processes that race get the same key: one makes it, while the others wait for the folder.
 
         Raises:
             ConfigError: `keys/current` names a key that is missing, or a key file is damaged.
@@ -48,8 +51,23 @@ class HashKey:
         keys.mkdir(mode=0o700, parents=True, exist_ok=True)
         current = keys / _CURRENT
         if not current.exists():
-            _settle(keys)
+            with _alone(keys):
+                if not current.exists():
+                    _settle(keys)
         return _read(keys, current.read_text(encoding="ascii", errors="replace").strip())
+
+    @classmethod
+    def rotate(cls, folder: Path) -> "HashKey":
+        """Make a key below `folder` and name it as the one in use, for receivers from their next start on.
+
+        Keys before it stay, for whoever compares rows that were hashed with them.
+        """
+        keys = folder / _KEYS
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = cls.of(secrets.token_bytes(KEY_BYTES))
+        write_whole(keys / f"hash-{made.key_id}.key", made.secret.hex().encode() + b"\n")
+        write_whole(keys / _CURRENT, made.key_id.encode() + b"\n")
+        return made
 
     @classmethod
     def of(cls, secret: bytes) -> "HashKey":
@@ -64,8 +82,19 @@ class HashKey:
         return digest.hexdigest()
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder; the kernel frees it when its holder dies."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _settle(keys: Path) -> None:
-    """Agree with every other process on one key: adopt a single existing file, else make one."""
+    """Name one key: adopt a single existing file, else make one."""
     existing = sorted(keys.glob("hash-*.key"))
     if len(existing) > 1:
         raise ConfigError(
@@ -77,8 +106,6 @@ def _settle(keys: Path) -> None:
     if made:
         _place(keys, f"hash-{key_id}.key", made.secret.hex())
     _place(keys, _CURRENT, key_id)
-    if made and (keys / _CURRENT).read_text(encoding="ascii").strip() != key_id:
-        (keys / f"hash-{key_id}.key").unlink(missing_ok=True)
 
 
 def _place(keys: Path, name: str, text: str) -> None:

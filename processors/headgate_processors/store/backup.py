@@ -12,7 +12,10 @@ from headgate_processors.store.layout import SPILL, STITCH, sequence_of
 from headgate_processors.store.manifest import NAME, load_manifest, read_manifest
 
 _ATTEMPTS = 20
-_LEFT_OUT = frozenset({"segments", "writers", "locks", "derived", "damaged", "dead-letters", SPILL, STITCH, NAME})
+# Control state is copied by `headgate control backup`: a database that is written cannot be copied as a file.
+_LEFT_OUT = frozenset(
+    {"segments", "writers", "locks", "derived", "damaged", "dead-letters", "control", SPILL, STITCH, NAME}
+)
 _LEFT_OUT_ENDS = (".lock", ".tmp", ".previous.json")
 
 Report = Callable[[int, int], None]
