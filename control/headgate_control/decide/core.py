@@ -60,8 +60,9 @@ class Moment:
     """What is known of this one request beside itself.
 
     `excess` is the hard budget that it does not fit into, if one is known before it is reserved. `is_stale`: the
-    enforcement point has not heard of stops for too long. `identities` are the credential by which it was known, and
-    more that a stop may name.
+    enforcement point has not heard of stops for too long. `objection` is what it has against the request by
+    rules of its own, such as a call that is too large. `identities` are the credential by which it was known, and more
+    that a stop may name.
     """
 
     at_unix_nano: int
@@ -70,6 +71,7 @@ class Moment:
     policy: PolicyFacts = field(default_factory=PolicyFacts)
     excess: Excess | None = None
     is_stale: bool = False
+    objection: str | None = None
 
 
 def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
@@ -88,6 +90,8 @@ def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
         return _denied(snapshot, "manifest", ruling.reason, instance)
     if moment.excess is not None:
         return _denied(snapshot, "budget", str(moment.excess), instance)
+    if moment.objection is not None:
+        return _denied(snapshot, "policy", moment.objection, instance)
     if snapshot.policy is None:
         return _denied(snapshot, "policy", "there is no policy: an empty set denies all", instance)
     # What the caller said of its subject counts for nothing: its record does.

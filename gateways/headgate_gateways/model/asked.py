@@ -1,5 +1,6 @@
 """What a model call asks for, read from its body, and what it may cost at most."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,8 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
         found: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadCallError(f"the body is no JSON: {error}") from error
+    if body.count(b'"model"') > 1 and _names_twice(body):
+        raise BadCallError("the body names its model twice")
     model = found.get("model") if isinstance(found, Mapping) else None
     if not isinstance(model, str) or not model:
         raise BadCallError("the body names no model")
@@ -63,3 +66,15 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
         output_tokens_max=max(limits) if limits else None,
         body=found,
     )
+
+
+def _names_twice(body: bytes) -> bool:
+    """Whether the body itself has two models: another reader of it may take the other one."""
+    names: list[str] = []
+
+    def noted(pairs: list[tuple[str, object]]) -> None:
+        names[:] = [name for name, _ in pairs]
+
+    # The outermost object is the last one that is closed.
+    json.loads(body, object_pairs_hook=noted)
+    return names.count("model") > 1

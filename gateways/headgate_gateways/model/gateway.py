@@ -10,22 +10,26 @@ from aiohttp import web
 
 from headgate_control.budgets.amount import NOTHING, Amount
 from headgate_control.budgets.port import Budgets
-from headgate_control.decide.core import Moment, places
+from headgate_control.decide.core import Moment, decide, places
 from headgate_control.decide.decision import Logged
 from headgate_control.decide.service import DecisionService, Estimate
 from headgate_control.identity.gateway_key import GatewayKey, key_id_of
 from headgate_control.request import Request, Resource, Subject
 from headgate_control.state import State
+from headgate_control.stops.stop import Facts
 from headgate_gateways.model.asked import BadCallError, parse_call
+from headgate_gateways.model.cache import Kept
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.inbound import Inbound
 from headgate_gateways.model.meter import LIFETIME_NS, Meter
 from headgate_gateways.model.named import session_of, trace_of
-from headgate_gateways.model.open_calls import OpenCalls
-from headgate_gateways.model.passing import Passing
+from headgate_gateways.model.open_calls import OpenCall, OpenCalls
+from headgate_gateways.model.passing import More, Passing
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, code_of, refusal
+from headgate_gateways.model.router import Routed, Router
+from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Silent, Teller
-from headgate_gateways.model.told import ToldCall, is_told_as_span
+from headgate_gateways.model.told import ToldCall, is_told_as_span, told_from_cache
 from headgate_gateways.model.upstream import FREE, Upstream
 from headgate_gateways.model.usage import Usage
 from headgate_processors.errors import TransientError
@@ -48,12 +52,23 @@ class ModelGateway:
     teller: Teller = field(default_factory=Silent)
     clock: Callable[[], int] = time.time_ns
     is_stale: Callable[[], bool] = lambda: False
+    routing: Routing = field(default_factory=Routing)
+    router: Router = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check the routing.
+
+        Raises:
+            ConfigError: it names a door that is not there.
+        """
+        router = Router(upstreams=self.upstreams, pricing=self.pricing, routing=self.routing)
+        object.__setattr__(self, "router", router)
 
     async def __call__(self, http: web.Request) -> web.StreamResponse:
         """Answer a request to a door."""
-        began = self.clock()
-        upstream = self.upstreams.get(http.match_info["door"])
-        target = upstream.target(http.method, http.match_info["path"]) if upstream is not None else None
+        began, door, path = self.clock(), http.match_info["door"], http.match_info["path"]
+        upstream = self.upstreams.get(door)
+        target = upstream.target(http.method, path) if upstream is not None else None
         if upstream is None or target is None or "upgrade" in http.headers:
             return web.Response(status=404, text="not found\n")
         key = self._key(http)
@@ -68,6 +83,8 @@ class ModelGateway:
             return _refused(upstream, 400, "bad_request", str(error))
         inbound = Inbound(
             http=http,
+            door=door,
+            path=path,
             upstream=upstream,
             target=target,
             asked=asked,
@@ -76,93 +93,158 @@ class ModelGateway:
             trace=trace_of(http.headers.get("traceparent")),
             began_unix_nano=began,
         )
-        logged, moment = await self._decided(inbound, key)
+        return await self._answered(inbound, key)
+
+    async def _answered(self, inbound: Inbound, key: GatewayKey) -> web.StreamResponse:
+        now, snapshot = self.clock(), self.state().snapshot
+        moment = Moment(at_unix_nano=now, session=inbound.session, identities=(key.key_id,), is_stale=self.is_stale())
+        instance = snapshot.instances.get(key.instance_id)
+
+        def is_allowed(other: Inbound) -> bool:
+            return decide(_request(other, key.instance_id), snapshot, moment).allowed
+
+        routed = self.router.routed(inbound, instance, is_allowed, now)
+        kept = self.router.found(routed, now)
+        moment = replace(moment, objection=routed.objection)
+        logged = await self._decided(routed.inbound, key.instance_id, moment, is_free=kept is not None)
         if not logged.decision.allowed:
             code = code_of(logged.decision.code)
-            self._tell(inbound, logged, None, NOTHING, error_type=code)
-            return _refused(upstream, STATUS, code, logged.decision.reason, logged.decision_id)
-        return await self._passed(inbound, logged, moment)
+            self._tell(routed, logged, error_type=code)
+            return _refused(inbound.upstream, STATUS, code, logged.decision.reason, logged.decision_id)
+        if kept is not None:
+            self._tell(routed, logged, kept=kept)
+            headers = {DECISION_HEADER: logged.decision_id}
+            return web.Response(body=kept.body, headers={**headers, "content-type": kept.content_type})
+        return await self._passed(routed, logged, moment)
 
-    async def _decided(self, inbound: Inbound, key: GatewayKey) -> tuple[Logged, Moment]:
-        now, asked, name = self.clock(), inbound.asked, inbound.upstream.name
-        resource = Resource(type="provider", id=name)
-        if asked is not None:
-            resource = Resource(type="model", id=f"{name}/{asked.model}")
-        request = Request(
-            subject=Subject(type="agent_instance", id=key.instance_id),
-            action="model.list" if asked is None else "model.call",
-            resource=resource,
-            context={"session": inbound.session, **inbound.trace.written()},
-        )
-        moment = Moment(at_unix_nano=now, session=inbound.session, identities=(key.key_id,), is_stale=self.is_stale())
-        estimate = None
-        if asked is not None and asked.operation not in FREE:
-            estimate = Estimate(amount=self.pricing.estimate(name, asked, now), lifetime_ns=LIFETIME_NS)
-        logged = await self.service(request, moment, estimate)
-        self.teller.decision(logged, self.state().snapshot.instances.get(key.instance_id), inbound.trace)
-        return logged, moment
+    async def _decided(self, inbound: Inbound, instance_id: str, moment: Moment, *, is_free: bool) -> Logged:
+        """The decision for a call, with its cost reserved unless it is free."""
+        asked, estimate = inbound.asked, None
+        if asked is not None and asked.operation not in FREE and not is_free:
+            amount = self.pricing.estimate(inbound.upstream.name, asked, moment.at_unix_nano)
+            estimate = Estimate(amount=amount, lifetime_ns=LIFETIME_NS)
+        logged = await self.service(_request(inbound, instance_id), moment, estimate)
+        self.teller.decision(logged, self.state().snapshot.instances.get(instance_id), inbound.trace)
+        return logged
 
-    async def _passed(self, inbound: Inbound, logged: Logged, moment: Moment) -> web.StreamResponse:
+    async def _passed(self, routed: Routed, logged: Logged, moment: Moment) -> web.StreamResponse:
         """Pass the call on; whatever becomes of it, its upstream is closed and its reservation settled."""
-        snapshot, instance_id = self.state().snapshot, logged.request.subject.id
-        facts = places(logged.request, snapshot.instances.get(instance_id), snapshot.lineage(instance_id), moment)
+        snapshot, facts = self.state().snapshot, self._facts(logged.request, moment)
         call = self.calls.opened(facts)
         # What was stopped between the decision and this line is cut like any open call.
         stop = snapshot.stops.matching(facts, at_unix_nano=moment.at_unix_nano)
         if stop is not None and stop.mode == "stop":
             call.cut("stopped", stop.reason)
-        meter = self._meter(inbound, logged)
-        passing = Passing(inbound, self.client, call, decision_id=logged.decision_id, meter=meter)
+        passing = Passing(
+            routed.inbound,
+            self.client,
+            call,
+            decision_id=logged.decision_id,
+            more=self._more(routed.inbound, call, logged, moment),
+            backoff_s=self.router.routing.backoff_ms / 1_000,
+            keeps=routed.key is not None,
+        )
+        passing.meter = self._meter(logged, passing)
         began_ns = time.perf_counter_ns()
         try:
             return await passing.run()
         finally:
             self.calls.closed(call)
             self.service.ended(logged)
-            amount = self._cost(logged, inbound, passing, time.perf_counter_ns() - began_ns)
-            self._tell(inbound, logged, passing, amount, error_type=passing.error_type)
+            amount = self._cost(logged, passing, time.perf_counter_ns() - began_ns)
+            self._tell(routed, logged, passing, amount, error_type=passing.error_type)
+            self._learn(routed, passing, amount)
             # What cannot be booked stays reserved, and is spent in full when it expires.
             with suppress(TransientError, KeyError):
                 if logged.reservation_id is not None:
                     await self.budgets.settle(logged.reservation_id, amount)
 
-    def _meter(self, inbound: Inbound, logged: Logged) -> Meter | None:
-        asked, name, at = inbound.asked, inbound.upstream.name, logged.time_unix_nano
+    def _more(self, inbound: Inbound, call: OpenCall, logged: Logged, moment: Moment) -> More:
+        """The same call to the next provider that it may go to; each is decided, and stops may be about it."""
+        others, instance_id = self.router.fallbacks(inbound), logged.request.subject.id
+
+        async def following() -> Inbound | None:
+            for other in others:
+                again = replace(moment, at_unix_nano=self.clock(), is_stale=self.is_stale())
+                found = await self._decided(other, instance_id, again, is_free=True)
+                if found.decision.allowed:
+                    call.facts = self._facts(found.request, again)
+                    return other
+            return None
+
+        return following
+
+    def _facts(self, request: Request, moment: Moment) -> Facts:
+        snapshot, instance_id = self.state().snapshot, request.subject.id
+        return places(request, snapshot.instances.get(instance_id), snapshot.lineage(instance_id), moment)
+
+    def _meter(self, logged: Logged, passing: Passing) -> Meter | None:
+        asked, at = passing.inbound.asked, logged.time_unix_nano
         if logged.reservation_id is None or asked is None:
             return None
 
         def price(usage: Usage, answered: str | None) -> Amount:
+            name = passing.inbound.upstream.name
             return self.pricing.amount(name, asked.model, usage, answered=answered, at_unix_nano=at, duration_ns=0)
 
         return Meter(
             self.budgets,
             price,
             reservation_id=logged.reservation_id,
-            reserved=self.pricing.estimate(name, asked, at),
+            reserved=self.pricing.estimate(passing.inbound.upstream.name, asked, at),
             input_tokens=asked.input_tokens_max,
             output_tokens=asked.output_tokens_reserved,
             clock=self.clock,
         )
 
-    def _cost(self, logged: Logged, inbound: Inbound, passing: Passing, duration_ns: int) -> Amount:
-        if inbound.asked is None or not passing.was_answered:
+    def _cost(self, logged: Logged, passing: Passing, duration_ns: int) -> Amount:
+        """What it has cost; of what a provider has got and not answered, the input."""
+        asked = passing.inbound.asked
+        if asked is None or not passing.may_cost:
             return NOTHING
         usage = passing.usage
         if usage.input_tokens is None:
-            usage = replace(usage, input_tokens=inbound.asked.input_tokens_max)
+            usage = replace(usage, input_tokens=asked.input_tokens_max)
         return self.pricing.amount(
-            inbound.upstream.name,
-            inbound.asked.model,
+            passing.inbound.upstream.name,
+            asked.model,
             usage,
             answered=passing.reader.model,
             at_unix_nano=logged.time_unix_nano,
             duration_ns=duration_ns,
         )
 
+    def _learn(self, routed: Routed, passing: Passing, cost: Amount) -> None:
+        """Remember how fast it was, and its answer where a rule says so."""
+        inbound, now = passing.inbound, self.clock()
+        if inbound.asked is not None and passing.was_answered and passing.first_chunk_ns is not None:
+            name, model = inbound.upstream.name, inbound.asked.model
+            self.router.latencies.add(name, model, passing.first_chunk_ns, at_unix_nano=now)
+        # What another provider answered in its place is not this one's answer.
+        whole = passing.whole() if inbound is routed.inbound else None
+        if whole is not None:
+            kept = Kept(
+                content_type=whole[0],
+                body=whole[1],
+                usage=passing.usage,
+                model=passing.reader.model,
+                finish_reasons=passing.reader.finish_reasons,
+                cost_nano_usd=cost.nano_usd,
+                expires_unix_nano=now,
+            )
+            self.router.keep(routed, kept, now)
+
     def _tell(
-        self, inbound: Inbound, logged: Logged, passing: Passing | None, cost: Amount, *, error_type: str | None
+        self,
+        routed: Routed,
+        logged: Logged,
+        passing: Passing | None = None,
+        cost: Amount = NOTHING,
+        *,
+        kept: Kept | None = None,
+        error_type: str | None = None,
     ) -> None:
-        asked = inbound.asked
+        inbound, asked = routed.inbound, routed.inbound.asked
         if asked is None or not is_told_as_span(asked.operation):
             return
         told = ToldCall(
@@ -177,13 +259,42 @@ class ModelGateway:
             session=inbound.session,
             is_stream=asked.is_stream,
             error_type=error_type,
+            routed_from_model=routed.from_model,
         )
-        self.teller.call(told if passing is None else passing.told(told, cost))
+        if kept is not None:
+            told = told_from_cache(told, kept)
+        if passing is not None:
+            told = passing.told(replace(told, saved_nano_usd=self._saved(routed, passing, cost, logged)), cost)
+        self.teller.call(told)
+
+    def _saved(self, routed: Routed, passing: Passing, cost: Amount, logged: Logged) -> int | None:
+        """What the model that was asked for would have cost beyond what this one did; less than nothing is a loss."""
+        before = routed.asked_as
+        if routed.from_model is None or not passing.was_answered or before.asked is None:
+            return None
+        would = self.pricing.amount(
+            before.upstream.name, before.asked.model, passing.usage, at_unix_nano=logged.time_unix_nano, duration_ns=0
+        )
+        return would.nano_usd - cost.nano_usd
 
     def _key(self, http: web.Request) -> GatewayKey | None:
         shown = http.headers.get("x-api-key") or http.headers.get("authorization", "").removeprefix("Bearer ").strip()
         key = self.state().keys.get(key_id_of(shown) or "")
         return key if key is not None and key.is_good(shown, self.clock()) else None
+
+
+def _request(inbound: Inbound, instance_id: str) -> Request:
+    """What is asked of control for a call."""
+    asked, name = inbound.asked, inbound.upstream.name
+    resource = Resource(type="provider", id=name)
+    if asked is not None:
+        resource = Resource(type="model", id=f"{name}/{asked.model}")
+    return Request(
+        subject=Subject(type="agent_instance", id=instance_id),
+        action="model.list" if asked is None else "model.call",
+        resource=resource,
+        context={"session": inbound.session, **inbound.trace.written()},
+    )
 
 
 def _refused(upstream: Upstream, status: int, code: str, message: str, decision_id: str | None = None) -> web.Response:

@@ -13,10 +13,13 @@ from headgate_gateways.model.upstream import Target, Upstream
 class Inbound:
     """What came, and where it is to go; `asked` is None where it calls no model.
 
-    `session` and `trace` are what the agent names. `began_unix_nano` is when it came.
+    `door` and `path` are what it came by. `session` and `trace` are what the agent names.
+    `began_unix_nano` is when it came.
     """
 
     http: web.Request
+    door: str
+    path: str
     upstream: Upstream
     target: Target
     asked: Asked | None

@@ -43,7 +43,7 @@ class Meter:
         self._budgets, self._price, self._id = budgets, price, reservation_id
         self._reserved, self._input_tokens, self._covered_tokens = reserved, input_tokens, output_tokens
         self._clock, self._monotonic = clock, monotonic
-        self._inputs: tuple[int | None, ...] = (None, None, None)
+        self._seen: tuple[object, ...] | None = (None, None, None, None)
         self._is_tight = False
         self._began_ns = monotonic()
         self._steps = 0
@@ -54,14 +54,18 @@ class Meter:
         """All that is reserved for the call."""
         return self._reserved
 
+    def repriced(self) -> None:
+        """The call goes elsewhere, where it may cost more: look again at the next piece, however small."""
+        self._covered_tokens, self._seen = 0, None
+
     async def passed(self, reader: UsageReader) -> str | None:
         """Look at an answer that has grown by a piece; why it may not go on, or None."""
         usage = reader.so_far
         output = usage.output_tokens or 0
-        inputs = (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens)
-        if output <= self._covered_tokens and inputs == self._inputs:
+        seen = (usage.input_tokens, usage.cache_read_tokens, usage.cache_write_tokens, reader.model)
+        if output <= self._covered_tokens and seen == self._seen:
             return None
-        self._inputs = inputs
+        self._seen = seen
         if usage.input_tokens is None:
             usage = replace(usage, input_tokens=self._input_tokens)
         return await self._covered(usage, output, reader.model)

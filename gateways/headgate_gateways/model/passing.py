@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 from yarl import URL
 
 from headgate_control.budgets.amount import Amount
+from headgate_gateways.model.cache import ANSWER_BYTES_MAX
 from headgate_gateways.model.headers import forwarded, returned
 from headgate_gateways.model.inbound import Inbound
 from headgate_gateways.model.meter import Meter
@@ -21,22 +23,44 @@ from headgate_gateways.model.usage import Usage, UsageReader
 
 LAST_EVENT_S = 1.0
 LEFT = "cancelled"
+OK = 200
+TOO_MANY = 429
+_LAST_EVENTS = (b"data: [DONE]", b'"message_stop"', b'"response.completed"')
+
+More = Callable[[], Awaitable[Inbound | None]]
+"""The same call to the next provider that may be tried; None when there is none."""
 
 
 class Passing:
     """A call that was allowed. Run it once; then ask for what became of it.
 
-    `error_type` is None where it ended well; `first_chunk_ns` counts from the moment that it was passed on.
+    `inbound` is the call as it was passed on last; `more` gives it to another provider where the first cannot answer.
+    `error_type` is None where it ended well; `first_chunk_ns` counts from the moment that it was passed on. `may_cost`
+    says that a provider has it, or has answered it, so it costs something. `keeps`: its answer is kept for `whole`.
     """
 
     def __init__(
-        self, inbound: Inbound, client: aiohttp.ClientSession, call: OpenCall, *, decision_id: str, meter: Meter | None
+        self,
+        inbound: Inbound,
+        client: aiohttp.ClientSession,
+        call: OpenCall,
+        *,
+        decision_id: str,
+        more: More,
+        backoff_s: float = 0.1,
+        keeps: bool = False,
     ) -> None:
-        self._inbound, self._http, self._upstream = inbound, inbound.http, inbound.upstream
-        self._client, self._call, self._decision_id, self._meter = client, call, decision_id, meter
+        self.inbound, self._http = inbound, inbound.http
+        self._client, self._call, self._decision_id = client, call, decision_id
+        self._more, self._backoff_s = more, backoff_s
         self._reader = UsageReader(is_stream=inbound.asked is not None and inbound.asked.is_stream)
         self._answer: web.StreamResponse | None = None
+        self._pieces: list[bytes] | None = [] if keeps else None
+        self._kept_bytes, self._is_whole = 0, False
+        self.meter: Meter | None = None
+        self.may_cost = False
         self.was_answered = False
+        self.attempts = self.failed_attempts = 0
         self.http_status: int | None = None
         self.error_type: str | None = None
         self.first_chunk_ns: int | None = None
@@ -59,16 +83,27 @@ class Passing:
         """The call with what became of it. Ask when it is over."""
         return replace(
             call,
+            provider=self.inbound.upstream.name,
             usage=self.usage if self.was_answered else None,
-            cost_nano_usd=cost.nano_usd if self.was_answered else None,
+            cost_nano_usd=cost.nano_usd if self.may_cost else None,
             model=self._reader.model,
             response_id=self._reader.response_id,
             finish_reasons=self._reader.finish_reasons,
             first_chunk_ns=self.first_chunk_ns,
             http_status=self.http_status,
-            attempts=1,
-            failed_attempts=0 if self.was_answered else 1,
+            attempts=self.attempts,
+            failed_attempts=self.failed_attempts,
         )
+
+    def whole(self) -> tuple[str, bytes] | None:
+        """The type and body of an answer that was kept and came to its end; None of any other."""
+        if self._pieces is None or not self._is_whole or self.http_status != OK or self._answer is None:
+            return None
+        body = b"".join(self._pieces)
+        is_stream = self.inbound.asked is not None and self.inbound.asked.is_stream
+        if is_stream and not any(mark in body for mark in _LAST_EVENTS):
+            return None
+        return self._answer.headers.get("content-type", "application/json"), body
 
     async def run(self) -> web.StreamResponse:
         """Pass it on until it ends, or is cut."""
@@ -99,7 +134,7 @@ class Passing:
 
     async def _until_over(self, pump: "asyncio.Future[web.StreamResponse]", cut: "asyncio.Future[None]") -> None:
         """Return when it has ended or is cut; time costs too, and is reserved meanwhile."""
-        meter = self._meter
+        meter = self.meter
         over: set[asyncio.Future[Any]] = {pump, cut}
         while True:
             due_s = meter.due_s() if meter is not None else None
@@ -110,25 +145,60 @@ class Passing:
                 self._call.cut("budget", why)
 
     async def _pump(self) -> web.StreamResponse:
+        try:
+            response = await self._answered()
+            try:
+                if not response.ok:
+                    self.failed_attempts += 1
+                    self.error_type = str(response.status)
+                if 300 <= response.status < 400:
+                    self.error_type = "redirect"
+                    return await self._broken("the provider answers with a redirect, which is not followed")
+                self.was_answered = self.may_cost = response.status < 300
+                return await self._told(response)
+            finally:
+                response.close()
+        finally:
+            self._call.upstream_closed.set()
+
+    async def _answered(self) -> aiohttp.ClientResponse:
+        """The answer of the first provider that can give one, else that of the last one."""
+        while True:
+            response = None
+            try:
+                response = await self._sent()
+                if not _is_passing(response.status) or (following := await self._more()) is None:
+                    return response
+            except aiohttp.ClientConnectorError:
+                self.may_cost = False
+                if (following := await self._more()) is None:
+                    self.failed_attempts += 1
+                    raise
+            except BaseException:
+                if response is not None:
+                    response.close()
+                raise
+            if response is not None:
+                response.close()
+            self.failed_attempts += 1
+            self.inbound = following
+            if self.meter is not None:
+                self.meter.repriced()
+            await asyncio.sleep(self._backoff_s * 2 ** (self.attempts - 1))
+
+    async def _sent(self) -> aiohttp.ClientResponse:
+        inbound = self.inbound
+        self.attempts += 1
+        self.may_cost = True
         response = await self._client.request(
             self._http.method,
-            URL(self._inbound.target.url, encoded=True).with_query(self._http.query_string or None),
-            data=self._inbound.body or None,
-            headers=forwarded(self._http.headers, self._upstream.credentials()),
+            URL(inbound.target.url, encoded=True).with_query(self._http.query_string or None),
+            data=inbound.body or None,
+            headers=forwarded(self._http.headers, inbound.upstream.credentials()),
             allow_redirects=False,
         )
-        try:
-            self.http_status = response.status
-            if not response.ok:
-                self.error_type = str(response.status)
-            if 300 <= response.status < 400:
-                self.error_type = "redirect"
-                return await self._broken("the provider answers with a redirect, which is not followed")
-            self.was_answered = response.status < 300
-            return await self._told(response)
-        finally:
-            response.close()
-            self._call.upstream_closed.set()
+        self.http_status, self.may_cost = response.status, response.status < 300
+        return response
 
     async def _told(self, response: aiohttp.ClientResponse) -> web.StreamResponse:
         headers = returned(response.headers)
@@ -139,13 +209,22 @@ class Passing:
             if self.first_chunk_ns is None:
                 self.first_chunk_ns = time.perf_counter_ns() - self._began_ns
             self._reader.feed(piece)
-            if self._meter is not None and (why := await self._meter.passed(self._reader)) is not None:
+            if self.meter is not None and (why := await self.meter.passed(self._reader)) is not None:
                 self._call.cut("budget", why)
                 # Whoever runs this ends it now, as any call that is cut.
                 await asyncio.Event().wait()
+            self._keep(piece)
             await answer.write(piece)
         await answer.write_eof()
+        self._is_whole = True
         return answer
+
+    def _keep(self, piece: bytes) -> None:
+        if self._pieces is not None:
+            self._pieces.append(piece)
+            self._kept_bytes += len(piece)
+            if self._kept_bytes > ANSWER_BYTES_MAX:
+                self._pieces = None
 
     async def _ended(self) -> web.StreamResponse:
         """End the client's side of a call that was cut: in words where it still can hear, else by its connection."""
@@ -153,7 +232,7 @@ class Passing:
         self.error_type = code
         if self._answer is None:
             headers = {DECISION_HEADER: self._decision_id}
-            body = refusal(self._upstream.kind, code, message)
+            body = refusal(self.inbound.upstream.kind, code, message)
             return web.Response(status=STATUS, body=body, headers=headers, content_type="application/json")
         answer, transport = self._answer, self._http.transport
         is_stream = answer.headers.get("content-type", "").startswith("text/event-stream")
@@ -161,7 +240,7 @@ class Passing:
         if is_stream and transport is not None and not transport.get_write_buffer_size():
             with suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(LAST_EVENT_S):
-                    await answer.write(last_event(self._upstream.kind, code, message))
+                    await answer.write(last_event(self.inbound.upstream.kind, code, message))
                     await answer.write_eof()
                     return answer
         self._abort()
@@ -174,7 +253,12 @@ class Passing:
 
     async def _broken(self, why: str) -> web.StreamResponse:
         if self._answer is None:
-            body = refusal(self._upstream.kind, "upstream", why)
+            body = refusal(self.inbound.upstream.kind, "upstream", why)
             return web.Response(status=502, body=body, content_type="application/json")
         self._abort()
         return self._answer
+
+
+def _is_passing(status: int) -> bool:
+    """Whether another provider may answer what this one did not."""
+    return status == TOO_MANY or status >= 500

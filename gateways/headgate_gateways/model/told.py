@@ -1,11 +1,12 @@
 """What is told of calls and decisions: the attributes of the GenAI conventions, and our own beside them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from headgate_control.decide.decision import Logged
 from headgate_control.identity.instance import Instance
+from headgate_gateways.model.cache import Kept
 from headgate_gateways.model.named import CallTrace
 from headgate_gateways.model.upstream import FREE, Operation
 from headgate_gateways.model.usage import Usage
@@ -84,6 +85,22 @@ class ToldCall:
 def is_told_as_span(operation: Operation) -> bool:
     """Whether a call is a model's, and not a question about models."""
     return operation not in FREE
+
+
+def told_from_cache(told: ToldCall, kept: Kept) -> ToldCall:
+    """A call that was answered from the cache: nobody was asked, and what it would have cost is saved.
+
+    The id of the answer is that of another call, and is not told again.
+    """
+    return replace(
+        told,
+        usage=kept.usage,
+        model=kept.model,
+        finish_reasons=kept.finish_reasons,
+        saved_nano_usd=kept.cost_nano_usd,
+        is_from_cache=True,
+        cost_nano_usd=0,
+    )
 
 
 def who(instance: Instance | None) -> dict[str, Value | None]:

@@ -33,6 +33,7 @@ from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
+from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Telling
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
@@ -75,6 +76,8 @@ class Site:
         self.prices = PriceBook.load()
         self.spans, self.logs = InMemorySpanExporter(), InMemoryLogRecordExporter()
         self.telling = Telling(self.spans, self.logs)
+        self.routing = Routing()
+        self.more: dict[str, Upstream] = {}
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
@@ -90,7 +93,7 @@ class Site:
         }
         budgets = LocalBudgets(self.owner)
         gateway = ModelGateway(
-            upstreams=upstreams,
+            upstreams={**upstreams, **self.more},
             state=lambda: self.state.now,
             service=DecisionService(
                 lambda: self.state.now.snapshot,
@@ -104,6 +107,7 @@ class Site:
             client=client,
             calls=self.calls,
             teller=self.telling,
+            routing=self.routing,
         )
         runner = web.AppRunner(application(gateway), handler_cancellation=True)
         await runner.setup()

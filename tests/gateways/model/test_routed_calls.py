@@ -1,0 +1,231 @@
+"""Routing at work: other providers when one fails, cheaper models, calls that are too large, answers given again."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from headgate_control.budgets.amount import Amount
+from headgate_gateways.model.router import Router
+from headgate_gateways.model.routing import Routing, Rule
+from headgate_gateways.model.upstream import Upstream
+from headgate_processors.errors import ConfigError
+from headgate_processors.testing.model_server import ModelServer, Scenario
+from headgate_processors.testing.ports import free_port
+from headgate_processors.testing.waiting import until
+
+KEY = "sk-of-the-second"
+
+
+@pytest.fixture
+def second() -> Iterator[ModelServer]:
+    """Another provider that speaks as OpenAI does."""
+    with ModelServer("multi_step", keys=[KEY]) as made:
+        yield made
+
+
+def join(site: Any, second: ModelServer, *, name: str = "openai", **routing: Any) -> None:
+    """Put the second provider behind a door of its own, as the fallback of the first."""
+    site.more["second"] = Upstream(name=name, kind="openai", base_url=f"{second.url}/v1", api_key=lambda: KEY)
+    site.routing = Routing(fallbacks={"openai": ["second"]}, backoff_ms=1, **routing)
+
+
+def failing(**fault: Any) -> Scenario:
+    """A provider that fails at first."""
+    fault.setdefault("from_request", 1)
+    return Scenario.model_validate({"task": "x", "turns": [{"say": "x"}] * 9, "faults": [fault]})
+
+
+def chat(site: Any, *bodies: dict[str, Any]) -> list[tuple[int, Any]]:
+    """What comes of chats."""
+
+    async def steps(agent: Any) -> list[tuple[int, Any]]:
+        found = []
+        for body in bodies:
+            async with agent.chat(**body) as response:
+                found.append((response.status, await response.json(content_type=None)))
+        return found
+
+    answers: list[tuple[int, Any]] = site.run(steps)
+    return answers
+
+
+def attributes(site: Any) -> list[dict[str, Any]]:
+    """What is told of each call."""
+    return [dict(span.attributes) for span in site.told()]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_another_provider_answers_when_one_does_not(site: Any, second: ModelServer, status: int) -> None:
+    """The agent sees the answer alone; both attempts are told, each is decided, and one is paid."""
+    join(site, second)
+    site.server.play(failing(status=status))
+    ((found, answer),) = chat(site, {})
+    (exchange,) = second.journal.exchanges()
+    (told,) = attributes(site)
+    assert (200, exchange.answer["id"], "Bearer sk-of-the-second") == (
+        found,
+        answer["id"],
+        exchange.headers["authorization"],
+    )
+    assert (2, 1) == (told["headgate.attempts"], told["headgate.failed_attempts"])
+    assert "error.type" not in told
+    assert (2, 1) == (len(site.decisions()), site.owner.account(site.budget(), 0).settled.calls)
+
+
+def test_a_provider_that_is_not_there_is_passed_over(site: Any, second: ModelServer) -> None:
+    """Its refusal of a connection is an attempt that failed."""
+    join(site, second)
+    site.provider = f"http://127.0.0.1:{free_port()}"
+    assert [200] == [status for status, _ in chat(site, {})]
+    assert [(2, 1)] == [(one["headgate.attempts"], one["headgate.failed_attempts"]) for one in attributes(site)]
+
+
+def test_when_all_fail_the_last_one_is_heard(site: Any, second: ModelServer) -> None:
+    """With its own status, and at no cost."""
+    join(site, second)
+    site.server.play(failing(status=429))
+    second.play(failing(status=503))
+    assert [503] == [status for status, _ in chat(site, {})]
+    assert [("503", 2, 2)] == [
+        (one["error.type"], one["headgate.attempts"], one["headgate.failed_attempts"]) for one in attributes(site)
+    ]
+    assert Amount() == site.owner.account(site.budget(), 0).used
+
+
+@pytest.mark.parametrize("status", [400, 401, 404])
+def test_what_another_provider_could_not_help_is_not_tried_again(site: Any, second: ModelServer, status: int) -> None:
+    """The call itself is wrong."""
+    join(site, second)
+    site.server.play(failing(status=status))
+    assert [status] == [found for found, _ in chat(site, {})]
+    assert [] == list(second.journal.exchanges())
+
+
+def test_a_provider_that_the_manifest_does_not_name_is_never_tried(site: Any, second: ModelServer) -> None:
+    """The agent hears what its own provider said, and the deny is on record."""
+    join(site, second, name="elsewhere")
+    site.server.play(failing(status=429))
+    assert [429] == [status for status, _ in chat(site, {})]
+    assert [] == list(second.journal.exchanges())
+    assert ["allow", "deny"] == [one.log_record.attributes["headgate.effect"] for one in site.decisions()]
+
+
+def test_a_stop_ends_a_call_between_two_attempts(site: Any, second: ModelServer) -> None:
+    """It waits for no backoff."""
+    join(site, second)
+    site.routing = Routing(fallbacks={"openai": ["second"]}, backoff_ms=60_000)
+    site.server.play(failing(status=429))
+
+    async def steps(agent: Any) -> Any:
+        async def call() -> Any:
+            async with agent.chat(stream=True) as response:
+                return response.status, (await response.json())["error"]["code"]
+
+        waiting = asyncio.ensure_future(call())
+        await until(lambda: len(list(site.server.journal.exchanges())) == 1)
+        await until(lambda: len(site.calls) == 1)
+        async with asyncio.timeout(30):
+            assert 1 == await site.stop("instance", site.instances[0])
+            return await waiting
+
+    assert (403, "stopped") == site.run(steps)
+    assert [] == list(second.journal.exchanges())
+    assert Amount() == site.owner.account(site.budget(), 0).used
+
+
+def test_a_rule_sends_calls_to_a_cheaper_model(site: Any) -> None:
+    """The provider is asked for that one, and what it saved is told."""
+    site.routing = Routing(rules=[Rule(name="cheap", models=["openai/gpt-5"], to="openai/gpt-5-mini")])
+    chat(site, {"model": "gpt-5", "temperature": 1})
+    (exchange,) = site.server.journal.exchanges()
+    (told,) = attributes(site)
+    assert ("gpt-5-mini", "gpt-5") == (told["gen_ai.request.model"], told["headgate.routed_from_model"])
+    assert "gpt-5-mini" == exchange.model
+    assert told["headgate.saved_micro_usd"] > 0
+
+
+def test_a_rule_cannot_send_calls_past_the_manifest(site: Any) -> None:
+    """They go where they were to go."""
+    site.routing = Routing(rules=[Rule(name="cheap", to="openai/gpt-4o-mini")])
+    assert [200] == [status for status, _ in chat(site, {"model": "gpt-5"})]
+    assert ["gpt-5"] == [one["gen_ai.request.model"] for one in attributes(site)]
+    assert 1 == len(site.decisions())
+
+
+def test_a_call_that_is_too_large_burns_nothing(site: Any) -> None:
+    """It is denied by policy, in words that say how large it may be."""
+    site.routing = Routing(rules=[Rule(name="small", input_tokens_max=10)])
+    ((status, answer),) = chat(site, {})
+    assert (403, "policy") == (status, answer["error"]["code"])
+    assert "small: about" in answer["error"]["message"]
+    assert [] == list(site.server.journal.exchanges())
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_the_same_call_gets_the_same_answer_again(site: Any, is_stream: bool) -> None:
+    """Byte for byte, decided, told, and for nothing; whatever the order of its body."""
+    site.routing = Routing(rules=[Rule(name="keep", cache_s=60)])
+
+    async def steps(agent: Any) -> list[bytes]:
+        found = []
+        body = {"model": "gpt-5", "messages": [], "stream": is_stream, "temperature": 0}
+        for said in (body, dict(reversed(list(body.items()))), {**body, "temperature": 1}):
+            async with agent.post("/openai/v1/chat/completions", said) as response:
+                found.append(await response.read())
+                assert response.headers["x-headgate-decision-id"].startswith("dec-")
+        return found
+
+    first, again, other = site.run(steps)
+    assert (True, False) == (first == again, first == other)
+    assert (2, 3) == (len(list(site.server.journal.exchanges())), len(site.decisions()))
+    told = attributes(site)[1]
+    assert (True, "0", 0) == (
+        told["headgate.response_cache_hit"],
+        told["headgate.cost_usd"],
+        told["headgate.attempts"],
+    )
+    assert told["headgate.saved_micro_usd"] > 0
+    assert 2 == site.owner.account(site.budget(), 0).settled.calls
+
+
+def test_an_answer_is_not_given_to_who_was_stopped(site: Any) -> None:
+    """A cache is no way around a decision."""
+    site.routing = Routing(rules=[Rule(name="keep", cache_s=60)])
+
+    async def steps(agent: Any) -> int:
+        async with agent.chat() as first:
+            await first.read()
+        await site.stop("instance", site.instances[0])
+        async with agent.chat() as denied:
+            return int(denied.status)
+
+    assert 403 == site.run(steps)
+
+
+def test_errors_are_not_kept(site: Any) -> None:
+    """The next call asks the provider again."""
+    site.routing = Routing(rules=[Rule(name="keep", cache_s=60)])
+    site.server.play(failing(status=400, from_request=None, requests=[1]))
+    assert [400, 200, 200] == [status for status, _ in chat(site, {}, {}, {})]
+    assert 2 == len(list(site.server.journal.exchanges()))
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        Routing(rules=[Rule(name="r", to="nowhere/gpt-5")]),
+        Routing(rules=[Rule(name="r", to="openai")]),
+        Routing(fallbacks={"openai": ["nowhere"]}),
+        Routing(fallbacks={"openai": ["anthropic"]}),
+    ],
+)
+def test_a_door_that_is_not_there_is_an_error(routing: Routing) -> None:
+    """At the start, and it says which are."""
+    upstreams = {
+        "openai": Upstream(name="openai", kind="openai", base_url="http://a", api_key=str),
+        "anthropic": Upstream(name="anthropic", kind="anthropic", base_url="http://b", api_key=str),
+    }
+    with pytest.raises(ConfigError, match="expected"):
+        Router(upstreams=upstreams, pricing=None, routing=routing)
