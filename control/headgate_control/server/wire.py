@@ -19,10 +19,11 @@ class WireError(PermanentError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluations:
-    """Several questions in one request."""
+    """Several questions in one request; `is_single` where it lists none and is one itself, and is answered as one."""
 
     requests: Sequence[Request]
     semantic: Semantic
+    is_single: bool = False
 
 
 def parse_evaluation(body: object) -> Request:
@@ -61,8 +62,10 @@ def parse_evaluations(body: object) -> Evaluations:
     """
     whole = _object(body, "the body")
     listed = whole.get("evaluations")
-    if not isinstance(listed, list):
-        return Evaluations(requests=[parse_evaluation(whole)], semantic="execute_all")
+    if listed is not None and not isinstance(listed, list):
+        raise WireError("evaluations: expected a list")
+    if not listed:
+        return Evaluations(requests=[parse_evaluation(whole)], semantic="execute_all", is_single=True)
     if len(listed) > EVALUATIONS_MAX:
         raise WireError(f"evaluations: {len(listed)} of them; {EVALUATIONS_MAX} are allowed")
     shared = {name: whole[name] for name in ("subject", "action", "resource", "context") if name in whole}

@@ -61,7 +61,9 @@ def test_several_questions_share_what_they_leave_out() -> None:
         [one.resource.id for one in found.requests],
         found.semantic,
     )
-    assert [parse_evaluation(ASKED)] == list(parse_evaluations(ASKED).requests)
+    for body in (ASKED, {**ASKED, "evaluations": []}):
+        single = parse_evaluations(body)
+        assert ([parse_evaluation(ASKED)], True) == (list(single.requests), single.is_single)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,8 @@ def test_several_questions_share_what_they_leave_out() -> None:
     [
         ({**ASKED, "evaluations": [{}] * 201}, "201 of them; 200 are allowed"),
         ({**ASKED, "evaluations": [5]}, r"evaluations\[0\]: expected an object"),
-        ({**ASKED, "evaluations": [], "options": {"evaluations_semantic": "all"}}, "expected one of execute_all"),
+        ({**ASKED, "evaluations": 5}, "evaluations: expected a list"),
+        ({**ASKED, "evaluations": [{}], "options": {"evaluations_semantic": "all"}}, "expected one of execute_all"),
     ],
 )
 def test_what_are_no_questions_is_refused(body: object, expected: str) -> None:
