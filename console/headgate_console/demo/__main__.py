@@ -12,6 +12,7 @@ from headgate_console.cli.app import app
 from headgate_console.cli.screen import Screen, screen
 from headgate_console.demo.collector import in_front
 from headgate_console.demo.fleet import running, send_recordings, wait_until_derived
+from headgate_console.demo.governed import looping_agent, provider, wait_until_seen
 from headgate_console.errors import CommandError
 from headgate_console.queries.opening import open_views
 from headgate_console.queries.rows import fetch
@@ -25,6 +26,7 @@ INTERESTING = {
     "timeline": "len(agent_names) DESC, tool_call_count DESC",
     "loop": "tool_error_count DESC",
 }
+STREAMING_S_MAX = 30.0
 STORE_MARK = "store.json"
 
 
@@ -52,7 +54,11 @@ def _make_room(data: Path) -> None:
 
 def _show(to: Screen, data: Path) -> None:
     to.show([_title("Headgate: what your agents did, what it cost, and who they were"), ""])
-    with running(data, data / "up.log") as listeners, in_front(listeners["otlp-grpc"], data) as collector:
+    with (
+        provider() as variables,
+        running(data, data / "up.log", variables) as listeners,
+        in_front(listeners["otlp-grpc"], data) as collector,
+    ):
         to.show([f"Started on {listeners['otlp-grpc']} (OTLP/gRPC) and {listeners['otlp-http']} (OTLP/HTTP)."])
         way = (
             f"through the OpenTelemetry Collector on {collector}"
@@ -70,7 +76,28 @@ def _show(to: Screen, data: Path) -> None:
         _step(to, "The ledger: every tool call, in words", ["ledger", "--limit", "12"], data)
         groups = [part for name in ("team", "workflow", "model") for part in ("--by", name)]
         _step(to, "The bill: by team, workflow and model, and what has no price", ["cost", *groups], data)
+        _govern(to, data)
     to.show(_next(data, picked))
+
+
+def _govern(to: Screen, data: Path) -> None:
+    """An agent that loops is watched, paid from its budget, and stopped in the middle of an answer."""
+    title = "An agent behind the model gateway, with a manifest, a budget of $0.20 and a key: it loops"
+    to.show(["", _title(title), ""])
+    with looping_agent(data, lambda line: to.show([f"  {line}"])) as (instance_id, agent):
+        agent.streaming.wait(STREAMING_S_MAX)
+        _step(to, "Its budget runs down; the answer that streams is reserved for", ["budget", "show"], data)
+        reason = ["--reason", "loops on one failing test"]
+        _step(
+            to,
+            "Stop it: its stream, the provider's connection, and whatever it tries next",
+            ["stop", "instance", instance_id, *reason],
+            data,
+        )
+        agent.ended()
+    wait_until_seen(data, instance_id)
+    _step(to, "The receipt: who it was, what it spent, what was decided", ["instance", "show", instance_id], data)
+    _step(to, "Every decision, the last first", ["decisions", "--instance", instance_id, "--limit", "4"], data)
 
 
 def _pick(data: Path) -> dict[str, str]:

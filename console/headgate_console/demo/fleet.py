@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -20,13 +20,20 @@ from headgate_processors.errors import StoreError
 START_S_MAX = 60.0
 DERIVED_S_MAX = 60.0
 QUIET_S = 2.0
-LISTENERS = {"otlp-grpc", "otlp-http", "console"}
-ENVIRONMENT = {"HEADGATE_STORE__SEAL_INTERVAL": "0.2 s"}
+LISTENERS = {"otlp-grpc", "otlp-http", "console", "control", "model-gateway"}
+ENVIRONMENT = {
+    "HEADGATE_STORE__SEAL_INTERVAL": "0.2 s",
+    "HEADGATE_RECEIVER__PLATFORM": "127.0.0.1:0",
+    "HEADGATE_CONTROL__LISTEN": "127.0.0.1:0",
+    "HEADGATE_GATEWAYS__MODEL__LISTEN": "127.0.0.1:0",
+}
 
 
 @contextmanager
-def running(data: Path, log: Path) -> Iterator[dict[str, str]]:
+def running(data: Path, log: Path, variables: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """`headgate up` on free ports for as long as the context lasts; gives the address of each listener.
+
+    `variables` are set in its environment.
 
     Raises:
         CommandError: it did not start.
@@ -35,7 +42,7 @@ def running(data: Path, log: Path) -> Iterator[dict[str, str]]:
     command = [sys.executable, "-m", "headgate_console", "up", "--data", str(data)]
     command += ["--grpc", anywhere, "--http", anywhere, "--console", anywhere]
     with resources.as_file(resources.files("headgate_console.demo") / "registry.yaml") as registry:
-        environment = {**os.environ, **ENVIRONMENT, "HEADGATE_REGISTRY__FILE": str(registry)}
+        environment = {**os.environ, **ENVIRONMENT, **variables, "HEADGATE_REGISTRY__FILE": str(registry)}
         with log.open("wb") as errors:
             process = subprocess.Popen(  # noqa: S603 - our own command, no shell
                 command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment

@@ -1,0 +1,65 @@
+"""A model gateway of its own, from the settings of this machine and what its command says."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headgate_console.control.parts import upstreams_of
+from headgate_console.serve.lifeline import log_to_stderr
+from headgate_console.settings.values import split_address
+from headgate_gateways.link.address import ControlAddress
+from headgate_gateways.model.provider_keys import key_source
+from headgate_gateways.model.telling import Silent, Teller, Telling
+from headgate_gateways.process import GatewayConfig, run_model_gateway
+
+if TYPE_CHECKING:
+    from headgate_console.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteGateway:
+    """What the command says; `otlp` None tells nobody of calls."""
+
+    control: str
+    token_file: Path
+    name: str
+    folder: Path
+    otlp: str | None = None
+    ca_file: Path | None = None
+
+
+def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C.
+
+    Raises:
+        ConfigError: an address, a file or an upstream is wrong, or it cannot listen.
+        StoreError: another process has its folder.
+    """
+    log_to_stderr()
+    token = key_source(f"file:{remote.token_file}")
+    host, port = split_address(settings.gateways.model.listen)
+    config = GatewayConfig(
+        name=remote.name,
+        control=ControlAddress(url=remote.control, token=token, ca_file=remote.ca_file),
+        folder=remote.folder,
+        host=host,
+        port=port,
+        upstreams=upstreams_of(settings),
+        prices=settings.prices.overrides,
+    )
+    with ExitStack() as stack:
+        teller: Teller = Silent()
+        if remote.otlp is not None:
+            teller = stack.enter_context(closing(Telling.for_endpoint(remote.otlp, token())))
+        asyncio.run(_run(config, teller, ready))
+
+
+async def _run(config: GatewayConfig, teller: Teller, ready: Callable[[str], None]) -> None:
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await run_model_gateway(config, ready=ready, stopping=stopping, teller=teller)
