@@ -171,6 +171,8 @@ def _unpacked(source: Path, to: Path) -> tuple[int, list[str]]:
             for name, expected in members.items():
                 _unpack(tar, name, expected, to)
             return int(manifest["created_unix_nano"]), list(members)
+    except FileNotFoundError as error:
+        raise ConfigError(f"cannot read {source}: {error.strerror}") from error
     except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         message = f"{source} is no whole backup of control ({error}): expected a file of `headgate control backup`"
         raise ConfigError(message) from error

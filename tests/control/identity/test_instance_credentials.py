@@ -1,7 +1,11 @@
 """One port tells which instance shows a credential, at which door, and nobody else's is good there."""
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from headgate_control.identity.credentials import Credentials, Identified
 from headgate_control.identity.foreign_tokens import (
     FETCH_AGAIN_S,
     FETCH_EVERY_S,
+    KEYS_BYTES_MAX,
     ClaimNames,
     ForeignIssuer,
     ForeignTokens,
@@ -187,3 +192,63 @@ def test_an_address_that_does_not_answer_is_told() -> None:
     """With what was asked."""
     with pytest.raises(TransientError, match="cannot be fetched"):
         fetched_keys("http://127.0.0.1:1/jwks")
+
+
+@contextmanager
+def answering(status: int, content: bytes, **headers: str) -> Iterator[str]:
+    """A server that answers one request in one way; its address."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_request(self, code: object = "-", size: object = "-") -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.timeout = 10
+        thread = threading.Thread(target=server.handle_request, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/jwks?a=1"
+        thread.join(10)
+
+
+def test_fetched_keys_verify(site: Site, clock: SetClock) -> None:
+    """An unknown key makes a fetch due, at most once in a while; those that are there stay good meanwhile."""
+    with answering(200, site.file.read_bytes()) as address:
+        issuer = ForeignIssuer(issuer=ISSUER, audience="agents", jwks_uri=address)
+        tokens = ForeignTokens([issuer], clock=clock)
+        with pytest.raises(UnauthenticatedError, match="not known of its issuer"):
+            tokens(site.spoken())
+        assert [] == tokens.refresh()
+    assert "u-1" == tokens(site.spoken()).user
+    clock.now += FETCH_AGAIN_S * SECOND
+    assert not tokens.is_due()
+    stranger = jwt.encode({"iss": ISSUER}, site.private, algorithm="ES256", headers={"kid": "new"})
+    with pytest.raises(UnauthenticatedError):
+        tokens(stranger)
+    assert tokens.is_due()
+    assert 1 == len(tokens.refresh())
+    assert "u-1" == tokens(site.spoken(exp=clock.now // SECOND + 60)).user
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "headers", "why"),
+    [
+        (302, b"", {"location": "http://127.0.0.1/elsewhere"}, "answers 302, and 200 was expected"),
+        (500, b"{}", {}, "answers 500"),
+        (200, b"{", {}, "cannot be fetched"),
+        (200, b'{"keys":[{"kty":"oct","kid":"s","k":"c2VjcmV0"}]}', {}, "shared secret"),
+        (200, b" " * (KEYS_BYTES_MAX + 1), {}, "more than 1 MiB"),
+    ],
+)
+def test_an_answer_that_is_no_list_of_keys_is_told(
+    status: int, content: bytes, headers: dict[str, str], why: str
+) -> None:
+    """A redirect is followed nowhere, and no answer is read without end."""
+    with answering(status, content, **headers) as address, pytest.raises(TransientError, match=why):
+        fetched_keys(address)
