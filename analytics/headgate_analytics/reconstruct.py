@@ -7,6 +7,7 @@ from decimal import Decimal
 import orjson
 
 from headgate_analytics.costs import total_usd
+from headgate_analytics.decided import Decided
 from headgate_analytics.gateway_calls import attested, led_by_agents
 from headgate_analytics.model_calls import Call, container_usage, model_calls
 from headgate_analytics.node import CALL_KINDS, CONTAINER_KINDS, Node, deduplicated, link
@@ -93,11 +94,15 @@ def reconstruct(
     tool_rows = _distinct(
         [tool_call_row(tool, who, content.arguments, content.requested) for tool in tools], "tool_call_id"
     )
+    decided = Decided.of(nodes)
+    decided.mark(tool_rows)
     moments = [call_moment(call, row) for call, row in zip(calls, call_rows, strict=True)]
     moments += [tool_moment(tool, row, rules.title(row)) for tool, row in zip(tools, tool_rows, strict=True)]
     moments += _tasks(nodes, content)
     moments += _errors(nodes, calls, tools, who)
+    moments += decided.moments([*call_rows, *tool_rows], who)
     session = _session_row(stitched, nodes, who, calls=call_rows, tools=tool_rows) | {"task": _task(nodes, content)}
+    _halt(session, decided, call_rows, tool_rows)
     return Reconstruction(
         shared=who.shared,
         session=session,
@@ -253,6 +258,16 @@ def _session_row(
     }
 
 
+def _halt(session: Row, decided: Decided, calls: Sequence[Row], tools: Sequence[Row]) -> None:
+    """Count what was denied without a call, and say that the session is stopped when it is."""
+    denied = session["denied_count"]
+    assert isinstance(denied, int)
+    session["denied_count"] = denied + decided.denied([*calls, *tools])
+    reason = decided.stopped(calls, tools)
+    if reason is not None:
+        session.update(state="stopped", state_reason=reason, end_time_unix_nano=session["last_activity_time_unix_nano"])
+
+
 def _unique(values: Sequence[object]) -> list[str]:
     return [value for value in dict.fromkeys(values) if isinstance(value, str)]
 
@@ -270,6 +285,7 @@ def _ended(nodes: Sequence[Node]) -> tuple[bool, str]:
     alive = [node for node in nodes if not node.is_log and node.kind in _LIVING and node.trace_id]
     served = {node.trace_id for node in alive if node.is_served and node.parent_span_id is None}
     alive = [node for node in alive if node.trace_id not in served] or alive
+    alive = [node for node in alive if node.witness == "client"] or alive
     if not alive:
         return False, "no root span was reported"
     latest = max(alive, key=lambda node: (node.start, node.record_id)).trace_id

@@ -343,6 +343,7 @@ def tool_call_row(tool: ToolCall, who: Who, arguments: Mapping[str, str], reques
         "arguments": _arguments(tool, arguments, requested),
         **_action(tool, asked),
         "hash_key_id": _or(tool.first("hash_key_id"), first.text("hash_key_id")),
+        "decision_id": None,
         "decision": decided.text("decision") if decided else None,
         "decision_source": decided.text("decision_source") if decided else None,
         "dialect": first.dialect,

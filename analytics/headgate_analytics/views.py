@@ -5,6 +5,7 @@ from pathlib import Path
 
 import duckdb
 
+from headgate_analytics.control_views import control_views_sql, needed
 from headgate_analytics.schema import DERIVED, SESSIONS
 from headgate_processors.store import ReaderConfig, StoreReader
 
@@ -39,6 +40,13 @@ FROM stored_sessions;
 """
 
 
+def told_views_sql(*, idle_gap_ns: int = IDLE_GAP_NS, now_unix_nano: int | None = None) -> str:
+    """Every statement that goes over the views of a store: sessions as they stand, and control's records."""
+    return session_view_sql(idle_gap_ns=idle_gap_ns, now_unix_nano=now_unix_nano) + control_views_sql(
+        now_unix_nano=now_unix_nano
+    )
+
+
 def open_views(
     folder: Path,
     *,
@@ -47,16 +55,19 @@ def open_views(
     only: Collection[str] | None = None,
     config: ReaderConfig | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """A read-only connection with every raw and derived view of a store, or with those that `only` names.
+    """A read-only connection with every raw, derived and control view of a store, or with those that `only` names.
 
     Raises:
         StoreError: there is no store, or it is newer or damaged.
     """
-    connection = StoreReader(folder, derived=DERIVED, only=only, config=config or ReaderConfig()).connect()
-    if only is None or SESSIONS.name in only:
+    asked = None if only is None else needed(only)
+    connection = StoreReader(folder, derived=DERIVED, only=asked, config=config or ReaderConfig()).connect()
+    if asked is None or SESSIONS.name in asked:
         # A connection shows one state of the store: its newest record is found once, not by every question.
         now = _newest_unix_nano(connection) if now_unix_nano is None else now_unix_nano
         connection.execute(session_view_sql(idle_gap_ns=idle_gap_ns, now_unix_nano=now))
+    if statements := control_views_sql(only=only, now_unix_nano=now_unix_nano):
+        connection.execute(statements)
     return connection
 
 

@@ -65,7 +65,7 @@ def views_sql(settings: "Settings", *, root: str | None = None) -> str:
         StoreError: the folder holds no store.
     """
     stored = stored_views_sql(settings.data, derived=DERIVED, root=root)
-    told = views.session_view_sql(idle_gap_ns=nanoseconds(settings.sessions.idle_gap))
+    told = views.told_views_sql(idle_gap_ns=nanoseconds(settings.sessions.idle_gap))
     again = told.replace("CREATE VIEW", "CREATE OR REPLACE TEMP VIEW")
     return f"{stored}DROP VIEW IF EXISTS stored_sessions;\n{again}"
 

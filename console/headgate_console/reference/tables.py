@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from headgate_analytics.control_schema import CONTROL
 from headgate_analytics.schema import DERIVED
 from headgate_processors.schema import DATASETS, Column, Dataset
 
@@ -19,8 +20,8 @@ nanoseconds since the epoch, in columns that end in `unix_nano`; beside each the
 
 
 def tables_page() -> str:
-    """The page, in Markdown: first what is derived, then what was received."""
-    every = (*DERIVED.values(), *DATASETS.values())
+    """The page, in Markdown: first what is derived, then what control tells, then what was received."""
+    every = (*DERIVED.values(), *(view.dataset for view in CONTROL.values()), *DATASETS.values())
     contents = "".join(f"- [`{dataset.name}`](#{dataset.name}): one row per {dataset.row}\n" for dataset in every)
     return HEAD + contents + "".join(map(_section, every))
 
