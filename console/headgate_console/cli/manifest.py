@@ -1,4 +1,4 @@
-"""`headgate manifest validate | explain | diff | schema`: what an agent is granted, before it is started."""
+"""`headgate manifest validate | explain | diff | schema | suggest`: what an agent is granted, before it is started."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Json, examples, load
+from headgate_console.cli.options import Data, Json, Since, examples, load, moment, settings, views
 from headgate_console.cli.screen import screen, utf8_stdout
 from headgate_console.errors import CommandError
 from headgate_console.render.table import Column
@@ -30,6 +30,10 @@ EXPLAIN_EXAMPLES = """
 """
 DIFF_EXAMPLES = """
     headgate manifest diff fixer.yaml fixer-new.yaml
+"""
+SUGGEST_EXAMPLES = """
+    headgate manifest suggest --workflow fix-tests --data headgate-data > fixer.yaml
+    headgate manifest suggest --workflow fix-tests --since 30d --margin 2
 """
 SCHEMA_EXAMPLES = """
     headgate manifest schema > manifest.schema.json
@@ -137,6 +141,38 @@ def schema() -> None:
     sys.stdout.write("\n")
 
 
+def suggest(
+    context: typer.Context,
+    workflow: Annotated[str, typer.Option(metavar="NAME", help="The workflow whose sessions are looked at.")],
+    data: Data = None,
+    since: Since = None,
+    margin: Annotated[
+        float, typer.Option(min=1, max=100, help="Budgets are the 99th percentile of what was spent, times this.")
+    ] = 1.5,
+) -> None:
+    """Write a manifest that grants what a workflow's recorded sessions used, and nothing else.
+
+    Comments say what each entry comes from. Try it: headgate policy simulate DIR --manifest FILE
+    """
+    from decimal import Decimal
+
+    from headgate_console.queries.history import VIEWS, recorded_rows
+    from headgate_control.manifests import suggest as suggesting
+    from headgate_control.manifests.used import used_by
+    from headgate_control.policy.history import recorded
+
+    connection = views(settings(context, data=data), only=VIEWS)
+    _, rows = recorded_rows(connection, since=moment(since), workflow=workflow)
+    used = used_by(map(recorded, rows))
+    if not used.calls:
+        message = f"no calls of workflow {workflow!r} are recorded; see: headgate sessions --workflow {workflow}"
+        raise CommandError(message)
+    found = suggesting.suggest(used, workflow=workflow, margin=Decimal(str(margin)))
+    utf8_stdout().write(found.text)
+    for sentence in found.left_out:
+        screen().say(sentence)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP)
@@ -145,6 +181,7 @@ def register(app: typer.Typer) -> None:
         (explain, EXPLAIN_EXAMPLES),
         (diff, DIFF_EXAMPLES),
         (schema, SCHEMA_EXAMPLES),
+        (suggest, SUGGEST_EXAMPLES),
     ):
         group.command(epilog=examples(lines))(command)
     app.add_typer(group, name="manifest", epilog=examples(VALIDATE_EXAMPLES))

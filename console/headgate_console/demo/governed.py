@@ -94,18 +94,23 @@ def looping_agent(data: Path, said: Callable[[str], None]) -> Iterator[tuple[str
 
 
 def wait_until_seen(data: Path, instance_id: str) -> None:
-    """Wait until the views tell of the denial.
+    """Wait until the views tell of the denial, and of the calls before it.
 
     Raises:
         CommandError: they did not in time.
     """
     settings = load_settings({"data": data}).settings
     deadline = time.monotonic() + SEEN_S_MAX
-    query = "SELECT count(*) AS n FROM decisions WHERE instance_id = ? AND code = 'stopped'"
+    query = (
+        "SELECT (SELECT count(*) FROM decisions WHERE instance_id = ?1 AND code = 'stopped') AS denied,"
+        " (SELECT count(*) FROM decisions WHERE instance_id = ?1 AND decision) AS allowed,"
+        " (SELECT count(*) FROM model_calls WHERE instance_id = ?1) AS calls"
+    )
     while time.monotonic() < deadline:
-        with open_views(settings, only=("decisions",)) as views:
-            if fetch(views, query, [instance_id])[0]["n"]:
-                return
+        with open_views(settings, only=("decisions", "model_calls")) as views:
+            found = fetch(views, query, [instance_id])[0]
+        if found["denied"] and found["calls"] >= found["allowed"]:
+            return
         time.sleep(0.2)
     message = "the decisions did not reach the store; see headgate doctor"
     raise CommandError(message)

@@ -1,6 +1,7 @@
 """An instance on one screen: its seven questions, from who started it to how to stop it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from rich.text import Text
@@ -81,11 +82,14 @@ def _spent(found: Mapping[str, Any]) -> Iterator[str]:
     for one in found["budgets"]:
         for unit in ("usd", "tokens", "calls", "seconds"):
             if one[f"limit_{unit}"] is not None:
-                where = f"{one['scope']} {one['target']}".strip()
-                amounts = (
-                    f"{one[f'settled_{unit}']} + {one[f'reserved_{unit}']} reserved of {one[f'limit_{unit}']} {unit}"
-                )
-                yield f"{amounts}, {one['window']}, {one['mode']} budget of {where}"
+                settled, held, limit = (_amount(one, what, unit) for what in ("settled", "reserved", "limit"))
+                whose = "its own" if one["scope"] == "instance" else f"{one['scope']} {one['target']}".strip()
+                yield f"{settled} of {limit}, {held} reserved ({whose}, {one['window']}, {one['mode']})"
+
+
+def _amount(one: Mapping[str, Any], what: str, unit: str) -> str:
+    value = Decimal(str(one[f"{what}_{unit}"]))
+    return money(value) if unit == "usd" else f"{value.normalize():,f} {unit}"
 
 
 def _decided(one: Mapping[str, Any]) -> str:

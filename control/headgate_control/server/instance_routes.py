@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
+from headgate_control.decide.core import Snapshot
 from headgate_control.identity.instance import Instance
 from headgate_control.identity.launch import Launch, launch, revoke
 from headgate_control.manifests.entries import granted
@@ -36,9 +37,9 @@ class InstanceRoutes:
 
     async def _list(self, http: web.Request) -> web.Response:
         self._operator(http)
-        now = self.room.clock()
-        found = sorted(self.room.now.snapshot.instances.values(), key=lambda one: one.instance_id, reverse=True)
-        return answered({"instances": [shown_instance(one, now) for one in found]})
+        now, snapshot = self.room.clock(), self.room.now.snapshot
+        found = sorted(snapshot.instances.values(), key=lambda one: one.instance_id, reverse=True)
+        return answered({"instances": [_in_effect(snapshot, one, now) for one in found]})
 
     async def _create(self, http: web.Request) -> web.Response:
         caller, body = self._operator(http), await object_of(http)
@@ -69,12 +70,7 @@ class InstanceRoutes:
             only(caller, "operator")
         snapshot, now = self.room.now.snapshot, self.room.clock()
         grant = snapshot.grants.get(instance.manifest_digest)
-        facts = Facts(
-            lineage=snapshot.lineage(instance.instance_id),
-            workflow=instance.workflow,
-            team=instance.team,
-            identities=[one for one in (instance.user, instance.launched_by) if one is not None],
-        )
+        facts = _facts(snapshot, instance)
         places = {*facts.places(), *(("user", one) for one in facts.identities)}
         budgets = [
             shown_account(budget, self.room.owner.account(budget, now), now)
@@ -84,7 +80,7 @@ class InstanceRoutes:
         stopped = snapshot.stops.matching(facts, at_unix_nano=now)
         return answered(
             {
-                **shown_instance(instance, now),
+                **_in_effect(snapshot, instance, now),
                 "lineage": list(facts.lineage),
                 "granted": [] if grant is None else [_entry(*one) for one in granted(grant)],
                 "budgets": budgets,
@@ -121,6 +117,25 @@ class InstanceRoutes:
 
     def _operator(self, http: web.Request) -> Caller:
         return only(self.room.doors.caller(http.headers.get("authorization")), "operator")
+
+
+def _facts(snapshot: Snapshot, instance: Instance) -> Facts:
+    """Everything that a stop may be about, of an instance that calls nothing at this moment."""
+    return Facts(
+        lineage=snapshot.lineage(instance.instance_id),
+        workflow=instance.workflow,
+        team=instance.team,
+        identities=[one for one in (instance.user, instance.launched_by) if one is not None],
+    )
+
+
+def _in_effect(snapshot: Snapshot, instance: Instance, at_unix_nano: int) -> dict[str, object]:
+    """As `shown_instance`, with a stop or a pause that holds as its state."""
+    row = shown_instance(instance, at_unix_nano)
+    stop = snapshot.stops.matching(_facts(snapshot, instance), at_unix_nano=at_unix_nano)
+    if stop is not None and instance.is_living(at_unix_nano):
+        row["state"] = "stopped" if stop.mode == "stop" else "paused"
+    return row
 
 
 def shown_instance(instance: Instance, at_unix_nano: int) -> dict[str, object]:
