@@ -6,6 +6,7 @@ speaks.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -29,8 +30,11 @@ from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.errors import ConfigError
 
+FIRST_S = 2.0
+"""How long a start waits for control, so that agents are not refused in the first moments."""
 SHUTDOWN_S = 2.0
 BACKLOG = 1_024
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +113,8 @@ async def _serve(
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(link.run()), group.create_task(budgets.run())]
         try:
+            if not await link.heard(wait_s=FIRST_S):
+                _LOG.warning("control does not answer: this gateway begins with what it knew last, and is stale")
             async with _listening(app, config.host, config.port) as address:
                 ready(address)
                 await stopping.wait()

@@ -27,6 +27,10 @@ BACKOFF_MAX_S = 5.0
 _LOG = logging.getLogger(__name__)
 
 
+class NotAskedError(TransientError):
+    """Control cannot be reached at all, so it has not heard the question either."""
+
+
 class RemoteBudgets:
     """A `Budgets`. For one event loop, in which it `run`s as a task to tell what was spent."""
 
@@ -58,6 +62,8 @@ class RemoteBudgets:
         }
         try:
             return _answer(await self._asked_again("/v1/budgets/reserve", asked))
+        except NotAskedError:
+            raise
         except (TransientError, asyncio.CancelledError):
             # Whether it stands is not known, and nobody will use it: it is given back.
             self._given_back(reservation_id)
@@ -119,8 +125,12 @@ class RemoteBudgets:
         """Ask, and once more on a connection that control had closed meanwhile."""
         try:
             return await self._post(path, body)
-        except aiohttp.ServerDisconnectedError:
-            return await self._asked(path, body)
+        except aiohttp.ServerDisconnectedError as error:
+            try:
+                return await self._asked(path, body)
+            except NotAskedError as again:
+                # The first time it may have been heard.
+                raise TransientError(str(again)) from error
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _unreachable(error) from error
 
@@ -155,4 +165,5 @@ def _answer(said: Mapping[str, Any]) -> Answer:
 
 
 def _unreachable(error: Exception) -> TransientError:
-    return TransientError(f"control cannot be asked for budgets, so nothing is granted: {str(error) or type(error)}")
+    kind = NotAskedError if isinstance(error, aiohttp.ClientConnectorError) else TransientError
+    return kind(f"control cannot be asked for budgets, so nothing is granted: {str(error) or type(error).__name__}")

@@ -66,7 +66,7 @@ class ControlLink:
         self._version = VERSION
         self._beaten_ns: int | None = None
         self._refused: str | None = None
-        self._is_changed = asyncio.Event()
+        self._is_changed, self._is_heard = asyncio.Event(), asyncio.Event()
         self._acknowledging = Acknowledging(cut, self._tell, point=config.point)
 
     @property
@@ -88,6 +88,13 @@ class ControlLink:
         if self._beaten_ns is None:
             return True
         return self._clock() - self._beaten_ns > int(self._config.stale_after_s * _NS_PER_S)
+
+    async def heard(self, *, wait_s: float) -> bool:
+        """Whether control has told everything once, as soon as it has, at the latest after `wait_s`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._is_heard.wait()
+        return self._is_heard.is_set()
 
     async def run(self) -> None:
         """Read the feed, again and again, until cancelled; then take leave of control and keep what is known."""
@@ -152,6 +159,7 @@ class ControlLink:
             self._is_changed.set()
         if beat is not None:
             self._beaten_ns, self._refused = self._clock(), None
+            self._is_heard.set()
             await self._acknowledging.acknowledge(beat.epoch)
 
     async def _heard_refusal(self, answer: aiohttp.ClientResponse) -> None:

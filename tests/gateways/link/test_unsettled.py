@@ -50,7 +50,7 @@ def test_reserve_top_up_and_settle_are_those_of_control(site: Any, gateway: Any)
 
 
 def test_nothing_is_granted_while_control_is_down_and_what_was_spent_is_told_later(site: Any, another: Any) -> None:
-    """Also by the process that comes after; what was asked in vain is given back."""
+    """Also by the process that comes after; what control cannot have heard need not be given back."""
 
     async def steps() -> int:
         gateway = another("remote")
@@ -61,6 +61,10 @@ def test_nothing_is_granted_while_control_is_down_and_what_was_spent_is_told_lat
                 await reserved(site, gateway, "dec-2")
             with pytest.raises(TransientError):
                 await gateway.budgets.top_up("dec-1", TOKENS, expires_unix_nano=MINUTE_NS)
+            waiting = len(gateway.budgets._unsettled)
+            with pytest.raises(TransientError):
+                await reserved(site, gateway, "dec-3")
+            assert waiting == len(gateway.budgets._unsettled)
             await gateway.budgets.settle("dec-1", Amount(tokens=7))
         again = another("remote")
         async with again.linked(), site.served():
