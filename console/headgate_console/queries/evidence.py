@@ -21,9 +21,12 @@ def session_rows(connection: "duckdb.DuckDBPyConnection", wanted: str) -> tuple[
     """
     session = find_session(connection, wanted)
     session_id = session["session_id"]
+    denied = "SELECT DISTINCT stop_id FROM decisions WHERE session_id = ? AND stop_id IS NOT NULL"
+    stops = fetch(connection, denied, [session_id]) if "decisions" in _known(connection) else []
     return session, {
         "sessions": _plain([session]),
         "timeline": _plain(session_timeline(connection, session_id)),
+        **effect_rows(connection, [row["stop_id"] for row in stops]),
     }
 
 
@@ -42,11 +45,15 @@ def stop_rows(connection: "duckdb.DuckDBPyConnection", stop_id: str) -> Mapping[
 def effect_rows(connection: "duckdb.DuckDBPyConnection", stop_ids: Iterable[str]) -> Mapping[str, list[Row]]:
     """What the enforcement points did about some stops; nothing where no view has it."""
     wanted = sorted(stop_ids)
-    known = {row["view_name"] for row in fetch(connection, "SELECT view_name FROM duckdb_views()")}
-    if "stop_effects" not in known or not wanted:
+    if "stop_effects" not in _known(connection) or not wanted:
         return {}
     found = fetch(connection, "SELECT * FROM stop_effects WHERE list_contains(?, stop_id)", [wanted])
     return {"stop_effects": _plain(found)}
+
+
+def _known(connection: "duckdb.DuckDBPyConnection") -> set[str]:
+    """The views that there are."""
+    return {row["view_name"] for row in fetch(connection, "SELECT view_name FROM duckdb_views()")}
 
 
 def _plain(rows: Iterable[Row]) -> list[Row]:
