@@ -79,8 +79,8 @@ class Intake:
     letters: DeadLetters
 
 
-def open_store(settings: "Settings") -> Store:
-    """Take the store of the settings for writing.
+def open_store(settings: "Settings", *, compact_apart: bool = False) -> Store:
+    """Take the store of the settings for writing; `compact_apart` gives its compactions a process of their own.
 
     Raises:
         StoreError: another process holds it, or it is newer or damaged.
@@ -89,6 +89,7 @@ def open_store(settings: "Settings") -> Store:
         seal_interval_s=settings.store.seal_interval.total_seconds(),
         unsealed_bytes_max=settings.store.unsealed_size_max,
         compact_interval_s=settings.store.compact_interval.total_seconds(),
+        compact_apart=compact_apart,
         disk_free_min=reserve(settings),
         retention=retention(settings),
     )

@@ -15,6 +15,7 @@ PARTS = {
     "serve.receive": "receiver",
     "serve.derive": "deriver",
     "workers.child": "decode workers",
+    "store.compactor": "compactor",
     "multiprocessing.": "processes of the deriver",
     "headgate-collector": "Collector",
     "bench/sender.py": "sender",

@@ -50,7 +50,7 @@ def allow_files() -> None:
 def _serve(lifeline: Lifeline) -> None:
     settings = lifeline.settings
     with (
-        closing(open_store(settings)) as store,
+        closing(open_store(settings, compact_apart=True)) as store,
         open_preparer(settings, workers=workers_of(settings)) as preparer,
     ):
         if store.recovered.segments or store.recovered.leftovers:

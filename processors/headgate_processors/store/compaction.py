@@ -65,6 +65,12 @@ class CompactReport:
     expired_rows: int = 0
     duration_s: float = 0.0
 
+    @property
+    def has_done_anything(self) -> bool:
+        """Whether anything is other than before, or is left to do."""
+        done = self.rewritten_rows + self.dropped_rows + self.deleted_files + self.adopted_segments
+        return bool(done + self.set_aside_files + self.postponed_files + self.expired_rows)
+
 
 class CompactionHeldError(StoreError):
     """Another process compacts the store."""
@@ -202,7 +208,7 @@ class _Compaction:
             settled = [file for file in snapshot.manifest.files if file.derived and file.settled]
             if not (fresh or derived.has_gone):
                 return
-            whole = self.config.full or derived.has_gone or 2 * _rows(fresh) >= _rows(settled)
+            whole = self.config.full or derived.has_gone or _rows(fresh) >= _rows(settled)
             touched = [file for file in settled if whole and derived.is_touched(file)]
             chosen = (
                 [*fresh, *touched] if whole else [file for run in _runs(fresh, self.config, full=False) for file in run]

@@ -16,7 +16,8 @@ class StoreConfig:
     `dedupe_rows_max` records of each dataset are remembered, about 150 bytes each.
     `resend_skew_s` is how far a sender's clock may be off before a late resend is left to the views.
     `peers_interval_s` is how often a busy writer looks whether it is alone in the folder.
-    `compact_interval_s` of 0 turns the compactor of this writer off.
+    `compact_interval_s` of 0 turns the compactor of this writer off; `compact_apart` gives it a process of its own,
+    which has its own memory and gives way to this one.
     `scrub_interval_s` is how often live files are looked at for damage that a glance shows.
     `disk_free_min` stays free on the disk: past it requests are refused and files are not merged.
     `retention` says when the compactor of this writer deletes rows.
@@ -39,6 +40,7 @@ class StoreConfig:
     grace_s: float = 60.0
     lock_wait_s: float = 1.0
     compact_interval_s: float = 60.0
+    compact_apart: bool = False
     scrub_interval_s: float = 5.0
     disk_free_min: Reserve = field(default_factory=Reserve)
     retention: Retention = field(default_factory=Retention)
@@ -62,10 +64,11 @@ class ReaderConfig:
 class CompactConfig:
     """When the compactor merges, and how much it holds in memory at once.
 
-    `full` merges all that is smaller than `file_bytes_target`; without it, only files of similar size, `files_min`
-    of them or more: that is what a running store does every minute. `merge_bytes_max` is of rows as they are in memory,
-    where texts that are alike take many times what they take on the disk. Files older than `orphan_age_s` that were
-    never made live are removed.
+    `full` merges all that is smaller than `file_bytes_target`, and splits by bucket what fills a file for each. Without
+    it, only files of similar size, `files_min` of them or more, become one of all their buckets: that is what a running
+    store does every minute, and it writes a row again once or twice in all. `merge_bytes_max` is of rows as they are in
+    memory, where texts that are alike take many times what they take on the disk. Files older than `orphan_age_s` that
+    were never made live are removed.
     """
 
     full: bool = True

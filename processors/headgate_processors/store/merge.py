@@ -26,7 +26,11 @@ class DamagedFileError(StoreError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Merger:
-    """Writes compacted files of one store: zstd-3, sorted, split by bucket once that is worth a file each."""
+    """Writes compacted files of one store: zstd-3, sorted; a full compaction splits by bucket what is worth it.
+
+    Buckets cost a file each, whose rows come from all times: in a running store each would be merged again and again,
+    and none would be old. Files of all buckets hold the rows of some minutes, and are left alone once they are large.
+    """
 
     folder: StoreFolder
     disk: Disk
@@ -63,7 +67,8 @@ class Merger:
         if not table.num_rows:
             return
         order = order_of(table, layout)
-        if bucket is not None or table.num_rows < self.config.bucket_rows_min * self.folder.buckets:
+        few = table.num_rows < self.config.bucket_rows_min * self.folder.buckets
+        if bucket is not None or few or not self.config.full:
             yield bucket, order
             return
         buckets = buckets_of(table, layout, self.folder).take(order)

@@ -12,14 +12,18 @@ import pyarrow as pa
 
 from headgate_processors.memory import give_back
 from headgate_processors.schema import DATASETS
+from headgate_processors.store.apart import compact_apart
 from headgate_processors.store.commit import Appended, Committer, Segment
-from headgate_processors.store.compaction import CompactionHeldError, compact
+from headgate_processors.store.compaction import CompactionHeldError, CompactReport, compact
 from headgate_processors.store.config import CompactConfig, StoreConfig
 from headgate_processors.store.dedupe import Windows
 from headgate_processors.store.disk import Disk, LocalDisk
 from headgate_processors.store.folder import StoreFolder, check_writer, default_writer, make_folder
+from headgate_processors.store.forgotten import NAME as FORGOTTEN
+from headgate_processors.store.layout import sequence_of
 from headgate_processors.store.lock import Lock
 from headgate_processors.store.loop import Loop
+from headgate_processors.store.manifest import NAME as MANIFEST
 from headgate_processors.store.peers import Peers
 from headgate_processors.store.quarantine import scrub
 from headgate_processors.store.recover import Recovered, next_sequence, recover, refill
@@ -28,6 +32,7 @@ from headgate_processors.store.sweep import sweep
 
 _LOG = logging.getLogger(__name__)
 _GIVE_BACK_S = 10.0
+_COMPACT_ANYHOW_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +75,8 @@ class Store:
         self._schemas = {name: dataset.schema for name, dataset in DATASETS.items()}
         self._closed = False
         self._seal_error: str | None = None
-        self._swept_s = self._scrubbed_s = self._given_back_s = time.monotonic()
+        self._swept_s = self._scrubbed_s = self._given_back_s = self._compacted_s = time.monotonic()
+        self._settled_state: object = None
         self._seals = Loop(
             name="headgate-seal", interval_s=config.seal_interval_s, action=self._seal_round, on_error=self._seal_failed
         )
@@ -253,6 +259,31 @@ class Store:
         self._count("seal_failures")
 
     def _compact_round(self) -> None:
+        state = self._state()
+        if self._is_idle(state):
+            return
+        self._compacted_s = time.monotonic()
+        try:
+            report = self._compact()
+        except CompactionHeldError:
+            return
+        self._settled_state = None if report.has_done_anything else state
+        self._count("compactions")
+        self._committer.counts["damaged_files"] += report.set_aside_files
+
+    def _is_idle(self, state: object) -> bool:
+        """Whether the last compaction found nothing to do, nothing came since, and it was not long ago."""
+        if state != self._settled_state or time.monotonic() - self._compacted_s >= _COMPACT_ANYHOW_S:
+            return False
+        named = (sequence_of(path) for path in self._folder.segments.glob("*.seg"))
+        return all(one is not None and one[0] == self.writer for one in named)
+
+    def _state(self) -> object:
+        """What is different after any change of the live files, or of what is to be forgotten."""
+        paths = (self._folder.root / name for name in (MANIFEST, FORGOTTEN))
+        return [(found.st_ino, found.st_mtime_ns) for path in paths if path.exists() and (found := path.stat())]
+
+    def _compact(self) -> CompactReport:
         config = CompactConfig(
             full=False,
             files_min=4,
@@ -266,18 +297,13 @@ class Store:
             disk_free_min=self._config.disk_free_min,
             retention=self._config.retention,
         )
-        try:
-            report = compact(
-                self._folder.root,
-                config=config,
-                clock=self._clock,
-                disk=self._disk,
-                should_end=lambda: self._compactions.is_ending,
-            )
-        except CompactionHeldError:
-            return
-        self._count("compactions")
-        self._committer.counts["damaged_files"] += report.set_aside_files
+
+        def should_end() -> bool:
+            return self._compactions.is_ending
+
+        if self._config.compact_apart:
+            return compact_apart(self._folder.root, config=config, should_end=should_end)
+        return compact(self._folder.root, config=config, clock=self._clock, disk=self._disk, should_end=should_end)
 
     def _count(self, name: str) -> None:
         self._committer.counts[name] += 1

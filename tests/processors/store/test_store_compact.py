@@ -305,7 +305,52 @@ def test_a_file_says_since_when_its_rows_are_live(tmp_path, open_store) -> None:
     assert {True} == {file.live_version > seen for file in read_manifest(tmp_path).files}
 
 
-def live(size: int, name: str) -> LiveFile:
+def test_a_running_store_keeps_the_rows_of_all_buckets_together(tmp_path, open_store, ids) -> None:
+    """Split by bucket, they would be merged again with those of every other minute."""
+    fill(open_store(), 20)
+
+    compact(tmp_path, config=CompactConfig(full=False, bucket_rows_min=1))
+
+    assert [(20, None)] == [(file.rows, file.bucket) for file in read_manifest(tmp_path).of("spans")]
+    assert 20 == len(ids())
+
+
+def test_a_store_in_which_nothing_changes_is_not_compacted_again(tmp_path, open_store) -> None:
+    """The one after a change that finds nothing to do is the last until the next change."""
+    store = open_store(grace_s=3600.0)
+    fill(store, 4)
+    counted = []
+    for _ in range(4):
+        store._compact_round()
+        counted.append(store.counters["compactions"])
+    store.append(rows(span(9, trace=9)))
+    store.seal()
+    store._compact_round()
+
+    assert [1, 2, 2, 2] == counted
+    assert 3 == store.counters["compactions"]
+
+
+@pytest.mark.parametrize("seals", [2, 5, 30])
+@pytest.mark.parametrize("rows_each", [500, 8_000, 20_000, 45_000])
+def test_a_row_is_written_again_a_few_times_however_long_a_store_runs(seals: int, rows_each: int) -> None:
+    """So many seals a minute, for hours: what is merged each minute, in all, and how many files that leaves."""
+    files: list[LiveFile] = []
+    came = rewritten = 0
+    for minute in range(100):
+        files += [live(rows_each * 145, f"{minute:03d}-{number:02d}", rows=rows_each) for number in range(seals)]
+        came += seals * rows_each
+        for run in runs(files, files_min=4, bytes_max=64 << 20, rows_max=100_000, full=False):
+            merged = sum(file.rows for file in run)
+            rewritten += merged
+            files = [file for file in files if file not in run]
+            files.append(live(merged * 145, f"merged {run[0].path}", rows=merged))
+
+    assert rewritten <= 4 * came
+    assert len(files) <= 20 + 2 * came / 90_000
+
+
+def live(size: int, name: str, *, rows: int | None = None) -> LiveFile:
     """A file of this size."""
     return LiveFile(
         dataset="spans",
@@ -313,7 +358,7 @@ def live(size: int, name: str) -> LiveFile:
         derived=False,
         day="2025-11-25",
         bucket=None,
-        rows=size,
+        rows=rows or size,
         bytes=size,
         min_received_unix_nano=0,
         max_received_unix_nano=0,
@@ -330,7 +375,8 @@ def live(size: int, name: str) -> LiveFile:
         ([1, 1, 1, 1, 50 << 20], False, [[1, 1, 1, 1]]),
         ([1, 1, 1, 1, 50 << 20], True, [[1, 1, 1, 1, 50 << 20]]),
         ([40 << 20] * 4, False, []),
-        ([20 << 20] * 4, True, []),
+        ([20 << 20] * 4, True, [[20 << 20] * 3]),
+        ([30 << 20] * 4, False, [[30 << 20] * 2]),
         ([70 << 20, 1, 1, 1, 1], True, [[1, 1, 1, 1]]),
     ],
 )
