@@ -183,14 +183,15 @@ class Feed:
         for epoch, count in sorted(cut.items()):
             self._points.acknowledge(name, epoch, cut=count)
 
-    async def leave(self, name: str, owner: str) -> None:
-        """A point ends for good, and nothing is expected of it.
+    async def leave(self, name: str, owner: str, *, is_operator: bool = False) -> None:
+        """A point ends for good, and nothing is expected of it; an operator may say so of one that is gone.
 
         Raises:
             ForbiddenError: the point is not this credential's.
             TransientError: the store cannot be written.
         """
-        point = self._own(name, owner)
+        known = self._remote.get(name)
+        point = known if is_operator and known is not None else self._own(name, owner)
         if point.subscriber is not None:
             point.subscriber.drop()
         del self._remote[name]

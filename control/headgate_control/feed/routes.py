@@ -68,7 +68,7 @@ class FeedRoutes:
     async def _leave(self, http: web.Request) -> web.Response:
         caller, body = self._caller(http), await object_of(http)
         name = _point(text_of(body, "point"))
-        await self.feed.leave(name, caller.name)
+        await self.feed.leave(name, caller.name, is_operator=caller.role == "operator")
         return answered({"point": name})
 
     def _caller(self, http: web.Request) -> Caller:

@@ -10,6 +10,7 @@ import pytest
 from headgate_control.feed.feed import FeedConfig
 from headgate_control.policy.bundle import bundle_of
 from headgate_control.policy.engine import PolicyEngine
+from headgate_control.stops.points import EnforcementPoints
 from headgate_control.store.record import Change
 from headgate_processors.testing.waiting import until
 
@@ -246,6 +247,31 @@ def test_a_point_that_is_gone_is_silent_until_it_leaves(site: Any) -> None:
         return [gone, site.points.names]
 
     assert [("gw",), ()] == site.run(steps)
+
+
+def test_a_control_that_starts_again_knows_whose_acknowledgement_it_must_wait_for(site: Any) -> None:
+    """A stop in the moments before gateways have come back says that they are silent. An operator may forget one."""
+
+    async def before(readers: Any) -> None:
+        async with readers.reading() as reading:
+            await reading.until_beat()
+
+    async def after(readers: Any) -> list[Any]:
+        found = [site.points.names]
+        for token in ("other", "operator"):
+            status, _ = await readers.post("/v1/feed/leave", {"point": "gw"}, token=token)
+            found += [status, site.points.names]
+        return found
+
+    site.run(before)
+    site.points = EnforcementPoints()
+    assert [("gw",), 403, ("gw",), 200, ()] == site.run(after)
+    site.points = EnforcementPoints()
+
+    async def last(readers: Any) -> tuple[str, ...]:
+        return tuple(site.points.names)
+
+    assert () == site.run(last)
 
 
 def test_a_point_that_was_gone_for_long_is_forgotten(site: Any) -> None:
