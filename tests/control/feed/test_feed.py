@@ -130,8 +130,9 @@ def test_another_bundle_is_told_to_those_who_read(site: Any) -> None:
         async with readers.reading() as reading:
             await reading.until_beat()
             site.state.use_policy(PolicyEngine(bundle_of({"a.cedar": '@id("b") permit(principal, action, resource);'})))
-            while (told := await reading.event())["event"] != "policy":
-                pass
+            told = await reading.event()
+            while told["event"] != "policy":
+                told = await reading.event()
             return dict(told)
 
     told = site.run(steps)
