@@ -15,6 +15,7 @@ from headgate_console.cli import (
     cost,
     decisions,
     derive,
+    directory,
     doctor,
     drill,
     forget,
@@ -103,5 +104,6 @@ for module in (
     hook,
     audit,
     control,
+    directory,
 ):
     module.register(app)

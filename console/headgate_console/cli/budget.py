@@ -21,12 +21,17 @@ SHOW_EXAMPLES = """
     headgate budget show
     headgate budget show --json
 """
+HISTORY_EXAMPLES = """
+    headgate budget history
+    headgate budget history --scope team --id payments --json
+"""
 REMOVE_EXAMPLES = "headgate budget remove set/team:payments:day:hard"
 _UNITS = ("usd", "tokens", "calls", "seconds")
 _COLUMNS = (
     Column(key="scope", title="SCOPE", style="cyan"),
     Column(key="target", title="ID", shrink_to=12),
     Column(key="window", title="WINDOW"),
+    Column(key="turn", title="IN", rank=2, hide_when_empty=True),
     Column(key="mode", title="MODE", rank=1),
     Column(key="limit", title="LIMIT", shrink_to=12),
     Column(key="settled", title="SPENT", shrink_to=12),
@@ -78,6 +83,29 @@ def show(context: typer.Context, data: Data = None, as_json: Json = False) -> No
         screen().say("There is no budget. Set one: headgate budget set team NAME --window day --usd 50")
 
 
+def history(
+    context: typer.Context,
+    scope: Annotated[str | None, typer.Option(metavar="SCOPE", help="Only budgets of this scope.")] = None,
+    target: Annotated[str | None, typer.Option("--id", metavar="ID", help="Only this one's.")] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show what each window of each budget held, the last first, from the store."""
+    from headgate_console.cli.options import views
+    from headgate_console.queries.rows import Where, fetch
+
+    where = Where()
+    where.equals("scope", scope)
+    where.equals("target", target)
+    connection = views(settings(context, data=data), only=("budgets",))
+    query = f"SELECT * FROM budgets {where.clause()} ORDER BY turn DESC, scope, target, budget_id"
+    rows = fetch(connection, query, where.parameters)
+    if rows or as_json:
+        _shown(rows, as_json=as_json)
+    else:
+        screen().say("No budget has been told of yet. See those that hold: headgate budget show")
+
+
 def remove(
     context: typer.Context,
     budget_id: Annotated[str, typer.Argument(metavar="ID", help="As `headgate budget show` names it.")],
@@ -127,5 +155,6 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP)
     group.command("set", epilog=examples(SET_EXAMPLES))(set_budget)
     group.command("show", epilog=examples(SHOW_EXAMPLES))(show)
+    group.command("history", epilog=examples(HISTORY_EXAMPLES))(history)
     group.command("remove", epilog=examples(REMOVE_EXAMPLES))(remove)
     app.add_typer(group, name="budget", epilog=examples(SET_EXAMPLES))

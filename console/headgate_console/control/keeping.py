@@ -67,8 +67,8 @@ def note(settings: "Settings", kind: str, key_id: str, *, action: str) -> None:
     place = Place(data=settings.data)
     if settings.control.database is None and not place.database.is_file():
         return
-    with _changing(settings) as store:
-        store.change([Change(kind=kind, id=key_id, body={"key_id": key_id})], author=_person(), action=action)
+    with changing(settings) as store:
+        store.change([Change(kind=kind, id=key_id, body={"key_id": key_id})], author=person(), action=action)
 
 
 def status_of(settings: "Settings") -> dict[str, Any]:
@@ -105,7 +105,12 @@ def _running(folder: Path) -> str | None:
 
 
 @contextmanager
-def _changing(settings: "Settings") -> Iterator[ControlStore]:
+def changing(settings: "Settings") -> Iterator[ControlStore]:
+    """The control state of the settings, to be changed beside a running control, which hears of it within a second.
+
+    Raises:
+        StoreError: it cannot be opened, or is of a newer Headgate.
+    """
     if settings.control.database is not None:
         opened = open_postgresql(settings.control.database, writer=f"{WRITER}-{socket.gethostname()}")
     else:
@@ -114,7 +119,7 @@ def _changing(settings: "Settings") -> Iterator[ControlStore]:
         yield store
 
 
-def _person() -> str:
+def person() -> str:
     """Who types: the name on this machine."""
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
