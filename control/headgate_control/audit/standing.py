@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 
 from headgate_control import kinds
 from headgate_control.audit.heads import ANCHOR
+from headgate_control.identity.directory import KINDS as DIRECTORY
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Body, Event
 
-_KNOWN = frozenset({ANCHOR, kinds.INSTANCE, kinds.MANIFEST, kinds.GATEWAY_KEY, kinds.BUDGET, kinds.STOP, kinds.EPOCH})
+_KNOWN = frozenset(
+    {*DIRECTORY, ANCHOR, kinds.INSTANCE, kinds.MANIFEST, kinds.GATEWAY_KEY, kinds.BUDGET, kinds.STOP, kinds.EPOCH}
+)
 Place = tuple[str, str]
 
 

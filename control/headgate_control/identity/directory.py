@@ -1,0 +1,220 @@
+"""Who and what there is beside instances: users, services, teams, workflows, repositories and other resources.
+
+Each is a record of control state, so that every change of one is in the journal. A site writes them in one YAML file,
+which may be the receiver's `registry.yaml`.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import Field
+
+from headgate_control.fields import known, written
+from headgate_control.store.port import ControlStore
+from headgate_control.store.record import Change
+from headgate_processors.documents import Document, Problem
+
+Sensitivity = Literal["public", "internal", "confidential", "restricted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """A person."""
+
+    name: str | None = None
+    team: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """An account that no person is behind and that launches agents; `owner` is the user who answers for it."""
+
+    name: str | None = None
+    team: str | None = None
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Team:
+    """Who owns agents and pays for them."""
+
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workflow:
+    """A kind of work that agents do again and again."""
+
+    name: str | None = None
+    team: str | None = None
+    repo: str | None = None
+    task_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repo:
+    """A repository."""
+
+    team: str | None = None
+    environment: str | None = None
+    sensitivity: Sensitivity | None = None
+    urls: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """Another thing that agents work on, such as a database, a cluster or a tool's server."""
+
+    team: str | None = None
+    environment: str | None = None
+    sensitivity: Sensitivity | None = None
+
+
+Entry = User | Service | Team | Workflow | Repo | Resource
+KINDS: Mapping[str, type[Entry]] = {
+    "user": User,
+    "service": Service,
+    "team": Team,
+    "workflow": Workflow,
+    "repo": Repo,
+    "resource": Resource,
+}
+_REFERENCES = {"team": "team", "repo": "repo", "owner": "user"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directory:
+    """Everything there is, by kind and id."""
+
+    entries: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, store: ControlStore) -> "Directory":
+        """The directory of control state.
+
+        Raises:
+            TransientError: the store cannot be read.
+        """
+        return cls(
+            entries={
+                kind: {one.id: made(**known(made, one.body)) for one in store.all(kind)} for kind, made in KINDS.items()
+            }
+        )
+
+    def facts(self, name: str) -> Mapping[str, str]:
+        """The environment and the sensitivity of a repository or another resource; nothing where they are unknown."""
+        for kind in ("resource", "repo"):
+            found = self.entries.get(kind, {}).get(name)
+            if isinstance(found, Repo | Resource):
+                facts = {"environment": found.environment, "sensitivity": found.sensitivity}
+                return {key: value for key, value in facts.items() if value is not None}
+        return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import did, as `KIND ID`; `missing` are in control state and not in the file, and stay."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    missing: tuple[str, ...]
+    unchanged: int
+
+
+class _User(Document):
+    name: str | None = None
+    team: str | None = None
+
+
+class _Service(_User):
+    owner: str | None = None
+
+
+class _Team(Document):
+    name: str | None = None
+
+
+class _Workflow(Document):
+    name: str | None = None
+    team: str | None = None
+    repo: str | None = None
+    task_class: str | None = None
+
+
+class _Resource(Document):
+    team: str | None = None
+    environment: str | None = None
+    sensitivity: Sensitivity | None = None
+
+
+class _Repo(_Resource):
+    urls: tuple[str, ...] = ()
+
+
+class DirectoryFile(Document):
+    """The sections of the file. Those that are the receiver's alone are let be."""
+
+    users: Mapping[str, _User] = Field(default_factory=dict)
+    services: Mapping[str, _Service] = Field(default_factory=dict)
+    teams: Mapping[str, _Team] = Field(default_factory=dict)
+    workflows: Mapping[str, _Workflow] = Field(default_factory=dict)
+    repos: Mapping[str, _Repo] = Field(default_factory=dict)
+    resources: Mapping[str, _Resource] = Field(default_factory=dict)
+    version: Literal[1] = 1
+    tenant: str = "default"
+    claims: Any = None
+    instances: Any = None
+    match: Any = None
+
+    def section(self, kind: str) -> Mapping[str, Document]:
+        """The entries of a kind, by id."""
+        found: Mapping[str, Document] = getattr(self, f"{kind}s")
+        return found
+
+    def problems(self) -> Iterator[Problem]:
+        """Names that nothing defines; a section that is left out is not checked against."""
+        for kind in KINDS:
+            for name, entry in self.section(kind).items():
+                for key, target in _REFERENCES.items():
+                    named, there = getattr(entry, key, None), self.section(target)
+                    if named is not None and there and named not in there:
+                        near = difflib.get_close_matches(named, list(there), n=1, cutoff=0.5)
+                        hint = f"; did you mean {near[0]!r}?" if near else ""
+                        yield (f"{kind}s", name, key), f"no such entry in `{target}s`: {named!r}{hint}"
+
+
+def import_directory(store: ControlStore, file: DirectoryFile, *, author: str) -> Imported:
+    """Bring control state to what a file says, in one change; what the file leaves out stays.
+
+    Raises:
+        TransientError: the store cannot be written.
+    """
+    now = {(kind, record.id): record for kind in KINDS for record in store.all(kind)}
+    wanted = {(kind, name): _body(kind, entry) for kind in KINDS for name, entry in file.section(kind).items()}
+    added = [place for place in wanted if place not in now]
+    changed = [place for place in wanted if place in now and now[place].body != wanted[place]]
+    changes = [
+        Change(
+            kind=kind, id=name, body=wanted[kind, name], revision=now[kind, name].revision if (kind, name) in now else 0
+        )
+        for kind, name in [*added, *changed]
+    ]
+    if changes:
+        store.change(changes, author=author, action="directory.import")
+    return Imported(
+        added=_named(added),
+        changed=_named(changed),
+        missing=_named(place for place in now if place not in wanted),
+        unchanged=len(wanted) - len(changes),
+    )
+
+
+def _body(kind: str, entry: Document) -> dict[str, object]:
+    told = written(KINDS[kind](**entry.model_dump()))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+
+
+def _named(places: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted(f"{kind} {name}" for kind, name in places))
