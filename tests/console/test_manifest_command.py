@@ -1,6 +1,7 @@
 """`headgate manifest`: what is valid, what is granted, and what changes."""
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,38 @@ def test_the_schema_knows_what_is_valid(run: Run, folder: Path) -> None:
     good = yaml.safe_load((folder / "fixer.yaml").read_text())
     assert [] == list(validator.iter_errors(good))
     assert [] != list(validator.iter_errors({**good, "kind": "Manifest"}))
+
+
+@pytest.mark.recordings
+def test_a_suggested_manifest_denies_nothing_of_what_it_is_made_of(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each workflow of what real agents did: it is valid, and history passes under all of them."""
+    monkeypatch.chdir(tmp_path)
+    headgate = runner(capsys)
+    recordings = resources.files("headgate_console.demo") / "recordings"
+    assert 0 == headgate("replay", str(recordings), "--data", "store").code
+    found = headgate("sql", "SELECT DISTINCT workflow FROM sessions ORDER BY 1", "--data", "store", "--format", "json")
+    workflows = [row["workflow"] for row in json.loads(found.out)]
+    for workflow in workflows:
+        told = headgate("manifest", "suggest", "--workflow", workflow, "--data", "store")
+        assert (0, "") == (told.code, told.err)
+        Path(f"{workflow}.yaml").write_text(told.out, encoding="utf-8")
+        assert 0 == headgate("manifest", "validate", f"{workflow}.yaml").code
+    headgate("policy", "init", "policy")
+    options = [word for workflow in workflows for word in ("--manifest", f"{workflow}.yaml")]
+    report = json.loads(headgate("policy", "simulate", "policy", *options, "--data", "store", "--json").out)[0]
+    assert (0, 0, 0) == (report["denied"], report["approvals"], report["instances_without_manifest"])
+    assert 60 < report["calls"]
+
+
+def test_nothing_is_suggested_of_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workflow that nobody has run is more likely misspelt."""
+    monkeypatch.chdir(tmp_path)
+    headgate = runner(capsys)
+    recordings = resources.files("headgate_console.demo") / "recordings"
+    headgate("replay", str(recordings / "claude-code-fix.jsonl.gz"), "--data", "store")
+    told = headgate("manifest", "suggest", "--workflow", "fix-test", "--data", "store")
+    assert (1, "", True) == (told.code, told.out, "no calls of workflow 'fix-test' are recorded" in told.err)

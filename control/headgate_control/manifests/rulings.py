@@ -137,11 +137,16 @@ def _command(spec: Spec, request: Request) -> Ruling | None:
     if spec.commands is None:
         return None
     line = request.resource.id.strip()
-    if not _SHELL.isdisjoint(line):
+    if is_shell(line):
         if line in spec.commands:
             return GRANTED
         return Ruling(granted=False, reason="commands: operators of the shell are granted only word for word")
     return _listed(spec.commands, " ".join(line.split()), "commands")
+
+
+def is_shell(line: str) -> bool:
+    """Whether a line has an operator of the shell in it, and so may be more than one command."""
+    return not _SHELL.isdisjoint(line)
 
 
 def _network(spec: Spec, request: Request) -> Ruling | None:
