@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from headgate_control.feed import messages
 from headgate_control.feed.feed import FeedConfig
 from headgate_control.policy.bundle import bundle_of
 from headgate_control.policy.engine import PolicyEngine
@@ -306,6 +307,20 @@ def test_a_reader_that_does_not_read_is_let_go_and_others_hear_on(site: Any) -> 
     is_dropped, told = site.run(steps)
     assert is_dropped
     assert "change" in told
+
+
+def test_a_connection_that_takes_nothing_is_ended(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that only stays open holds nothing up and proves nothing."""
+    monkeypatch.setattr("headgate_control.feed.subscriber.WRITE_S", 0.2)
+
+    async def steps(readers: Any) -> bool:
+        async with readers.reading():
+            for _ in range(4):
+                site.feed._tell(messages.frame("padding", {"text": "x" * (8 << 20)}))
+            await until(lambda: site.feed._remote["gw"].gone_ns is not None)
+            return True
+
+    assert site.run(steps)
 
 
 def test_readers_are_let_go_when_control_ends(site: Any) -> None:

@@ -1,6 +1,7 @@
 """A control that can be ended and started again at its address, and gateways that are linked to it."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, suppress
@@ -68,18 +69,19 @@ class Site:
         self.owner = BudgetOwner.open(folder / "budgets", self.state.now.budgets.values())
         self.points = EnforcementPoints()
         self.feed: Feed | None = None
-        self.version = 1
         self.routes: list[web.RouteDef] = []
+        self.tls: ssl.SSLContext | None = None
+        self.ca_file: Path | None = None
 
     @property
     def url(self) -> str:
         """Where control is."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self.port}"
 
     @property
     def address(self) -> ControlAddress:
         """The same, for a gateway."""
-        return ControlAddress(url=self.url, token=lambda: "gateway")
+        return ControlAddress(url=self.url, token=lambda: "gateway", ca_file=self.ca_file)
 
     def room(self) -> Room:
         """Control as its commands see it, its state read from the store anew."""
@@ -109,7 +111,7 @@ class Site:
         app.add_routes([*self.routes, *kept])
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True).start()
+        await web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self.tls).start()
         try:
             yield
         finally:

@@ -1,9 +1,12 @@
 """A gateway in another place: it knows what control knows, proves what it has cut, and doubts when it hears nothing."""
 
 import json
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp import web
 
 from headgate_control.feed import messages
@@ -284,6 +287,24 @@ def test_policies_that_cannot_be_read_permit_nothing_and_are_named(site: Any, ga
     engine, problem = site.run(steps)
     assert engine is None
     assert "policies of control cannot be read" in problem
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_control_is_believed_by_the_authority_that_the_site_names(
+    site: Any, gateway: Any, tmp_path: Path, is_known: bool
+) -> None:
+    """Whoever else stands at its address is told no token."""
+    authority, other = trustme.CA(), trustme.CA()
+    site.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(site.tls)
+    site.ca_file = tmp_path / "ca.pem"
+    (authority if is_known else other).cert_pem.write_to_path(str(site.ca_file))
+
+    async def steps() -> bool:
+        async with site.served(), gateway.linked() as link:
+            return bool(await link.heard(wait_s=30 if is_known else 1))
+
+    assert is_known is site.run(steps)
 
 
 @pytest.mark.parametrize("url", ["control.example", "ftp://control", "http://control.example:7410", "http://10.0.0.1"])
