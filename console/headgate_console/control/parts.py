@@ -13,6 +13,7 @@ from headgate_console.control.records import ControlRecords, exporter_to
 from headgate_console.settings.values import NOWHERE
 from headgate_control.audit.log import AuditLog
 from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.identity.signing_keys import SigningKeys
 from headgate_control.manifests.load import load_profiles
 from headgate_control.policy.bundle import Bundle, bundle_of, load_bundle
 from headgate_control.policy.engine import PolicyEngine
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PLATFORM = "127.0.0.1:4319"
 PROFILES = "profiles"
+SIGNING = "keys"
 DECISIONS = "decisions"
 STARTER = '@id("manifest-rules") @reason("the manifest grants it") permit(principal, action, resource);'
 
@@ -44,6 +46,7 @@ class Parts:
     decisions: AuditLog
     records: ControlRecords
     keys: KeyStore
+    signing: SigningKeys
 
 
 @contextmanager
@@ -58,6 +61,7 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
     place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = KeyStore(settings.data)
     kept_token(keys, "admin", place.admin_token)
+    signing = SigningKeys.open(place.folder / SIGNING)
     with closing(_store(settings, place)) as store:
         state = ControlState(store, PolicyEngine(bundle_of_settings(settings)))
         with (
@@ -76,7 +80,7 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
                 heard=records.effects,
                 profiles=lambda: load_profiles(settings.policy.dir / PROFILES if settings.policy.dir else None),
             )
-            yield Parts(place=place, room=room, decisions=decisions, records=records, keys=keys)
+            yield Parts(place=place, room=room, decisions=decisions, records=records, keys=keys, signing=signing)
 
 
 def bundle_of_settings(settings: "Settings") -> Bundle:

@@ -16,8 +16,10 @@ from headgate_console.control.callers import kept_token
 from headgate_console.control.drill import DrillRoutes
 from headgate_console.control.follower import Follower
 from headgate_console.control.parts import Parts, platform_of, upstreams_of
+from headgate_console.control.place import WRITER
 from headgate_console.control.records import ControlRecords
 from headgate_console.settings.values import split_address
+from headgate_control.audit.heads import anchor_logs
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
 from headgate_control.feed.budget_routes import RemoteBudgetRoutes
@@ -27,7 +29,9 @@ from headgate_control.room import Room
 from headgate_control.server.application import ControlServer
 from headgate_control.server.budget_routes import BudgetRoutes
 from headgate_control.server.instance_routes import InstanceRoutes
+from headgate_control.server.limit_routes import LimitRoutes
 from headgate_control.server.stop_routes import StopRoutes
+from headgate_control.server.token_routes import TokenRoutes
 from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
@@ -45,6 +49,7 @@ POINT = "model-gateway"
 BEHIND_HTTP_PORT = ":14318"
 COLLECTOR_HTTP = "127.0.0.1:4318"
 TICK_S = 1.0
+ANCHOR_EVERY_S = 60.0
 SHUTDOWN_S = 2.0
 CONNECTIONS_MAX = 1_024
 _LOG = logging.getLogger("control")
@@ -90,6 +95,8 @@ def _control(parts: Parts, feed: Feed, drills: DrillRoutes) -> web.Application:
         StopRoutes(room=room),
         InstanceRoutes(room=room),
         BudgetRoutes(room=room),
+        LimitRoutes(room=room),
+        TokenRoutes(room=room, keys=parts.signing),
         FeedRoutes(feed=feed, doors=room.doors),
         drills,
         RemoteBudgetRoutes(owner=room.owner, doors=room.doors, clock=room.clock),
@@ -137,7 +144,12 @@ def _gateway(
 def _service(parts: Parts, point: str) -> DecisionService:
     room = parts.room
     return DecisionService(
-        lambda: room.now.snapshot, LocalBudgets(room.owner), parts.decisions, enforcement_point=point, clock=room.clock
+        lambda: room.now.snapshot,
+        LocalBudgets(room.owner),
+        parts.decisions,
+        enforcement_point=point,
+        limits=lambda: room.now.limits,
+        clock=room.clock,
     )
 
 
@@ -171,6 +183,7 @@ async def _listening(section: "ControlSettings | ModelGatewaySettings", app: web
 
 async def _ticking(parts: Parts, stopping: threading.Event) -> None:
     """Once a second: what nobody settled in time is booked, other nodes are heard of, and the store is told."""
+    anchored_s = time.monotonic()
     while True:
         is_last = await asyncio.to_thread(stopping.wait, TICK_S)
         try:
@@ -178,6 +191,10 @@ async def _ticking(parts: Parts, stopping: threading.Event) -> None:
             await parts.room.refresh()
             _tell_budgets(parts.room, parts.records)
             await asyncio.to_thread(parts.records.send, parts.room.store)
+            if is_last or time.monotonic() - anchored_s > ANCHOR_EVERY_S:
+                anchored_s = time.monotonic()
+                logs = [parts.decisions, parts.room.owner.log]
+                await asyncio.to_thread(anchor_logs, parts.room.store, logs, author=WRITER)
         except (TransientError, OSError) as error:
             _LOG.error("%s", error)
         if is_last:

@@ -38,6 +38,11 @@ class BudgetOwner:
             written.replay(ledger, body)
         return cls(log, ledger)
 
+    @property
+    def log(self) -> AuditLog:
+        """The chain of its entries."""
+        return self._log
+
     def set(self, budget: Budget) -> None:
         """Add a budget, or change one."""
         self._ledger.set(budget)

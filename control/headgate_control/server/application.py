@@ -7,14 +7,15 @@ from typing import Any
 
 from aiohttp import web
 
-from headgate_control.decide.core import Moment, Snapshot, decide
+from headgate_control.decide.core import Moment, Snapshot
 from headgate_control.decide.decision import Logged, authzen
 from headgate_control.decide.service import DecisionService
 from headgate_control.request import Request, Subject
-from headgate_control.server.answers import answered, body_of, object_of, told_errors
+from headgate_control.server.answers import answered, body_of, told_errors
 from headgate_control.server.claude_code import answer, parse_hook
 from headgate_control.server.doors import Caller, Doors, only
-from headgate_control.server.wire import ACTIONS, Evaluations, parse_evaluation, parse_evaluations
+from headgate_control.server.search import Search, metadata
+from headgate_control.server.wire import Evaluations, parse_evaluation, parse_evaluations
 from headgate_processors.errors import ForbiddenError, HeadgateError
 
 BODY_BYTES_MAX = 1 << 20
@@ -38,6 +39,8 @@ class ControlServer:
             [
                 web.post("/access/v1/evaluation", self._evaluation),
                 web.post("/access/v1/evaluations", self._evaluations),
+                web.post("/access/v1/search/subject", self._search_subject),
+                web.post("/access/v1/search/resource", self._search_resource),
                 web.post("/access/v1/search/action", self._search_action),
                 web.post("/access/v1/check", self._check),
                 web.post("/hooks/claude-code", self._claude_code),
@@ -69,16 +72,17 @@ class ControlServer:
                 break
         return logged
 
+    async def _search_subject(self, http: web.Request) -> web.Response:
+        return answered(self._search(http).subjects(await body_of(http)))
+
+    async def _search_resource(self, http: web.Request) -> web.Response:
+        return answered(self._search(http).resources(await body_of(http)))
+
     async def _search_action(self, http: web.Request) -> web.Response:
-        """The actions that would be allowed now. That is no decision, and none is logged."""
-        caller = self._asker(http)
-        body = await object_of(http)
-        found = []
-        for name in ACTIONS:
-            request = _about(parse_evaluation({**body, "action": {"name": name}}), caller)
-            if decide(request, self.snapshot(), self._moment(request)).allowed:
-                found.append({"name": name})
-        return answered({"results": found})
+        return answered(self._search(http).actions(await body_of(http)))
+
+    def _search(self, http: web.Request) -> Search:
+        return Search(snapshot=self.snapshot(), moment=self._moment, own=self._asker(http).instance_id)
 
     async def _check(self, http: web.Request) -> web.Response:
         """The same, with the verdict as the status, for proxies that look at nothing else."""
@@ -101,15 +105,7 @@ class ControlServer:
             return answered(_hook_denied("control could not decide, so the tool may not run"))
 
     async def _metadata(self, http: web.Request) -> web.Response:
-        base = f"{http.scheme}://{http.host}"
-        return answered(
-            {
-                "policy_decision_point": base,
-                "access_evaluation_endpoint": f"{base}/access/v1/evaluation",
-                "access_evaluations_endpoint": f"{base}/access/v1/evaluations",
-                "search_action_endpoint": f"{base}/access/v1/search/action",
-            }
-        )
+        return answered(metadata(f"{http.scheme}://{http.host}"))
 
     def _asker(self, http: web.Request) -> Caller:
         return self.doors.caller(http.headers.get("authorization"))

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from aiohttp import web
 
 from headgate_control.budgets.amount import MS_PER_S, NANO_USD, Amount, Limits, nano_usd
-from headgate_control.budgets.budget import Budget, Mode, Scope, Window
+from headgate_control.budgets.budget import Budget, Mode, Place, Scope, Window
 from headgate_control.budgets.ledger import Account
 from headgate_control.kinds import BUDGET, write_budget
 from headgate_control.room import Room
@@ -70,12 +70,9 @@ def parse_budget(body: Mapping[str, Any]) -> Budget:
     Raises:
         WireError: a part is missing or wrong.
     """
-    scope: Scope = _one_of(body, "scope", get_args(Scope))
+    place = parse_place(body)
     window: Window = _one_of(body, "window", get_args(Window))
     mode: Mode = _one_of(body, "mode", get_args(Mode))
-    target = text_of(body, "id") or ""
-    if (scope == "platform") != (target == "") or len(target) > TARGET_CHARS_MAX:
-        raise WireError(f"id: expected one for every scope but platform, of {TARGET_CHARS_MAX} characters at most")
     limits = Limits(
         nano_usd=_nano_usd(text_of(body, "usd")),
         tokens=whole_of(body, "tokens"),
@@ -84,8 +81,21 @@ def parse_budget(body: Mapping[str, Any]) -> Budget:
     )
     if not list(limits.items()):
         raise WireError("a budget without an amount: give usd, tokens, calls or seconds")
-    budget_id = f"set/{scope}:{target}:{window}:{mode}"
-    return Budget(budget_id=budget_id, place=(scope, target), window=window, limits=limits, mode=mode)
+    budget_id = f"set/{place[0]}:{place[1]}:{window}:{mode}"
+    return Budget(budget_id=budget_id, place=place, window=window, limits=limits, mode=mode)
+
+
+def parse_place(body: Mapping[str, Any]) -> Place:
+    """The scope and id of a command.
+
+    Raises:
+        WireError: no such scope, an id is missing, or there is one where none belongs.
+    """
+    scope: Scope = _one_of(body, "scope", get_args(Scope))
+    target = text_of(body, "id") or ""
+    if (scope == "platform") != (target == "") or len(target) > TARGET_CHARS_MAX:
+        raise WireError(f"id: expected one for every scope but platform, of {TARGET_CHARS_MAX} characters at most")
+    return scope, target
 
 
 def shown_account(budget: Budget, account: Account, at_unix_nano: int) -> dict[str, object]:

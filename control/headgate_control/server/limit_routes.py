@@ -1,0 +1,59 @@
+"""Commands about limits: how fast a scope may call, and how much at once."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from headgate_control.kinds import LIMIT
+from headgate_control.limits.limit import Limit
+from headgate_control.room import Room
+from headgate_control.server.answers import answered, object_of, text_of, whole_of
+from headgate_control.server.budget_routes import parse_place
+from headgate_control.server.doors import Caller, only
+from headgate_control.store.record import Change
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRoutes:
+    """`/v1/limits`. A place has one limit; setting it again changes it, without amounts removes it."""
+
+    room: Room
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """The routes."""
+        return [web.get("/v1/limits", self._list), web.put("/v1/limits", self._set)]
+
+    async def _list(self, http: web.Request) -> web.Response:
+        self._operator(http)
+        found = sorted(self.room.now.limits.values(), key=lambda one: one.place)
+        return answered({"limits": [shown_limit(one) for one in found]})
+
+    async def _set(self, http: web.Request) -> web.Response:
+        caller, body = self._operator(http), await object_of(http)
+        scope, target = parse_place(body)
+        limit_id, rate, most = f"{scope}:{target}", whole_of(body, "calls_per_minute"), whole_of(body, "open_calls_max")
+        told: dict[str, object] = {"limit_id": limit_id, "scope": scope, "target": target}
+        change = Change(kind=LIMIT, id=limit_id, body=None)
+        if text_of(body, "remove") is None:
+            limit = Limit(limit_id=limit_id, place=(scope, target), calls_per_minute=rate, open_calls_max=most)
+            told, change = shown_limit(limit), Change(kind=LIMIT, id=limit_id, body=limit.written())
+        await asyncio.to_thread(self.room.store.change, [change], author=caller.name, action="limit.set")
+        await self.room.refresh()
+        return answered(told)
+
+    def _operator(self, http: web.Request) -> Caller:
+        return only(self.room.doors.caller(http.headers.get("authorization")), "operator")
+
+
+def shown_limit(limit: Limit) -> dict[str, object]:
+    """A limit as commands show it."""
+    scope, target = limit.place
+    return {
+        "limit_id": limit.limit_id,
+        "scope": scope,
+        "target": target,
+        "calls_per_minute": limit.calls_per_minute,
+        "open_calls_max": limit.open_calls_max,
+    }
