@@ -12,6 +12,7 @@ from headgate_processors.errors import PermanentError
 
 BYTES_PER_TOKEN = 3
 OUTPUT_TOKENS_DEFAULT = 16_384
+MODEL_CHARS_MAX = 256
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
@@ -57,6 +58,8 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
     model = found.get("model") if isinstance(found, Mapping) else None
     if not isinstance(model, str) or not model:
         raise BadCallError("the body names no model")
+    if len(model) > MODEL_CHARS_MAX or not model.isprintable():
+        raise BadCallError(f"no model has such a name: expected {MODEL_CHARS_MAX} printable characters at most")
     limits = [value for name in _LIMITS if type(value := found.get(name)) is int and value >= 0]
     return Asked(
         operation=operation,

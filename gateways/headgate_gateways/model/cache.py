@@ -76,9 +76,9 @@ def cache_key(inbound: Inbound, instance: Instance) -> bytes:
         *whose,
         inbound.upstream.name,
         inbound.target.url,
-        inbound.http.query_string,
+        inbound.http.rel_url.raw_query_string,
         # What the provider is told beside the body decides its answer too.
-        {name: inbound.http.headers.getall(name) for name in _SAYING if name in inbound.http.headers},
+        {name: [ascii(one) for one in inbound.http.headers.getall(name, ())] for name in _SAYING},
         dict(asked.body) if asked is not None else None,
     ]
     return blake2b(orjson.dumps(said, option=orjson.OPT_SORT_KEYS), digest_size=32).digest()

@@ -1,5 +1,6 @@
 """The gateway: who calls, whether it may, and the call itself, from the reservation to the settlement."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -36,6 +37,7 @@ from headgate_processors.errors import TransientError
 
 BODY_BYTES_MAX = 32 << 20
 CALLS_MAX = 4_096
+BODY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class ModelGateway:
     clock: Callable[[], int] = time.time_ns
     is_stale: Callable[[], bool] = lambda: False
     routing: Routing = field(default_factory=Routing)
+    body_s: float = BODY_S
     router: Router = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +79,13 @@ class ModelGateway:
             return _refused(upstream, 401, "unauthenticated", "no gateway key, or a wrong or expired one")
         if self.calls.is_full:
             return _refused(upstream, 503, "overloaded", "as many calls run as may: try again later")
-        body = await http.read()
+        if (http.content_length or 0) > BODY_BYTES_MAX:
+            return _refused(upstream, 413, "too_large", f"a body may have {BODY_BYTES_MAX} bytes")
+        try:
+            async with asyncio.timeout(self.body_s):
+                body = await http.read()
+        except TimeoutError:
+            return _refused(upstream, 408, "too_slow", f"the body did not come within {self.body_s:g} seconds")
         try:
             asked = parse_call(target.operation, body) if target.operation != "models" else None
         except BadCallError as error:

@@ -20,6 +20,7 @@ _HOP = frozenset(
 _NOT_THERE = _HOP | {
     "host",
     "content-length",
+    "content-encoding",
     "accept-encoding",
     "authorization",
     "x-api-key",
@@ -44,9 +45,10 @@ def forwarded(headers: "CIMultiDictProxy[str]", credentials: Mapping[str, str]) 
     return passed
 
 
-def returned(headers: "CIMultiDictProxy[str]") -> "CIMultiDict[str]":
-    """What the client gets."""
-    return _passed(headers, _NOT_BACK)
+def returned(headers: "CIMultiDictProxy[str]", secrets: Iterable[str] = ()) -> "CIMultiDict[str]":
+    """What the client gets; a header that has a secret in it is none of it."""
+    passed, hidden = _passed(headers, _NOT_BACK), tuple(secrets)
+    return CIMultiDict((name, value) for name, value in passed.items() if not any(one in value for one in hidden))
 
 
 def _passed(headers: "CIMultiDictProxy[str]", left_out: Iterable[str]) -> "CIMultiDict[str]":

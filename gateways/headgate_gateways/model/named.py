@@ -34,7 +34,7 @@ def session_of(headers: Mapping[str, str], body: Mapping[str, Any]) -> str | Non
         metadata = body.get("metadata")
         user_id = metadata.get("user_id") if isinstance(metadata, Mapping) else None
         named = _session_in(user_id) if isinstance(user_id, str) else None
-    return named[:SESSION_CHARS_MAX] if named is not None else None
+    return named[:SESSION_CHARS_MAX] if named is not None and named.isprintable() else None
 
 
 def trace_of(traceparent: str | None) -> CallTrace:

@@ -1,8 +1,9 @@
 """One call on its way: bytes there and back as they are, and an end to both sides the moment it is cut."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -20,9 +21,13 @@ from headgate_gateways.model.open_calls import OpenCall
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, last_event, refusal
 from headgate_gateways.model.told import ToldCall
 from headgate_gateways.model.usage import Usage, UsageReader
+from headgate_processors.errors import TransientError
 
 LAST_EVENT_S = 1.0
+READ_S = 120.0
+ERROR_BYTES_MAX = 1 << 20
 LEFT = "cancelled"
+_LOG = logging.getLogger(__name__)
 OK = 200
 TOO_MANY = 429
 _LAST_EVENTS = (b"data: [DONE]", b'"message_stop"', b'"response.completed"')
@@ -124,6 +129,10 @@ class Passing:
             # The agent left while it was written to.
             self.error_type = LEFT
             raise
+        except TransientError as error:
+            _LOG.error("%s", error)
+            self.error_type = "provider_key"
+            return await self._broken("the gateway has no key for this provider")
         except aiohttp.ClientError as error:
             self.error_type = type(error).__name__
             return await self._broken(f"the provider cannot be reached: {type(error).__name__}")
@@ -188,24 +197,31 @@ class Passing:
 
     async def _sent(self) -> aiohttp.ClientResponse:
         inbound = self.inbound
+        query = self._http.rel_url.raw_query_string
         self.attempts += 1
+        credentials = inbound.upstream.credentials()
         self.may_cost = True
         response = await self._client.request(
             self._http.method,
-            URL(inbound.target.url, encoded=True).with_query(self._http.query_string or None),
+            URL(f"{inbound.target.url}?{query}" if query else inbound.target.url, encoded=True),
             data=inbound.body or None,
-            headers=forwarded(self._http.headers, inbound.upstream.credentials()),
+            headers=forwarded(self._http.headers, credentials),
             allow_redirects=False,
         )
         self.http_status, self.may_cost = response.status, response.status < 300
         return response
 
     async def _told(self, response: aiohttp.ClientResponse) -> web.StreamResponse:
-        headers = returned(response.headers)
+        secrets = [value.removeprefix("Bearer ") for value in self.inbound.upstream.credentials().values()]
+        headers = returned(response.headers, secrets)
         headers[DECISION_HEADER] = self._decision_id
+        if not response.ok:
+            # What it says may become shorter.
+            headers.popall("content-length", None)
         self._answer = answer = web.StreamResponse(status=response.status, headers=headers)
         await answer.prepare(self._http)
-        async for piece in response.content.iter_any():
+        pieces = response.content.iter_any() if response.ok else _without(response, secrets)
+        async for piece in pieces:
             if self.first_chunk_ns is None:
                 self.first_chunk_ns = time.perf_counter_ns() - self._began_ns
             self._reader.feed(piece)
@@ -214,10 +230,19 @@ class Passing:
                 # Whoever runs this ends it now, as any call that is cut.
                 await asyncio.Event().wait()
             self._keep(piece)
-            await answer.write(piece)
+            await self._write(answer, piece)
         await answer.write_eof()
         self._is_whole = True
         return answer
+
+    async def _write(self, answer: web.StreamResponse, piece: bytes) -> None:
+        """Hand a piece to the agent, which may be slow, but not for ever."""
+        try:
+            async with asyncio.timeout(READ_S):
+                await answer.write(piece)
+        except TimeoutError:
+            self._abort()
+            raise ConnectionResetError("the agent does not read") from None
 
     def _keep(self, piece: bytes) -> None:
         if self._pieces is not None:
@@ -257,6 +282,20 @@ class Passing:
             return web.Response(status=502, body=body, content_type="application/json")
         self._abort()
         return self._answer
+
+
+async def _without(response: aiohttp.ClientResponse, secrets: Iterable[str]) -> AsyncIterator[bytes]:
+    """The words of a provider that refuses, as one piece, without the key that it may have repeated."""
+    body = bytearray()
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > ERROR_BYTES_MAX:
+            break
+    said = bytes(body[:ERROR_BYTES_MAX])
+    for secret in secrets:
+        said = said.replace(secret.encode(), b"...")
+    if said:
+        yield said
 
 
 def _is_passing(status: int) -> bool:

@@ -56,6 +56,10 @@ class Upstream:
         return Target(operation=known, url=f"{self.base_url}/{tail}") if known is not None else None
 
     def credentials(self) -> dict[str, str]:
-        """The headers that authenticate the gateway."""
+        """The headers that authenticate the gateway.
+
+        Raises:
+            TransientError: there is no key at this moment.
+        """
         key = self.api_key()
         return {"x-api-key": key} if self.kind == "anthropic" else {"authorization": f"Bearer {key}"}

@@ -57,7 +57,7 @@ class Site:
     """Control, one gateway and a scripted provider; `instances` and `keys` are of two agents."""
 
     def __init__(self, folder: Path, server: ModelServer) -> None:
-        self.provider = server.url
+        self.folder, self.provider = folder, server.url
         self.server = server
         self.store = open_sqlite(folder / "control.db", writer="control-1")
         policy = PolicyEngine(bundle_of({"a.cedar": '@id("all") permit(principal, action, resource);'}))
@@ -77,6 +77,7 @@ class Site:
         self.spans, self.logs = InMemorySpanExporter(), InMemoryLogRecordExporter()
         self.telling = Telling(self.spans, self.logs)
         self.routing = Routing()
+        self.body_s = 60.0
         self.more: dict[str, Upstream] = {}
 
     @asynccontextmanager
@@ -108,6 +109,7 @@ class Site:
             calls=self.calls,
             teller=self.telling,
             routing=self.routing,
+            body_s=self.body_s,
         )
         runner = web.AppRunner(application(gateway), handler_cancellation=True)
         await runner.setup()
