@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -144,22 +144,40 @@ def groups_of(
 
     Bonds join whatever they connect: anchors with their keys, which have numbers too, and calls with the traces
     that serve them. Links join only what has no name: a link never makes two named sessions one. `tellers` says of
-    anchors of a gateway in which the agent tells of their calls.
+    anchors of a gateway in which the agent tells of their calls; others of the same instance go where those go that
+    are nearest in time.
     """
+    sure = {one: to for one, to in tellers.items() if is_follower(anchors[one]) and to in anchors}
+    attested = [pair for pair in tellers.items() if pair[0] not in sure]
     following: dict[int, list[int]] = {}
-    attested = []
-    for anchor, teller in tellers.items():
-        if is_follower(anchors[anchor]) and teller in anchors:
-            following.setdefault(teller, []).append(anchor)
-        else:
-            attested.append((anchor, teller))
-    followers = {anchor for several in following.values() for anchor in several}
-    leading = (
-        {number: anchor for number, anchor in anchors.items() if number not in followers} if followers else anchors
-    )
+    for one, to in chain(sure.items(), _near(anchors, sure, idle_gap_ns)):
+        following.setdefault(to, []).append(one)
+    leading = anchors
+    if following:
+        followers = {one for several in following.values() for one in several}
+        leading = {number: anchor for number, anchor in anchors.items() if number not in followers}
     for group in _groups(leading, [*bonds, *attested], links, idle_gap_ns=idle_gap_ns):
         behind = [number for member in group.members for number in following.get(member, ())]
         yield replace(group, members=[*group.members, *behind]) if behind else group
+
+
+def _near(anchors: Mapping[int, Anchor], sure: Mapping[int, int], idle_gap_ns: int) -> Iterator[tuple[int, int]]:
+    """Of a gateway's anchors without a teller, that of the nearest of the same instance that has one."""
+    mates: dict[str, list[int]] = {}
+    for number, anchor in anchors.items():
+        if anchor.guessable and anchor.instance is not None and is_follower(anchor):
+            mates.setdefault(anchor.instance, []).append(number)
+    for several in mates.values() if sure else ():
+        for run in _runs(anchors, several, idle_gap_ns):
+            known = [one for one in run if one in sure]
+            for one in run if known else ():
+                if one not in sure:
+                    begun = anchors[one].first_unix_nano
+                    nearest = min(
+                        known,
+                        key=lambda mate: (abs(anchors[mate].first_unix_nano - begun), anchors[mate].anchor_id),
+                    )
+                    yield one, sure[nearest]
 
 
 def _groups(anchors: Mapping[int, Anchor], bonds: Pairs, links: Pairs, *, idle_gap_ns: int) -> Iterator[Group]:

@@ -379,9 +379,11 @@ class Stitcher:
             session, source = closed.before.get(number, _NOWHERE)
             if session is not None and source == "guess":
                 runs.add(session)
-            if number in closed.tellers and is_follower(anchor):
-                continue
-            if anchor.guessable and anchor.instance is not None and (source != "guess" or number in closed.touched):
+            if (
+                anchor.guessable
+                and anchor.instance is not None
+                and (source != "guess" or number in closed.touched or is_follower(anchor))
+            ):
                 window = (anchor.first_unix_nano - self._idle_gap_ns, anchor.last_unix_nano + self._idle_gap_ns)
                 windows.setdefault(anchor.instance, []).append(window)
         queries: list[tuple[str, tuple[object, ...]]] = [(_LOAD_RUN, (session,)) for session in runs]

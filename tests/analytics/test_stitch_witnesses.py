@@ -135,6 +135,14 @@ def test_what_only_the_gateway_saw_is_a_session_for_each_instance() -> None:
     assert [["g0", "g1"], ["g2"], ["h"]] == _traces(_final([*seen, other]))
 
 
+def test_a_lone_call_of_the_gateway_goes_where_the_nearest_of_its_instance_goes() -> None:
+    """A denied call has no id, and an agent that says no instance: its other calls tell which session it is."""
+    known = [*_call("agent", until=1_000), *_call("known", gateway=True, begin=10, until=900)]
+    lone = _call("lone", gateway=True, response_id=None, begin=950, until=960)
+    for order in ([known, lone], [lone, known], [[*lone, *known]]):
+        assert [["agent", "known", "lone"]] == _traces(_final(order))
+
+
 @st.composite
 def _calls(draw: st.DrawFn) -> list[Fact]:
     gateway = draw(st.booleans())
