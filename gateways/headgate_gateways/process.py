@@ -25,6 +25,7 @@ from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.cost import Conservative, Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
+from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Silent, Teller
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
@@ -52,6 +53,7 @@ class GatewayConfig:
     upstreams: Mapping[str, Upstream]
     prices: Path | None = None
     unpriced: Conservative = field(default_factory=Conservative)
+    routing: Routing = field(default_factory=Routing)
 
     @property
     def link(self) -> LinkConfig:
@@ -65,7 +67,8 @@ async def run_model_gateway(
     """Run until `stopping` is set; `ready` is told `HOST:PORT` once it listens.
 
     Raises:
-        ConfigError: it cannot listen there, or control's certificate authority cannot be read.
+        ConfigError: it cannot listen there, control's certificate authority cannot be read, or a route names a door
+            that is not there.
         StoreError: another process has its folder, or its log is damaged.
     """
     config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -94,6 +97,7 @@ async def run_model_gateway(
             calls=calls,
             teller=teller or Silent(),
             is_stale=link.is_stale,
+            routing=config.routing,
         )
         await _serve(config, gateway, link, budgets, ready=ready, stopping=stopping)
 
