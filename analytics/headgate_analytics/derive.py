@@ -51,23 +51,26 @@ class DeriveConfig:
     """Limits of the job.
 
     Sessions with together at most `anchors_max` traces are held in memory at once. From `bulk_anchors_min` traces on
-    they are gathered to disk first and rebuilt by the runner.
+    they are gathered to disk first and rebuilt by the runner. A run takes in `rows_max` new spans and log events, or
+    what became live in one step if that is more; None takes in all: a full run always does.
     """
 
     idle_gap_ns: int = 30 * 60 * 1_000_000_000
     anchors_max: int = 5_000
     bulk_anchors_min: int = 20_000
+    rows_max: int | None = None
     threads: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derived:
-    """What one run did."""
+    """What one run did; `files_left` were left to the next, for they were too much for one."""
 
     files: int
     sessions: int
     removed: int
     revision: int
+    files_left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +143,13 @@ class Deriver:
         manifest = read_manifest(self._folder)
         live = _raw(manifest)
         # Derived rows were lost with a damaged file: all are made again, and those that cannot be made again stay.
-        again = manifest.derived_epoch > self._progress.epoch
-        since = 0 if full or again else self._progress.version
-        fresh = [file for file in live if file.live_version > since]
+        since = 0 if full or manifest.derived_epoch > self._progress.epoch else self._progress.version
+        came = [file for file in live if file.live_version > since]
+        until = _until(came, None if full else self._config.rows_max, otherwise=manifest.version)
+        fresh = [file for file in came if file.live_version <= until]
         revision = self._progress.revision + bool(fresh)
         known = Known(
-            version=manifest.version,
+            version=until,
             idle_gap_ns=self._config.idle_gap_ns,
             forgotten=unlearned.mark,
             oldest_received=_oldest_received(live),
@@ -181,10 +185,16 @@ class Deriver:
                 removed |= self._written(connection, manifest) - {stitched.key.session_id for stitched in sessions}
             self._write(connection, sessions, removed, full=full, revision=revision, report=report)
             past.commit(known)
-        if (manifest.version, manifest.derived_epoch) != (self._progress.version, self._progress.epoch):
-            self._progress = _Progress(manifest.version, revision, manifest.derived_epoch)
+        if (until, manifest.derived_epoch) != (self._progress.version, self._progress.epoch):
+            self._progress = _Progress(until, revision, manifest.derived_epoch)
             self._progress.save(self._folder / PROGRESS)
-        return Derived(files=len(fresh), sessions=len(sessions), removed=len(removed), revision=revision)
+        return Derived(
+            files=len(fresh),
+            sessions=len(sessions),
+            removed=len(removed),
+            revision=revision,
+            files_left=len(came) - len(fresh),
+        )
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(
@@ -306,6 +316,19 @@ class Deriver:
 
 def _raw(manifest: Manifest) -> list[LiveFile]:
     return [file for file in manifest.files if not file.derived and file.dataset in RAW]
+
+
+def _until(files: Sequence[LiveFile], rows_max: int | None, *, otherwise: int) -> int:
+    """Up to which version of the manifest these files have `rows_max` spans and log events, or one version more."""
+    if rows_max is None:
+        return otherwise
+    rows, until = 0, None
+    for file in sorted(files, key=lambda one: one.live_version):
+        if until is not None and rows >= rows_max and file.live_version > until:
+            return until
+        rows += file.rows if file.dataset in FACT_DATASETS else 0
+        until = file.live_version
+    return otherwise
 
 
 @contextmanager

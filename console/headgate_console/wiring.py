@@ -185,8 +185,10 @@ def build_intake(
 
 
 @contextmanager
-def open_deriver(settings: "Settings") -> Iterator[Deriver]:
+def open_deriver(settings: "Settings", *, rows_max: int | None = None) -> Iterator[Deriver]:
     """The job that keeps derived tables current, with the lock that only one process holds.
+
+    A run takes in so many new rows at most.
 
     Raises:
         ConfigError: the registry or the prices are wrong.
@@ -200,7 +202,7 @@ def open_deriver(settings: "Settings") -> Iterator[Deriver]:
             settings.data,
             registry=registry(settings),
             prices=PriceBook.load(settings.prices.overrides),
-            config=DeriveConfig(idle_gap_ns=nanoseconds(settings.sessions.idle_gap)),
+            config=DeriveConfig(idle_gap_ns=nanoseconds(settings.sessions.idle_gap), rows_max=rows_max),
         )
     finally:
         lock.release()

@@ -95,6 +95,31 @@ def test_a_run_that_was_killed_between_two_writes_is_done_again(workbench: Any, 
     assert [{"n": 4}] == workbench.query("SELECT count(*) AS n FROM model_calls")
 
 
+def test_a_run_takes_in_so_many_rows_and_leaves_the_rest_to_the_next(
+    make_workbench: Callable[[], Any], turn: Turn
+) -> None:
+    """What came while nobody derived: one step after the other, each in bounded memory, ends as all at once."""
+    turns = [turn(n, key="thread-1" if n else "thread-0", at_unix_nano=NOW + n * 60 * SECOND) for n in range(4)]
+    steps, whole = make_workbench(), make_workbench()
+    for one in turns:
+        steps.ingest([one])
+    left = [_deriver(steps, rows_max=1).run().files_left > 0 for _ in turns]
+    whole.ingest(turns)
+    whole.derive()
+    assert [True, True, True, False] == left
+    assert whole.tables() == steps.tables()
+    assert 0 == _deriver(steps, rows_max=1).run().files
+
+
+def test_a_full_run_leaves_nothing(workbench: Any, turn: Turn) -> None:
+    """Its tables take the place of all that were."""
+    for number in range(3):
+        workbench.ingest([turn(number, key="thread-1", at_unix_nano=NOW + number * SECOND)])
+    found = _deriver(workbench, rows_max=1).run(full=True)
+    assert (0, 1) == (found.files_left, found.sessions)
+    assert 0 == _deriver(workbench).run().files
+
+
 @pytest.mark.slow
 def test_a_run_that_could_not_record_its_progress_is_done_again(workbench: Any, turn: Turn) -> None:
     """Everything was written and nobody knows: the same rows come out, and old names stay removed."""

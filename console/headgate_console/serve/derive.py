@@ -19,6 +19,7 @@ from headgate_processors.store.quarantine import set_aside_damaged
 INTERVAL_S = 1.0
 INTERVAL_AFTER_FAILURE_S = 10.0
 NICE = 10
+ROWS_MAX = 400_000
 
 _LOG = logging.getLogger("deriver")
 
@@ -29,11 +30,12 @@ def main() -> None:
     log_to_stderr()
     give_way()
     try:
-        with open_deriver(lifeline.settings) as deriver:
+        with open_deriver(lifeline.settings, rows_max=ROWS_MAX) as deriver:
             run = Run(deriver, lifeline)
             lifeline.tell("ready")
             run.follow()
-            run.once()
+            while run.once() and run.is_behind:
+                pass
             run.meter.close()
     except HeadgateError as error:
         lifeline.tell("say", text=f"headgate: {error}")
@@ -54,7 +56,8 @@ class Run:
     def __init__(self, deriver: Deriver, lifeline: Lifeline) -> None:
         self._deriver, self._lifeline = deriver, lifeline
         self._runs = self._failures = self._revision = 0
-        self._lag_s = 0.0
+        self._lag_s = self._behind_since_s = 0.0
+        self.is_behind = False
         self.meter = open_meter("headgate-deriver", lifeline.settings)
         self.meter.watch("headgate_deriver_runs_total", lambda: {(): self._runs})
         self.meter.watch("headgate_deriver_failures_total", lambda: {(): self._failures})
@@ -71,10 +74,13 @@ class Run:
                 continue
             derived = self.once()
             seen, wait_s = (state, INTERVAL_S) if derived else ("", INTERVAL_AFTER_FAILURE_S)
+            if derived and self.is_behind:
+                seen, wait_s = "", 0.0
 
     def once(self) -> bool:
         """Whether one run went through; one that did not is tried again, for what it read is still there."""
-        began_s, sealed_s = time.monotonic(), changed_s(self._lifeline.settings.data)
+        began_s, changed = time.monotonic(), changed_s(self._lifeline.settings.data)
+        sealed_s = self._behind_since_s or changed
         try:
             done = self._deriver.run()
         except Exception:  # noqa: BLE001 - the edge of a worker loop: it logs, counts and tries again
@@ -85,6 +91,8 @@ class Run:
             return False
         self._runs += 1
         self._revision = done.revision
+        self.is_behind = done.files_left > 0
+        self._behind_since_s = sealed_s if self.is_behind else 0.0
         self._lag_s = max(0.0, time.time() - sealed_s) if sealed_s else 0.0
         self.meter.record("headgate_deriver_run_seconds", time.monotonic() - began_s)
         self._tell()
