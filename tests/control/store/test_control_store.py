@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from headgate_control.audit.chain import faults
+from headgate_control.audit.verify import verify
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Change, ConflictError, Record
 
@@ -121,3 +123,12 @@ def test_a_long_journal_is_read_page_by_page(store: ControlStore) -> None:
         len(store.events()),
         list(faults(store.chain("control-1"), anchors=[anchor])),
     )
+
+
+def test_positions_follow_the_numbers_of_each_writer(opener: Opener) -> None:
+    """Whatever others wrote between, nothing is out of its place."""
+    one = opener()
+    for name in "abc":
+        one.change([change(name)], **ADA)
+    assert [] == one.misplaced()
+    assert [] == verify(one, Path("/nowhere")).all_findings
