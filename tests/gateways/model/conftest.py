@@ -22,6 +22,7 @@ from headgate_control.budgets.owner import BudgetOwner
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.service import DecisionService
 from headgate_control.identity.launch import Launch, launch
+from headgate_control.manifests.grant import Grant
 from headgate_control.manifests.load import parse_manifest
 from headgate_control.policy.bundle import bundle_of
 from headgate_control.policy.engine import PolicyEngine
@@ -62,14 +63,9 @@ class Site:
         self.store = open_sqlite(folder / "control.db", writer="control-1")
         policy = PolicyEngine(bundle_of({"a.cedar": '@id("all") permit(principal, action, resource);'}))
         self.state = ControlState(self.store, policy)
-        grant = parse_manifest(MANIFEST, {}, source="manifest")
-        made = [
-            launch(self.store, self.state.refresh().snapshot, Launch(grant=grant, launched_by=name))
-            for name in ("ada", "bob")
-        ]
-        self.state.refresh()
-        self.instances = [one.instance.instance_id for one in made]
-        self.keys = [one.gateway_key for one in made]
+        self.instances: list[str] = []
+        self.keys: list[str] = []
+        self._launch(parse_manifest(MANIFEST, {}, source="manifest"), "ada", "bob")
         self.owner = BudgetOwner.open(folder / "budgets", self.state.now.budgets.values())
         self.log = AuditLog.open(folder / "decisions", "gateway-1")
         self.calls = OpenCalls(calls_max=100)
@@ -79,6 +75,20 @@ class Site:
         self.routing = Routing()
         self.body_s = 60.0
         self.more: dict[str, Upstream] = {}
+
+    def _launch(self, grant: Grant, *names: str) -> None:
+        for name in names:
+            made = launch(self.store, self.state.refresh().snapshot, Launch(grant=grant, launched_by=name))
+            self.instances.append(made.instance.instance_id)
+            self.keys.append(made.gateway_key)
+        self.state.refresh()
+
+    def join(self, grant: Grant, *, launched_by: str) -> None:
+        """Another agent, by its own manifest."""
+        self._launch(grant, launched_by)
+        for budget in self.state.now.budgets.values():
+            if budget.place == ("instance", self.instances[-1]):
+                self.owner.set(budget)
 
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
@@ -124,10 +134,16 @@ class Site:
         """What an agent does through the gateway."""
 
         async def go() -> Any:
-            async with self.served() as address, aiohttp.ClientSession(auto_decompress=False) as client:
-                return await steps(Agent(self, address, client, self.keys[key]))
+            async with self.agent(key=key) as agent:
+                return await steps(agent)
 
         return asyncio.run(go())
+
+    @asynccontextmanager
+    async def agent(self, *, key: int = 0) -> AsyncIterator["Agent"]:
+        """An agent and the gateway that it calls."""
+        async with self.served() as address, aiohttp.ClientSession(auto_decompress=False) as client:
+            yield Agent(self, address, client, self.keys[key])
 
     async def stop(self, scope: str, target: str | None, *, mode: Mode = "stop") -> int:
         """Stop something; how many open calls it cut."""
