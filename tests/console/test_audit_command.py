@@ -158,6 +158,8 @@ def test_what_nothing_is_known_of_is_not_exported(run: Run, tmp_path: Path) -> N
         ("verify", "--jwks", "a.json"),
         ("verify", "--anchor", "missing.json"),
         ("verify", "missing.tar.gz"),
+        ("verify", "a.tar.gz", "--log", "."),
+        ("verify", "--log", "missing"),
     ],
 )
 def test_what_does_not_fit_together_is_bad_usage(run: Run, arguments: tuple[str, ...]) -> None:
@@ -170,3 +172,15 @@ def test_a_folder_without_control_says_what_makes_it(run: Run, tmp_path: Path) -
     result = run("verify", "--data", str(tmp_path / "empty"))
     assert 1 == result.code
     assert "headgate up" in result.err
+
+
+def test_the_logs_of_a_gateway_elsewhere_are_verified_alone(run: Run, data: Path, tmp_path: Path) -> None:
+    """There is no control state on its machine; a head of them that was kept is compared."""
+    logs, heads = str(Place(data=data).logs), tmp_path / "heads.json"
+    heads.write_text(run("anchor", "--log", logs).out)
+    found = _json(run("verify", "--log", logs, "--anchor", str(heads), "--json"))[0]
+    assert [("log", "decisions", 4, 1)] == [
+        (one["kept"], one["writer"], one["number"], one["anchors"]) for one in found["chains"]
+    ]
+    _edit(data)
+    assert 1 == run("verify", "--log", logs).code

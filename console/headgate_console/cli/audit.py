@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from headgate_console.settings import Settings
     from headgate_control.audit.evidence import Subject
     from headgate_control.audit.heads import Head
+    from headgate_control.audit.verify import Verified
 
 HELP = "Prove that nobody has edited what was decided and changed, and hand the proof to others."
 VERIFY_EXAMPLES = """
     headgate audit verify
     headgate audit verify --anchor /mnt/elsewhere/heads.json
     headgate audit verify evidence.tar.gz --jwks trusted.json
+    headgate audit verify --log /var/lib/headgate-gateway/log
 """
 ANCHOR_EXAMPLES = """
     headgate audit anchor > heads.json
@@ -36,6 +38,10 @@ EXPORT_EXAMPLES = """
 Anchors = Annotated[
     list[Path] | None,
     typer.Option("--anchor", metavar="FILE", help="Heads that were kept elsewhere, by `headgate audit anchor`."),
+]
+Logs = Annotated[
+    Path | None,
+    typer.Option("--log", metavar="DIR", help="The logs of a gateway alone, on a machine without control state."),
 ]
 _CHAINS = (
     Column(key="kept", title="KEPT IN", style="cyan"),
@@ -53,6 +59,7 @@ def verify(
         typer.Argument(metavar="FILE", help="An archive of `headgate audit export`; by default the data folder."),
     ] = None,
     data: Data = None,
+    logs: Logs = None,
     anchor: Anchors = None,
     jwks: Annotated[
         Path | None, typer.Option("--jwks", metavar="FILE", help="Of an archive: the keys that you trust.")
@@ -67,29 +74,32 @@ def verify(
 
     anchors = [head for file in anchor or [] for head in read_heads(file)]
     if archive is not None:
-        if data is not None:
-            message = "an archive is verified by itself: leave out --data"
+        if data is not None or logs is not None:
+            message = "an archive is verified by itself: leave out --data and --log"
             raise ConfigError(message)
         _verify_archive(archive, jwks, anchors, as_json=as_json)
         return
     if jwks is not None:
         message = "--jwks is for an archive: headgate audit verify FILE --jwks KEYS"
         raise ConfigError(message)
-    _verify_chains(settings(context, data=data), anchors, as_json=as_json)
+    _show_chains(_verified(context, data, logs, anchors), as_json=as_json)
 
 
-def anchor(context: typer.Context, data: Data = None) -> None:
+def anchor(context: typer.Context, data: Data = None, logs: Logs = None) -> None:
     """Write the heads of all chains, as JSON. Keep them where nobody who could edit the chains can write.
 
     Whoever cuts off the end of a chain later is found by `headgate audit verify --anchor`.
     """
     from headgate_console.control.place import Place
     from headgate_console.control.reading import reading
-    from headgate_control.audit.heads import heads, heads_text
+    from headgate_control.audit.heads import heads, heads_text, log_heads
 
-    chosen = settings(context, data=data)
-    with reading(chosen) as store:
-        found = heads(store, Place(data=chosen.data).logs)
+    if logs is not None:
+        found = log_heads(_folder(logs))
+    else:
+        chosen = settings(context, data=data)
+        with reading(chosen) as store:
+            found = heads(store, Place(data=chosen.data).logs)
     screen().show([heads_text(found, at_unix_nano=time.time_ns()).decode().rstrip()])
 
 
@@ -165,13 +175,27 @@ def _stop(chosen: "Settings", stop_id: str) -> "tuple[Subject, Mapping[str, list
     return Subject(kind="stop", id=stop_id), rows
 
 
-def _verify_chains(chosen: "Settings", anchors: "Iterable[Head]", *, as_json: bool) -> None:
+def _verified(context: typer.Context, data: Path | None, logs: Path | None, anchors: "Iterable[Head]") -> "Verified":
     from headgate_console.control.place import Place
     from headgate_console.control.reading import reading
     from headgate_control.audit.verify import verify as verify_chains
+    from headgate_control.audit.verify import verify_logs
 
+    if logs is not None:
+        return verify_logs(_folder(logs), anchors)
+    chosen = settings(context, data=data)
     with reading(chosen) as store:
-        found = verify_chains(store, Place(data=chosen.data).logs, anchors)
+        return verify_chains(store, Place(data=chosen.data).logs, anchors)
+
+
+def _folder(logs: Path) -> Path:
+    if not logs.is_dir():
+        message = f"--log: {logs} is no folder"
+        raise ConfigError(message)
+    return logs
+
+
+def _show_chains(found: "Verified", *, as_json: bool) -> None:
     chains = [
         {
             "kept": one.kept,

@@ -46,7 +46,16 @@ def heads(store: ControlStore, logs: Path) -> list[Head]:
         TransientError: the database cannot be read.
     """
     found = [_head("journal", anchor) for anchor in store.anchors()]
-    return found + [_head("log", log_head(logs, writer)) for writer in writers(logs)]
+    return found + log_heads(logs)
+
+
+def log_heads(logs: Path) -> list[Head]:
+    """The heads of the logs of a folder.
+
+    Raises:
+        StoreError: the last line of one is damaged.
+    """
+    return [_head("log", log_head(logs, writer)) for writer in writers(logs)]
 
 
 def anchor_logs(store: ControlStore, logs: Iterable[AuditLog], *, author: str) -> list[Head]:

@@ -86,10 +86,17 @@ def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Ver
         journals = {head.writer for head in known if head.kept == "journal"}
         apart.append(Finding(place=JOURNAL, writer=None, number=None, problem=f"it cannot be read in whole: {error}"))
     chains = [_journal(store, writer, _of(known, "journal", writer)) for writer in _all(known, "journal", journals)]
-    chains += [_log(logs, writer, _of(known, "log", writer)) for writer in _all(known, "log", writers(logs))]
+    chains += verify_logs(logs, known).chains
     if not apart and not any(chain.findings for chain in chains if chain.kept == "journal"):
         apart += islice(_records(store), FAULTS_MAX)
     return Verified(chains=tuple(chains), findings=tuple(apart))
+
+
+def verify_logs(logs: Path, anchors: Iterable[Head] = ()) -> Verified:
+    """Look at the logs of a folder alone, such as those of a gateway on a machine without control state."""
+    known = set(anchors)
+    every = _all(known, "log", writers(logs))
+    return Verified(chains=tuple(_log(logs, writer, _of(known, "log", writer)) for writer in every))
 
 
 def _all(known: Iterable[Head], kept: Kept, found: Iterable[str]) -> list[str]:
