@@ -125,6 +125,48 @@ def test_a_caller_that_leaves_while_it_waits_leaves_nothing_reserved(site: Any, 
     assert site.run(steps)
 
 
+@pytest.mark.parametrize("is_back", [True, False])
+def test_a_connection_that_control_had_closed_meanwhile_is_no_reason_to_deny(
+    site: Any, gateway: Any, is_back: bool
+) -> None:
+    """It is asked once more; the same id is the same reservation. If that fails too, it may have been heard before."""
+    asked: list[str] = []
+
+    async def gone(http: web.Request) -> web.Response:
+        asked.append((await http.json())["reservation_id"])
+        assert http.transport is not None
+        if len(asked) == 1 or not is_back:
+            http.transport.close()
+        answer = {"reservation": None, "refused": None, "warnings": []}
+        return web.json_response(answer)
+
+    site.routes = [web.post("/v1/budgets/reserve", gone)]
+
+    async def steps() -> bool:
+        async with site.served(), gateway.linked():
+            if is_back:
+                return (await reserved(site, gateway, "dec-1")).reservation is None
+            with pytest.raises(TransientError):
+                await reserved(site, gateway, "dec-1")
+            await until(lambda: not len(gateway.budgets._unsettled))
+            return True
+
+    assert site.run(steps)
+    assert ["dec-1"] * 2 == asked
+
+
+def test_a_reservation_that_is_being_settled_is_not_made_again(site: Any, gateway: Any) -> None:
+    """What was given back would take the new one with it."""
+
+    async def steps() -> None:
+        async with gateway.linked():
+            gateway.budgets._unsettled.add("dec-1", TOKENS)
+            with pytest.raises(TransientError):
+                await reserved(site, gateway, "dec-1")
+
+    site.run(steps)
+
+
 @pytest.mark.parametrize("said", ["[]", "{}", "no", '{"reservation": 1, "refused": null}', '{"reservation": {}}'])
 def test_an_answer_that_is_none_grants_nothing(site: Any, gateway: Any, said: str) -> None:
     """Whatever stands at control's address."""
