@@ -1,7 +1,7 @@
 """Compaction apart: in a process that lives for one compaction, gives way to others, and takes its memory with it."""
 
 import os
-import select
+import selectors
 import subprocess
 import sys
 import time
@@ -63,14 +63,16 @@ def _answered(process: "subprocess.Popen[bytes]", should_end: Callable[[], bool]
     assert process.stdin is not None
     assert process.stdout is not None
     until_s, told = time.monotonic() + _LONGEST_S, False
-    while not select.select([process.stdout], [], [], _LOOK_S)[0]:
-        if time.monotonic() >= until_s:
-            process.kill()
-        elif not told and should_end():
-            told, until_s = True, time.monotonic() + _END_S
-            with suppress(BrokenPipeError):
-                process.stdin.write(b".")
-                process.stdin.flush()
+    with selectors.DefaultSelector() as says:
+        says.register(process.stdout, selectors.EVENT_READ)
+        while not says.select(_LOOK_S):
+            if time.monotonic() >= until_s:
+                process.kill()
+            elif not told and should_end():
+                told, until_s = True, time.monotonic() + _END_S
+                with suppress(BrokenPipeError):
+                    process.stdin.write(b".")
+                    process.stdin.flush()
     return process.stdout.read()
 
 

@@ -1,5 +1,7 @@
 """Compaction in a process of its own: the same result, and nothing lost when the process or its starter ends."""
 
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,21 @@ def test_it_does_what_compaction_does(tmp_path, open_store, ids) -> None:
 
     assert (5, 1, 5) == (report.files_before, report.files_after, report.rewritten_rows)
     assert before == ids()
+
+
+def test_a_process_with_thousands_of_open_files_can_start_it(tmp_path, open_store, ids) -> None:
+    """Each connection of a receiver is a file, and some ways to wait for one know a thousand only."""
+    fill(open_store(), 2)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(min(1100, hard - 200))]
+    try:
+        assert 1 == compact_apart(tmp_path, config=CompactConfig()).files_after
+    finally:
+        for one in held:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert 2 == len(ids())
 
 
 def test_the_other_process_is_told_every_limit() -> None:
