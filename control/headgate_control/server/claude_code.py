@@ -5,6 +5,7 @@ them must be allowed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,6 @@ from headgate_control.server.wire import WireError
 
 _FILES: Mapping[str, tuple[ActionName, str]] = {
     "Read": ("file.read", "file_path"),
-    "Glob": ("file.read", "path"),
     "Grep": ("file.read", "path"),
     "LS": ("file.read", "path"),
     "NotebookRead": ("file.read", "notebook_path"),
@@ -23,6 +23,8 @@ _FILES: Mapping[str, tuple[ActionName, str]] = {
     "Write": ("file.write", "file_path"),
     "NotebookEdit": ("file.write", "notebook_path"),
 }
+_SHELLS = frozenset({"Bash", "PowerShell"})
+_WILD = frozenset("*?[{")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -70,18 +72,39 @@ def _tool(name: str) -> tuple[ActionName, Resource]:
 
 
 def _parts(name: str, given: Mapping[str, Any], cwd: object) -> Iterator[tuple[ActionName, Resource]]:
-    """What a built-in tool does beyond being called. An argument that is missing is asked for as nothing at all."""
-    if name == "Bash":
+    """What a built-in tool does beyond being called. An argument that is missing is asked for as nothing at all.
+
+    Of a tool that is not known, a command is run, an address called and a file written: it may well do that.
+    """
+    if name.startswith("mcp__"):
+        return
+    if name in _SHELLS or isinstance(given.get("command"), str):
         yield "proc.exec", Resource(type="command", id=str(given.get("command", "")))
+    if name == "Glob":
+        yield "file.read", Resource(type="file", id=_inside(_searched(given), cwd))
     elif name in _FILES:
         action, key = _FILES[name]
         yield action, Resource(type="file", id=_inside(str(given.get(key) or "."), cwd))
-    elif name == "WebFetch":
+    elif isinstance(path := given.get("file_path"), str):
+        yield "file.write", Resource(type="file", id=_inside(path, cwd))
+    if name == "WebFetch" or isinstance(given.get("url"), str):
         yield "net.connect", Resource(type="host", id=_endpoint(str(given.get("url", ""))))
 
 
+def _searched(given: Mapping[str, Any]) -> str:
+    """The folder that a pattern of files looks into; nothing at all where the pattern leads out behind a wildcard."""
+    pattern, path = str(given.get("pattern") or ""), str(given.get("path") or ".")
+    segments = (pattern if pattern.startswith(("/", "~")) else f"{path}/{pattern}").split("/")
+    plain = list(takewhile(_WILD.isdisjoint, segments))
+    if any(".." in segment for segment in segments[len(plain) :]):
+        return ""
+    return "/".join(plain) or "/"
+
+
 def _inside(path: str, cwd: object) -> str:
-    """A path from the working folder on, where it lies below it."""
+    """A path from the working folder on, where it lies below it. Whose home `~` is nobody says: it is outside."""
+    if path.startswith("~"):
+        return "/" + path
     if isinstance(cwd, str) and cwd.startswith("/") and (path == cwd or path.startswith(cwd.rstrip("/") + "/")):
         return "." + path[len(cwd.rstrip("/")) :]
     return path
