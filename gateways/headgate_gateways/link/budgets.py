@@ -18,7 +18,7 @@ from headgate_control.feed.budget_routes import SETTLEMENTS_MAX
 from headgate_control.feed.budget_wire import answer_from
 from headgate_gateways.link.address import ControlAddress
 from headgate_gateways.link.unsettled import Unsettled
-from headgate_processors.errors import PermanentError, TransientError
+from headgate_processors.errors import ConfigError, PermanentError, TransientError
 
 ANSWER_S = 2.0
 SETTLE_WAIT_S = 1.0
@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class NotAskedError(TransientError):
-    """Control cannot be reached at all, so it has not heard the question either."""
+    """Control cannot be asked at all, so it has not heard the question either."""
 
 
 class RemoteBudgets:
@@ -141,10 +141,14 @@ class RemoteBudgets:
             raise _unreachable(error) from error
 
     async def _post(self, path: str, body: Mapping[str, object]) -> Mapping[str, Any]:
+        try:
+            shown = self._address.headers()
+        except ConfigError as error:
+            raise NotAskedError(f"this gateway's token cannot be read, so nothing is granted: {error}") from error
         async with self._client.post(
             self._address.path(path),
             data=orjson.dumps(body),
-            headers={**self._address.headers(), "content-type": "application/json"},
+            headers={**shown, "content-type": "application/json"},
             timeout=aiohttp.ClientTimeout(total=ANSWER_S),
             allow_redirects=False,
         ) as answer:

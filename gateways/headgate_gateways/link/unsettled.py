@@ -75,14 +75,21 @@ class Unsettled:
         return list(islice(self._waiting.items(), count))
 
     def booked(self, reservation_ids: Iterable[str]) -> None:
-        """Control has these in its books, or has no such reservation any more."""
+        """Control has these in its books, or has no such reservation any more.
+
+        Raises:
+            TransientError: the file cannot be written; it may tell of some of them again, which changes nothing.
+        """
         for one in reservation_ids:
             self._waiting.pop(one, None)
         if self._waiting and self._lines < len(self._waiting) + _LINES_BEYOND:
             return
         left = b"".join(_line(one, amount) for one, amount in self._waiting.items())
-        os.ftruncate(self._file, 0)
-        os.write(self._file, left)
+        try:
+            os.ftruncate(self._file, 0)
+            os.write(self._file, left)
+        except OSError as error:
+            raise TransientError(f"{self._path} cannot be written: {error}") from error
         self._lines = len(self._waiting)
 
     def close(self) -> None:

@@ -10,8 +10,9 @@ import pytest
 from aiohttp import web
 
 from headgate_control.budgets.amount import NOTHING, Amount
+from headgate_gateways.link.address import ControlAddress
 from headgate_gateways.link.unsettled import Unsettled
-from headgate_processors.errors import TransientError
+from headgate_processors.errors import ConfigError, TransientError
 from headgate_processors.testing.waiting import until
 
 TOKENS = Amount(tokens=10)
@@ -153,6 +154,31 @@ def test_a_connection_that_control_had_closed_meanwhile_is_no_reason_to_deny(
 
     assert site.run(steps)
     assert ["dec-1"] * 2 == asked
+
+
+def test_a_token_that_cannot_be_read_grants_nothing_and_ends_nothing(site: Any, gateway: Any) -> None:
+    """What was spent meanwhile is told when it can be read again."""
+    is_readable = True
+
+    def token() -> str:
+        if not is_readable:
+            raise ConfigError("the file is gone")
+        return "gateway"
+
+    async def steps() -> int:
+        nonlocal is_readable
+        async with site.served(), gateway.linked():
+            gateway.budgets._address = ControlAddress(url=site.url, token=token)
+            await reserved(site, gateway, "dec-1")
+            is_readable = False
+            with pytest.raises(TransientError):
+                await reserved(site, gateway, "dec-2")
+            await gateway.budgets.settle("dec-1", Amount(tokens=7))
+            is_readable = True
+            await until(lambda: not len(gateway.budgets._unsettled))
+            return int(account(site).settled.tokens)
+
+    assert 7 == site.run(steps)
 
 
 def test_a_reservation_that_is_being_settled_is_not_made_again(site: Any, gateway: Any) -> None:
