@@ -58,8 +58,7 @@ class Running:
     async def _closed(self, response: aiohttp.ClientResponse) -> str | None:
         """Read at last what is left, to find that the connection was closed in the middle of it."""
         with suppress(aiohttp.ClientError):
-            while await response.content.readany():
-                pass
+            await response.read()
         return None
 
 
