@@ -1,6 +1,5 @@
 """Policies: what they permit and forbid, that a slice decides as the whole set does, and that a mistake is named."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate_control.policy.bundle import bundle_of, load_bundle
-from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts
+from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts, _context
 from headgate_control.request import ActionName, Request, Resource, Subject
 from headgate_processors.errors import ConfigError
 
@@ -223,75 +222,112 @@ def test_the_policies_that_are_looked_at_can_be_named() -> None:
 
 
 NAMES = st.sampled_from(["a", "b"])
-SCOPES = st.builds(
-    lambda principal, action, resource: f"{principal}, {action}, {resource}",
-    st.one_of(
-        st.just("principal"),
-        st.builds('principal in Headgate::Team::"{}"'.format, NAMES),
-        st.builds('principal == Headgate::AgentInstance::"{}"'.format, NAMES),
-        st.builds('principal is Headgate::AgentInstance in Headgate::Workflow::"{}"'.format, NAMES),
+PRINCIPALS = st.one_of(
+    st.just("principal"),
+    st.just("principal is Headgate::AgentInstance"),
+    st.builds(
+        'principal in Headgate::{}::"{}"'.format,
+        st.sampled_from(["Team", "Workflow", "User", "Profile", "AgentInstance"]),
+        NAMES,
     ),
+    st.builds('principal == Headgate::AgentInstance::"{}"'.format, NAMES),
+    st.builds('principal is Headgate::AgentInstance in Headgate::Workflow::"{}"'.format, NAMES),
+)
+OF_TOOLS = (
     st.sampled_from(
         [
-            "action",
             'action == Headgate::Action::"tools/call"',
             'action in [Headgate::Action::"tools/call", Headgate::Action::"model.call"]',
         ]
     ),
     st.one_of(
-        st.just("resource"),
         st.builds('resource in Headgate::McpServer::"{}"'.format, NAMES),
         st.builds('resource == Headgate::Tool::"a/{}"'.format, NAMES),
+        st.builds('resource is Headgate::Tool in Headgate::McpServer::"{}"'.format, NAMES),
         st.just("resource is Headgate::Tool"),
     ),
+)
+OF_MODELS = (
+    st.just('action == Headgate::Action::"model.call"'),
+    st.one_of(
+        st.builds('resource in Headgate::Provider::"{}"'.format, NAMES),
+        st.builds('resource == Headgate::Model::"a/{}"'.format, NAMES),
+        st.just("resource is Headgate::Model"),
+    ),
+)
+OF_ALL = (
+    st.sampled_from(["action", 'action == Headgate::Action::"file.read"', 'action == Headgate::Action::"tools/call"']),
+    st.just("resource"),
+)
+SCOPES = st.one_of(
+    [st.tuples(PRINCIPALS, action, resource).map(", ".join) for action, resource in (OF_TOOLS, OF_MODELS, OF_ALL)]
+)
+CONDITIONS = st.sampled_from(
+    [
+        "",
+        "when { context.session.errors > 2 }",
+        'unless { context.approved_tiers.contains("high") }',
+        'when { context.content_classes.contains("email") && principal has risk_tier }',
+    ]
+)
+FACTS = st.builds(
+    PolicyFacts,
+    session=st.builds(SessionFacts, errors=st.sampled_from([0, 5])),
+    approved_tiers=st.sampled_from([(), ("high",)]),
+    content_classes=st.sampled_from([(), ("email",)]),
+)
+WHO = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("team", "workflow", "user", "policy_profile"), NAMES),
+        "risk_tier": st.just("low"),
+        "lineage": st.lists(NAMES, max_size=2),
+    },
+)
+WHAT = st.one_of(
+    st.builds(
+        lambda server, tool: ("tools/call", Resource(type="tool", id=tool, properties={"server": server})), NAMES, NAMES
+    ),
+    st.builds(lambda tool: ("tools/call", Resource(type="tool", id=tool)), NAMES),
+    st.builds(lambda provider, model: ("model.call", Resource(type="model", id=f"{provider}/{model}")), NAMES, NAMES),
+    st.builds(lambda name: ("file.read", Resource(type="file", id=name)), NAMES),
 )
 
 
 @given(
-    policies=st.lists(st.tuples(st.sampled_from(["permit", "forbid"]), SCOPES), max_size=12),
-    who=st.tuples(NAMES, NAMES, NAMES),
-    what=st.tuples(NAMES, NAMES),
+    policies=st.lists(st.tuples(st.sampled_from(["permit", "forbid"]), SCOPES, CONDITIONS), max_size=16),
+    instance=NAMES,
+    who=WHO,
+    what=WHAT,
+    facts=FACTS,
 )
 def test_a_slice_decides_as_the_whole_set_does(
-    policies: list[tuple[str, str]], who: tuple[str, str, str], what: tuple[str, str]
+    policies: list[tuple[str, str, str]],
+    instance: str,
+    who: dict[str, Any],
+    what: tuple[ActionName, Resource],
+    facts: PolicyFacts,
 ) -> None:
-    """And names the same policies."""
-    text = "\n".join(f'@id("p{place}") {effect}({scope});' for place, (effect, scope) in enumerate(policies))
+    """And names the same policies, whatever they speak of and whoever asks for what."""
+    text = "\n".join(
+        f'@id("p{place}") {effect}({scope}) {condition};' for place, (effect, scope, condition) in enumerate(policies)
+    )
     request = Request(
-        subject=Subject(type="agent_instance", id=who[0], properties={"team": who[1], "workflow": who[2]}),
-        action="tools/call",
-        resource=Resource(type="tool", id=what[1], properties={"server": what[0]}),
+        subject=Subject(type="agent_instance", id=instance, properties=who), action=what[0], resource=what[1]
     )
     bundle = bundle_of({"a.cedar": text})
     engine = PolicyEngine(bundle)
-    outcome = engine(request)
+    outcome = engine(request, facts)
     entities, principals, resources = engine._graph(request)
     asked = {
         "principal": dict(zip(("type", "id"), principals[0], strict=True)),
-        "action": {"type": "Headgate::Action", "id": "tools/call"},
+        "action": {"type": "Headgate::Action", "id": request.action},
         "resource": dict(zip(("type", "id"), resources[0], strict=True)),
-        "context": json.loads(
-            json.dumps(
-                {
-                    "session": {
-                        "model_calls": 0,
-                        "tool_calls": 0,
-                        "errors": 0,
-                        "retries": 0,
-                        "micro_usd": 0,
-                        "untrusted": False,
-                    },
-                    "budget": {},
-                    "estimate": {},
-                    "content_classes": [],
-                    "approved_tiers": [],
-                    "input": {},
-                }
-            )
-        ),
+        "context": _context(request, facts, bundle),
     }
     assert isinstance(entities, Entities)
     whole = is_authorized(asked, PolicySet.from_str(text), entities, Schema.from_str(bundle.schema))
-    named = sorted(whole.diagnostics.id_annotations_by_reason.values())
+    reasons = whole.diagnostics.id_annotations_by_reason.values()
+    named = sorted(one for one in reasons if whole.allowed or not bundle.policies[one].permits)
     told = sorted(policy.policy_id for policy in outcome.policies)
-    assert (whole.allowed, named) == (outcome.allowed, told)
+    assert ([], whole.allowed, named) == (whole.diagnostics.errors, outcome.allowed, told)
