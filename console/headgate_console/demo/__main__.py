@@ -1,6 +1,7 @@
 """`make demo`: starts Headgate, sends it what real agents sent, and shows what it tells of them."""
 
 import argparse
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -111,7 +112,7 @@ def _first(views: "duckdb.DuckDBPyConnection", order: str) -> str:
 
 
 def _step(to: Screen, title: str, arguments: list[str], data: Path) -> None:
-    to.show(["", _title(title), Text(f"$ {_headgate()} {' '.join(arguments)} --data {data}", "cyan"), ""])
+    to.show(["", _title(title), Text(f"$ {_headgate()} {shlex.join(arguments)} --data {data}", "cyan"), ""])
     sys.stdout.flush()
     app([*arguments, "--data", str(data)], prog_name="headgate", standalone_mode=False)
     sys.stdout.flush()
