@@ -17,6 +17,7 @@ from headgate_processors.store.disk import LocalDisk
 from headgate_processors.store.quarantine import set_aside_damaged
 
 INTERVAL_S = 1.0
+INTERVAL_MAX_S = 5.0
 INTERVAL_AFTER_FAILURE_S = 10.0
 NICE = 10
 ROWS_MAX = 400_000
@@ -72,8 +73,10 @@ class Run:
             if state == seen:
                 wait_s = INTERVAL_S
                 continue
+            began_s = time.monotonic()
             derived = self.once()
-            seen, wait_s = (state, INTERVAL_S) if derived else ("", INTERVAL_AFTER_FAILURE_S)
+            took_s = time.monotonic() - began_s
+            seen, wait_s = (state, pause_s(took_s)) if derived else ("", INTERVAL_AFTER_FAILURE_S)
             if derived and self.is_behind:
                 seen, wait_s = "", 0.0
 
@@ -109,6 +112,14 @@ class Run:
     def _tell(self) -> None:
         facts = {"revision": self._revision, "derive_failures": self._failures, "metrics": self.meter.prometheus()}
         self._lifeline.tell("facts", facts=facts)
+
+
+def pause_s(took_s: float) -> float:
+    """How long to wait after a run that took so long: as long again, within bounds.
+
+    A session that goes on is made anew in every run, so fewer runs are less work for each span when there is much.
+    """
+    return min(max(INTERVAL_S, took_s), INTERVAL_MAX_S)
 
 
 def changed_s(data: Path) -> float:
