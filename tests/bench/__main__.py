@@ -9,19 +9,25 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from decisions import measure_decisions
 from figures import Section, markdown, plain
 from fleet import ROOT
+from gateway import measure_gateway
 from loads import described, encoded
 from machine import machine
 from parts import measure_parts
 from questions import measure_questions
+from stops import measure_stops
 from sustained import Run, bare_cpu, has_collector, run_once, shown_run, shown_sinks
 
 PAGE = ROOT / "docs" / "reference" / "performance.md"
 PARTS_SPANS = 20_000
 SINK_S = 5.0
+STOPS, STOPS_FULL = 30, 200
+EVERY = "parts,sinks,runs,questions,decisions,gateway,stops"
 HEAD = """\
 # Performance
 
@@ -53,15 +59,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30.0, help="how long each run under load takes")
     parser.add_argument("--spans", type=int, default=200_000, help="how many spans questions are asked of")
     parser.add_argument("--rate", type=float, default=10_000.0, help="spans a second of the run that is held back")
-    parser.add_argument("--full", action="store_true", help="ten minutes under load, ten million spans")
-    parser.add_argument("--only", default="parts,sinks,runs,questions", help="some of these, with commas")
+    parser.add_argument("--requests", type=int, default=5_000, help="how many go through the model gateway")
+    parser.add_argument(
+        "--full", action="store_true", help="ten minutes under load, ten million spans, 100,000 requests, 200 stops"
+    )
+    parser.add_argument("--only", default=EVERY, help="some of these, with commas")
     parser.add_argument("--runs", default="full,paced,underived,sdk,collector", help="some of these, with commas")
     parser.add_argument("--folder", type=Path, default=None, help="where to work; the system's temporary folder")
     parser.add_argument("--write", action=argparse.BooleanOptionalAction, default=True, help="write the page")
     parser.add_argument("--page", type=Path, default=PAGE, help="which page to write")
     chosen = parser.parse_args()
     if chosen.full:
-        chosen.seconds, chosen.spans = 600.0, 10_000_000
+        chosen.seconds, chosen.spans, chosen.requests = 600.0, 10_000_000, 100_000
     return chosen
 
 
@@ -87,6 +96,17 @@ def _sections(chosen: argparse.Namespace, folder: Path) -> Iterator[Section]:
             yield shown_run(run_once(run, folder), rates.get(run.is_sdk))
     if "questions" in only:
         yield measure_questions(chosen.spans, folder, over="30 d" if chosen.full else "1 d")
+    yield from _control(only, chosen, folder)
+
+
+def _control(only: AbstractSet[str], chosen: argparse.Namespace, folder: Path) -> Iterator[Section]:
+    """Decisions, the model gateway, stops."""
+    if "decisions" in only:
+        yield measure_decisions(folder)
+    if "gateway" in only:
+        yield from measure_gateway(chosen.requests, folder)
+    if "stops" in only:
+        yield measure_stops(STOPS_FULL if chosen.full else STOPS, folder)
 
 
 def _runs(chosen: argparse.Namespace) -> Iterator[Run]:

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,20 +41,24 @@ class Running:
 
 
 @contextmanager
-def headgate_up(data: Path) -> Iterator[Running]:
-    """`headgate up` on free ports; at the end it drains, as on a server."""
+def headgate_up(
+    data: Path, *, variables: Mapping[str, str] | None = None, names: AbstractSet[str] = LISTENERS
+) -> Iterator[Running]:
+    """`headgate up` on free ports, until these listeners are ready; at the end it drains, as on a server."""
     anywhere = "127.0.0.1:0"
     command = [sys.executable, "-m", "headgate_console", "up", "--data", str(data)]
-    command += ["--grpc", anywhere, "--http", anywhere, "--console", anywhere]
+    command += [word for name in ("grpc", "http", "console", "platform") for word in (f"--{name}", anywhere)]
+    listen = {"HEADGATE_CONTROL__LISTEN": anywhere, "HEADGATE_GATEWAYS__MODEL__LISTEN": anywhere}
+    environment = {**os.environ, **listen, **(variables or {})}
     with (data.parent / f"{data.name}.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         try:
             assert process.stdout is not None
             found: dict[str, str] = {}
             for line in process.stdout:
                 _, name, address = line.split()
                 found[name] = address
-                if set(found) >= LISTENERS:
+                if set(found) >= names:
                     break
             yield Running(process=process, listeners=found)
         finally:

@@ -13,6 +13,7 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PARTS = {
     "serve.receive": "receiver",
+    "serve.control": "control and gateway",
     "serve.derive": "deriver",
     "workers.child": "decode workers",
     "store.compactor": "compactor",
