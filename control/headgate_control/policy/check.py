@@ -13,6 +13,10 @@ def warnings(bundle: Bundle) -> Iterator[str]:
     """A sentence for each: permits that can never speak, forbids that nobody can lift, a bundle that denies all."""
     if not any(policy.permits for policy in bundle.policies.values()):
         yield "no policy permits anything, so everything is denied; `headgate policy init` writes one to begin with"
+    read = json.dumps([content["conditions"] for content in bundle.written.values()])
+    for name in bundle.arguments:
+        if json.dumps(name) not in read:
+            yield f"arguments.yaml declares {name!r}, which no policy reads"
     forbidding = [content for content in bundle.written.values() if _forbids_always(content)]
     for name, policy in bundle.policies.items():
         content = bundle.written[name]

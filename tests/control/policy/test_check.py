@@ -48,3 +48,10 @@ def test_what_is_probably_not_meant_is_warned_of(policies: str, expected: list[s
     told = list(warnings(bundle_of({"a.cedar": policies})))
     assert len(expected) == len(told)
     assert expected == [sentence[: len(start)] for sentence, start in zip(told, expected, strict=True)]
+
+
+def test_an_argument_that_no_policy_reads_is_named() -> None:
+    """It was meant for one that is misspelt, or gone."""
+    policy = '@id("p") permit(principal, action, resource) when { context.input has amount };'
+    told = list(warnings(bundle_of({"a.cedar": policy}, {"amount": "Long", "amuont": "Long"})))
+    assert ["arguments.yaml declares 'amuont', which no policy reads"] == told
