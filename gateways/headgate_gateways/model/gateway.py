@@ -14,7 +14,7 @@ from headgate_control.budgets.port import Budgets
 from headgate_control.decide.core import Moment, decide, places
 from headgate_control.decide.decision import Logged
 from headgate_control.decide.service import DecisionService, Estimate
-from headgate_control.identity.gateway_key import GatewayKey, key_id_of
+from headgate_control.identity.credentials import Credentials, Identified
 from headgate_control.request import Request, Resource, Subject
 from headgate_control.state import State
 from headgate_control.stops.stop import Facts
@@ -42,7 +42,10 @@ BODY_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelGateway:
-    """A model gateway; `upstreams` by the door through which they are reached. For one event loop."""
+    """A model gateway; `upstreams` by the door through which they are reached. For one event loop.
+
+    `credentials` None knows gateway keys alone.
+    """
 
     upstreams: Mapping[str, Upstream]
     state: Callable[[], State]
@@ -56,7 +59,9 @@ class ModelGateway:
     is_stale: Callable[[], bool] = lambda: False
     routing: Routing = field(default_factory=Routing)
     body_s: float = BODY_S
+    credentials: Credentials | None = None
     router: Router = field(init=False)
+    known: Credentials = field(init=False)
 
     def __post_init__(self) -> None:
         """Check the routing.
@@ -66,6 +71,7 @@ class ModelGateway:
         """
         router = Router(upstreams=self.upstreams, pricing=self.pricing, routing=self.routing)
         object.__setattr__(self, "router", router)
+        object.__setattr__(self, "known", self.credentials or Credentials(self.state, clock=self.clock))
 
     async def __call__(self, http: web.Request) -> web.StreamResponse:
         """Answer a request to a door."""
@@ -74,8 +80,8 @@ class ModelGateway:
         target = upstream.target(http.method, path) if upstream is not None else None
         if upstream is None or target is None or "upgrade" in http.headers:
             return web.Response(status=404, text="not found\n")
-        key = self._key(http)
-        if key is None:
+        caller = self._caller(http)
+        if caller is None:
             return _refused(upstream, 401, "unauthenticated", "no gateway key, or a wrong or expired one")
         if self.calls.is_full:
             return _refused(upstream, 503, "overloaded", "as many calls run as may: try again later")
@@ -102,20 +108,23 @@ class ModelGateway:
             trace=trace_of(http.headers.get("traceparent")),
             began_unix_nano=began,
         )
-        return await self._answered(inbound, key)
+        return await self._answered(inbound, caller)
 
-    async def _answered(self, inbound: Inbound, key: GatewayKey) -> web.StreamResponse:
+    async def _answered(self, inbound: Inbound, caller: Identified) -> web.StreamResponse:
         now, snapshot = self.clock(), self.state().snapshot
-        moment = Moment(at_unix_nano=now, session=inbound.session, identities=(key.key_id,), is_stale=self.is_stale())
-        instance = snapshot.instances.get(key.instance_id)
+        shown = (caller.credential_id, *((caller.user,) if caller.user is not None else ()))
+        moment = Moment(at_unix_nano=now, session=inbound.session, identities=shown, is_stale=self.is_stale())
+        instance = snapshot.instances.get(caller.instance_id)
 
         def is_allowed(other: Inbound) -> bool:
-            return decide(_request(other, key.instance_id), snapshot, moment).allowed
+            return decide(_request(other, caller.instance_id), snapshot, moment).allowed
 
         routed = self.router.routed(inbound, instance, is_allowed, now)
         kept = self.router.found(routed, now)
-        moment = replace(moment, objection=routed.objection)
-        logged = await self._decided(routed.inbound, key.instance_id, moment, is_free=kept is not None)
+        if routed.objection is not None:
+            moment = replace(moment, objection=routed.objection)
+        estimate = self._estimate(routed.inbound, now) if kept is None else None
+        logged = await self._decided(routed.inbound, caller.instance_id, moment, estimate)
         if not logged.decision.allowed:
             code = code_of(logged.decision.code)
             self._tell(routed, logged, error_type=code)
@@ -124,19 +133,27 @@ class ModelGateway:
             self._tell(routed, logged, kept=kept)
             headers = {DECISION_HEADER: logged.decision_id}
             return web.Response(body=kept.body, headers={**headers, "content-type": kept.content_type})
-        return await self._passed(routed, logged, moment)
+        return await self._passed(routed, logged, moment, estimate)
 
-    async def _decided(self, inbound: Inbound, instance_id: str, moment: Moment, *, is_free: bool) -> Logged:
-        """The decision for a call, with its cost reserved unless it is free."""
-        asked, estimate = inbound.asked, None
-        if asked is not None and asked.operation not in FREE and not is_free:
-            amount = self.pricing.estimate(inbound.upstream.name, asked, moment.at_unix_nano)
-            estimate = Estimate(amount=amount, lifetime_ns=LIFETIME_NS)
+    def _estimate(self, inbound: Inbound, at_unix_nano: int) -> Estimate | None:
+        """What is to be reserved for a call; None for what is free."""
+        asked = inbound.asked
+        if asked is None or asked.operation in FREE:
+            return None
+        amount = self.pricing.estimate(inbound.upstream.name, asked, at_unix_nano)
+        return Estimate(amount=amount, lifetime_ns=LIFETIME_NS)
+
+    async def _decided(
+        self, inbound: Inbound, instance_id: str, moment: Moment, estimate: Estimate | None = None
+    ) -> Logged:
+        """The decision for a call, with its estimate reserved."""
         logged = await self.service(_request(inbound, instance_id), moment, estimate)
         self.teller.decision(logged, self.state().snapshot.instances.get(instance_id), inbound.trace)
         return logged
 
-    async def _passed(self, routed: Routed, logged: Logged, moment: Moment) -> web.StreamResponse:
+    async def _passed(
+        self, routed: Routed, logged: Logged, moment: Moment, estimate: Estimate | None
+    ) -> web.StreamResponse:
         """Pass the call on; whatever becomes of it, its upstream is closed and its reservation settled."""
         snapshot, facts = self.state().snapshot, self._facts(logged.request, moment)
         call = self.calls.opened(facts)
@@ -153,7 +170,7 @@ class ModelGateway:
             backoff_s=self.router.routing.backoff_ms / 1_000,
             keeps=routed.key is not None,
         )
-        passing.meter = self._meter(logged, passing)
+        passing.meter = self._meter(logged, passing, estimate)
         began_ns = time.perf_counter_ns()
         try:
             return await passing.run()
@@ -175,7 +192,7 @@ class ModelGateway:
         async def following() -> Inbound | None:
             for other in others:
                 again = replace(moment, at_unix_nano=self.clock(), is_stale=self.is_stale())
-                found = await self._decided(other, instance_id, again, is_free=True)
+                found = await self._decided(other, instance_id, again)
                 if found.decision.allowed:
                     call.facts = self._facts(found.request, again)
                     return other
@@ -187,9 +204,9 @@ class ModelGateway:
         snapshot, instance_id = self.state().snapshot, request.subject.id
         return places(request, snapshot.instances.get(instance_id), snapshot.lineage(instance_id), moment)
 
-    def _meter(self, logged: Logged, passing: Passing) -> Meter | None:
+    def _meter(self, logged: Logged, passing: Passing, estimate: Estimate | None) -> Meter | None:
         asked, at = passing.inbound.asked, logged.time_unix_nano
-        if logged.reservation_id is None or asked is None:
+        if logged.reservation_id is None or asked is None or estimate is None:
             return None
 
         def price(usage: Usage, answered: str | None) -> Amount:
@@ -200,7 +217,7 @@ class ModelGateway:
             self.budgets,
             price,
             reservation_id=logged.reservation_id,
-            reserved=self.pricing.estimate(passing.inbound.upstream.name, asked, at),
+            reserved=estimate.amount,
             input_tokens=asked.input_tokens_max,
             output_tokens=asked.output_tokens_reserved,
             clock=self.clock,
@@ -286,10 +303,9 @@ class ModelGateway:
         )
         return would.nano_usd - cost.nano_usd
 
-    def _key(self, http: web.Request) -> GatewayKey | None:
+    def _caller(self, http: web.Request) -> Identified | None:
         shown = http.headers.get("x-api-key") or http.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        key = self.state().keys.get(key_id_of(shown) or "")
-        return key if key is not None and key.is_good(shown, self.clock()) else None
+        return self.known.identify(shown, "gateway")
 
 
 def _request(inbound: Inbound, instance_id: str) -> Request:
