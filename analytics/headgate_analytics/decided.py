@@ -38,15 +38,18 @@ class Decided:
         return cls(decisions=tuple(decisions.values()), stops=tuple(stops.values()))
 
     def mark(self, tools: Sequence[Row]) -> None:
-        """Say on tool calls what was decided about them."""
-        by_call = {name: node for node in self.decisions if (name := _told(node, "tool_use_id"))}
+        """Say on tool calls what was decided about them; the first of the hardest decisions counts."""
+        by_call: dict[str, Node] = {}
+        for node in sorted(self.decisions, key=_mildness):
+            if name := _told(node, "tool_use_id"):
+                by_call.setdefault(name, node)
         for row in tools if by_call else ():
-            node = by_call.get(str(row["source_call_id"]))
-            if node is None:
+            found = by_call.get(str(row["source_call_id"]))
+            if found is None:
                 continue
-            effect = _told(node, "effect")
+            effect = _told(found, "effect")
             row.update(
-                decision_id=_told(node, "decision_id"),
+                decision_id=_told(found, "decision_id"),
                 decision=effect,
                 decision_source=row["decision_source"] or "policy",
             )
@@ -54,13 +57,21 @@ class Decided:
                 row.update(state="decided", result_class="denied", error_type="denied")
 
     def uncarried(self, rows: Sequence[Row]) -> list[Node]:
-        """The decisions that none of these rows of calls carries."""
-        carried = {row.get("decision_id") for row in rows}
-        return [node for node in self.decisions if _told(node, "decision_id") not in carried]
+        """The decisions that none of these rows of calls carries: what a tool does besides is decided with its call."""
+        carried = {row["decision_id"] for row in rows if row["decision_id"] is not None}
+        tools = {row.get("source_call_id") for row in rows if row["decision_id"] is not None} - {None}
+        return [
+            node
+            for node in self.decisions
+            if _told(node, "decision_id") not in carried and _told(node, "tool_use_id") not in tools
+        ]
 
     def denied(self, rows: Sequence[Row]) -> int:
-        """How many denials no row of a call carries."""
-        return sum(_told(node, "effect") == "deny" for node in self.uncarried(rows))
+        """How many calls were denied of which no row says so."""
+        shown = [row for row in rows if "denied" in {row.get("status"), row.get("result_class")}]
+        names = {row.get(name) for row in shown for name in ("decision_id", "source_call_id")}
+        denials = [node for node in self.decisions if _told(node, "effect") == "deny"]
+        return len({_told(node, "tool_use_id") or _told(node, "decision_id") for node in denials} - names)
 
     def moments(self, rows: Sequence[Row], who: Who) -> list[Moment]:
         """Denials and approvals, allows that no call carries, and stops."""
@@ -94,6 +105,11 @@ class Decided:
         for node in self.stops:
             if _told(node, "mode") == "stop" and _told(node, "state") != "ended":
                 yield node
+
+
+def _mildness(node: Node) -> int:
+    """0 for a denial: of several decisions about one call the hardest is the call's."""
+    return {"deny": 0, "require_approval": 1, "modify": 2}.get(_told(node, "effect") or "", 3)
 
 
 def _decision(node: Node, who: Who) -> Moment:
