@@ -13,18 +13,21 @@ class OpenCall:
 
     facts: Facts
     reason: tuple[str, str] | None = None
-    _cut: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
+    _ends: Callable[[], object] | None = field(default=None, repr=False)
     upstream_closed: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def cut(self, code: str, message: str) -> None:
         """End it now; only the first reason counts."""
         if self.reason is None:
             self.reason = (code, message)
-            self._cut.set()
+            if self._ends is not None:
+                self._ends()
 
-    async def until_cut(self) -> None:
-        """Return when it is cut."""
-        await self._cut.wait()
+    def ends_by(self, ends: Callable[[], object]) -> None:
+        """What ends it when it is cut; now, if it is."""
+        self._ends = ends
+        if self.reason is not None:
+            ends()
 
 
 class OpenCalls:

@@ -6,10 +6,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from headgate_control.budgets.amount import Amount
@@ -26,6 +26,7 @@ from headgate_processors.errors import TransientError
 LAST_EVENT_S = 1.0
 READ_S = 120.0
 ERROR_BYTES_MAX = 1 << 20
+WHOLE_BYTES_MAX = 64 << 10
 LEFT = "cancelled"
 _LOG = logging.getLogger(__name__)
 OK = 200
@@ -61,7 +62,7 @@ class Passing:
         self._reader = UsageReader(is_stream=inbound.asked is not None and inbound.asked.is_stream)
         self._answer: web.StreamResponse | None = None
         self._pieces: list[bytes] | None = [] if keeps else None
-        self._kept_bytes, self._is_whole = 0, False
+        self._kept_bytes, self._is_whole, self._content_type = 0, False, ""
         self.meter: Meter | None = None
         self.may_cost = False
         self.was_answered = False
@@ -102,26 +103,24 @@ class Passing:
 
     def whole(self) -> tuple[str, bytes] | None:
         """The type and body of an answer that was kept and came to its end; None of any other."""
-        if self._pieces is None or not self._is_whole or self.http_status != OK or self._answer is None:
+        if self._pieces is None or not self._is_whole or self.http_status != OK:
             return None
         body = b"".join(self._pieces)
         is_stream = self.inbound.asked is not None and self.inbound.asked.is_stream
         if is_stream and not any(mark in body for mark in _LAST_EVENTS):
             return None
-        return self._answer.headers.get("content-type", "application/json"), body
+        return self._content_type, body
 
     async def run(self) -> web.StreamResponse:
         """Pass it on until it ends, or is cut."""
         pump = asyncio.ensure_future(self._pump())
-        cut = asyncio.ensure_future(self._call.until_cut())
+        self._call.ends_by(pump.cancel)
         self._began_ns = time.perf_counter_ns()
         try:
-            await self._until_over(pump, cut)
-            if pump.done():
-                return pump.result()
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
-            return await self._ended()
+            await self._until_over(pump)
+            if pump.cancelled() or (self._call.reason is not None and pump.exception() is not None):
+                return await self._ended()
+            return pump.result()
         except asyncio.CancelledError:
             self.error_type = LEFT
             raise
@@ -137,17 +136,16 @@ class Passing:
             self.error_type = type(error).__name__
             return await self._broken(f"the provider cannot be reached: {type(error).__name__}")
         finally:
-            for task in (pump, cut):
-                task.cancel()
-            await asyncio.gather(pump, cut, return_exceptions=True)
+            if not pump.done():
+                pump.cancel()
+                await asyncio.gather(pump, return_exceptions=True)
 
-    async def _until_over(self, pump: "asyncio.Future[web.StreamResponse]", cut: "asyncio.Future[None]") -> None:
+    async def _until_over(self, pump: "asyncio.Future[web.StreamResponse]") -> None:
         """Return when it has ended or is cut; time costs too, and is reserved meanwhile."""
         meter = self.meter
-        over: set[asyncio.Future[Any]] = {pump, cut}
         while True:
             due_s = meter.due_s() if meter is not None else None
-            done, _ = await asyncio.wait(over, timeout=due_s, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({pump}, timeout=due_s)
             if done:
                 return
             if meter is not None and (why := await meter.waited()) is not None:
@@ -218,22 +216,37 @@ class Passing:
         if not response.ok:
             # What it says may become shorter.
             headers.popall("content-length", None)
+        self._content_type = headers.get("content-type", "application/json")
+        if response.ok and (response.content_length or WHOLE_BYTES_MAX + 1) <= WHOLE_BYTES_MAX:
+            return await self._at_once(response, headers)
         self._answer = answer = web.StreamResponse(status=response.status, headers=headers)
         await answer.prepare(self._http)
         pieces = response.content.iter_any() if response.ok else _without(response, secrets)
         async for piece in pieces:
-            if self.first_chunk_ns is None:
-                self.first_chunk_ns = time.perf_counter_ns() - self._began_ns
-            self._reader.feed(piece)
-            if self.meter is not None and (why := await self.meter.passed(self._reader)) is not None:
-                self._call.cut("budget", why)
-                # Whoever runs this ends it now, as any call that is cut.
-                await asyncio.Event().wait()
-            self._keep(piece)
+            await self._metered(piece)
             await self._write(answer, piece)
         await answer.write_eof()
         self._is_whole = True
         return answer
+
+    async def _at_once(self, response: aiohttp.ClientResponse, headers: "CIMultiDict[str]") -> web.StreamResponse:
+        """A small answer that is no stream, sent with its headers."""
+        body = await response.read()
+        await self._metered(body)
+        self._is_whole = True
+        headers.popall("content-length", None)
+        return web.Response(status=response.status, headers=headers, body=body)
+
+    async def _metered(self, piece: bytes) -> None:
+        """Take in a piece; one that does not fit into the budget is never passed on."""
+        if self.first_chunk_ns is None:
+            self.first_chunk_ns = time.perf_counter_ns() - self._began_ns
+        self._reader.feed(piece)
+        if self.meter is not None and (why := await self.meter.passed(self._reader)) is not None:
+            self._call.cut("budget", why)
+            # Being cut has cancelled this task, which hears of it here.
+            await asyncio.sleep(0)
+        self._keep(piece)
 
     async def _write(self, answer: web.StreamResponse, piece: bytes) -> None:
         """Hand a piece to the agent, which may be slow, but not for ever."""
