@@ -6,10 +6,9 @@ What is searched is what is known: registered instances, and the names that mani
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from headgate_control.decide.core import Moment, Snapshot, decide
 from headgate_control.manifests.entries import effective
@@ -18,8 +17,8 @@ from headgate_control.manifests.spec import MEMORY_SCOPES
 from headgate_control.request import ActionName, Request, Resource
 from headgate_control.server.wire import ACTIONS, WireError, parse_evaluation
 
-RESULTS_MAX = 1_000
-TRIED_MAX = 20_000
+RESULTS_MAX = 500
+TRIED_MAX = 500
 ACTIONS_OF: Mapping[str, tuple[ActionName, ...]] = {
     "model": ("model.call",),
     "provider": ("model.list",),
@@ -49,6 +48,7 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("runtime.driver",),
 }
 _ANY = "*"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +70,11 @@ class Search:
         ids = [self.own] if self.own is not None else sorted(self.snapshot.instances)
         if asked.subject.type != "agent_instance":
             ids = []
-        found = ({"type": "agent_instance", "id": one} for one in ids if self._allows(whole, subject=one))
-        return _paged(whole, found)
+        return _paged(
+            whole,
+            ids,
+            lambda one: {"type": "agent_instance", "id": one} if self._allows(whole, subject=one) else None,
+        )
 
     def resources(self, body: object) -> Mapping[str, Any]:
         """What a subject may do an action to, of the type that `resource.type` names.
@@ -84,8 +87,7 @@ class Search:
         instance = self.snapshot.instances.get(asked.subject.id)
         grant = self.snapshot.grants.get(instance.manifest_digest) if instance is not None else None
         known = named(grant, asked.resource.type) if grant is not None and self._is_about(asked) else ()
-        found = (_written(one) for one in known if self._allows(whole, resource=one))
-        return _paged(whole, found)
+        return _paged(whole, known, lambda one: _written(one) if self._allows(whole, resource=one) else None)
 
     def actions(self, body: object) -> Mapping[str, Any]:
         """What a subject may do to a resource.
@@ -96,8 +98,7 @@ class Search:
         whole = {**_object(body), "action": {"name": ACTIONS[0]}}
         asked = parse_evaluation(whole)
         known = ACTIONS_OF.get(asked.resource.type, ACTIONS) if self._is_about(asked) else ()
-        found = ({"name": one} for one in known if self._allows(whole, action=one))
-        return _paged(whole, found)
+        return _paged(whole, known, lambda one: {"name": one} if self._allows(whole, action=one) else None)
 
     def _is_about(self, asked: Request) -> bool:
         return self.own is None or asked.subject.id == self.own
@@ -177,17 +178,23 @@ def _with(body: object, part: str) -> Mapping[str, Any]:
     return {**whole, part: {**found, "id": "any"}}
 
 
-def _paged(whole: Mapping[str, Any], found: Iterable[Mapping[str, object]]) -> Mapping[str, Any]:
-    """One page of results, and the token of the next, empty where there is none."""
-    begin, limit = _page(whole.get("page", {}))
-    listed = list(islice(_bounded(found), begin, begin + limit + 1))
-    more = len(listed) > limit
-    token = base64.urlsafe_b64encode(str(begin + limit).encode()).decode() if more else ""
-    return {"results": listed[:limit], "page": {"next_token": token, "count": min(len(listed), limit)}}
+def _paged(
+    whole: Mapping[str, Any], known: Sequence[_T], result: Callable[[_T], Mapping[str, object] | None]
+) -> Mapping[str, Any]:
+    """One page of results, and the token of the next, empty where there is none.
 
-
-def _bounded(found: Iterable[Mapping[str, object]]) -> Iterator[Mapping[str, object]]:
-    return islice(iter(found), TRIED_MAX)
+    A page ends early where much was tried and little found: whoever decides live calls waits for nobody's search.
+    """
+    place, limit = _page(whole.get("page", {}))
+    listed: list[Mapping[str, object]] = []
+    end = min(len(known), place + TRIED_MAX)
+    while place < end and len(listed) < limit:
+        found = result(known[place])
+        place += 1
+        if found is not None:
+            listed.append(found)
+    token = base64.urlsafe_b64encode(str(place).encode()).decode() if place < len(known) else ""
+    return {"results": listed, "page": {"next_token": token, "count": len(listed)}}
 
 
 def _page(page: object) -> tuple[int, int]:
@@ -209,6 +216,6 @@ def _page(page: object) -> tuple[int, int]:
         )
     except (ValueError, TypeError, binascii.Error) as error:
         raise WireError("page.token: expected the next_token of an earlier page") from error
-    if not 0 <= begin <= TRIED_MAX:
+    if begin < 0:
         raise WireError("page.token: expected the next_token of an earlier page")
     return begin, min(limit, RESULTS_MAX)

@@ -9,7 +9,7 @@ from headgate_control.identity.instance import Instance
 from headgate_control.manifests.load import parse_manifest
 from headgate_control.policy.bundle import bundle_of
 from headgate_control.policy.engine import PolicyEngine
-from headgate_control.server.search import Search, metadata
+from headgate_control.server.search import TRIED_MAX, Search, metadata
 from headgate_control.server.wire import WireError
 
 MANIFEST = """
@@ -107,6 +107,17 @@ def test_results_come_in_pages() -> None:
         found += [one["id"] for one in page["results"]]
         token, pages = page["page"]["next_token"], pages + 1
     assert (["a", "c", "d"], 2) == (found, pages)
+
+
+def test_a_page_ends_where_much_was_tried() -> None:
+    """With nothing on it, and the token of the next: no search holds up who decides live calls."""
+    many = {f"i{place:04}": instance(f"i{place:04}", "search") for place in range(TRIED_MAX)}
+    snapshot = Snapshot(instances={**many, "z": instance("z", "x")}, grants=SNAPSHOT.grants, policy=SNAPSHOT.policy)
+    found = Search(snapshot=snapshot, moment=lambda _: Moment(at_unix_nano=0))
+    asked = body("tool", subject=None, named="read_file")
+    first = found.subjects(asked)
+    second = found.subjects({**asked, "page": {"token": first["page"]["next_token"]}})
+    assert ([], ["z"], "") == (first["results"], [one["id"] for one in second["results"]], second["page"]["next_token"])
 
 
 def test_an_agent_hears_of_itself_alone() -> None:
