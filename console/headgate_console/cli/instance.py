@@ -1,7 +1,6 @@
 """`headgate instance create | list | show | revoke`: the agents that are registered."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 
 from headgate_console.cli.options import Data, Json, examples, length, settings
 from headgate_console.cli.screen import screen, utf8_stdout
+from headgate_console.render.records import plain
 from headgate_console.render.table import Column
 from headgate_processors.errors import ConfigError
 
@@ -177,8 +177,7 @@ def _text(path: Path) -> str:
 
 
 def _write(row: dict[str, Any]) -> None:
-    json.dump(row, utf8_stdout(), ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
+    utf8_stdout().write(json.dumps(plain(row), ensure_ascii=False, indent=2) + "\n")
 
 
 def register(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from headgate_console.control.callers import callers_of, kept_token, telemetry_token
@@ -12,11 +13,14 @@ from headgate_console.control.place import WRITER, Place
 from headgate_console.control.records import ControlRecords, exporter_to
 from headgate_console.settings.values import NOWHERE
 from headgate_control.audit.log import AuditLog
+from headgate_control.budgets.amount import nano_usd
 from headgate_control.budgets.owner import BudgetOwner
+from headgate_control.identity.foreign_tokens import ForeignTokens, IssuersFile
 from headgate_control.identity.signing_keys import SigningKeys
 from headgate_control.manifests.load import load_profiles
-from headgate_control.policy.bundle import Bundle, bundle_of, load_bundle
+from headgate_control.policy.bundle import Bundle, load_bundle
 from headgate_control.policy.engine import PolicyEngine
+from headgate_control.policy.starter.files import starter_bundle
 from headgate_control.room import Room
 from headgate_control.server.doors import Doors
 from headgate_control.state import ControlState
@@ -24,17 +28,19 @@ from headgate_control.stops.points import EnforcementPoints
 from headgate_control.store.opening import open_postgresql, open_sqlite
 from headgate_control.store.sql import SqlControlStore
 from headgate_gateways.model.provider_keys import key_source
+from headgate_gateways.model.routing import Routing, Rule
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.credentials.keystore import KeyStore
+from headgate_processors.documents import read_document
 
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
+    from headgate_console.settings.definition import RoutingRule
 
 PLATFORM = "127.0.0.1:4319"
 PROFILES = "profiles"
 SIGNING = "keys"
 DECISIONS = "decisions"
-STARTER = '@id("manifest-rules") @reason("the manifest grants it") permit(principal, action, resource);'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +97,7 @@ def bundle_of_settings(settings: "Settings") -> Bundle:
     """
     if settings.policy.dir is not None:
         return load_bundle(settings.policy.dir)
-    return bundle_of({"starter.cedar": STARTER})
+    return starter_bundle()
 
 
 def upstreams_of(settings: "Settings") -> Mapping[str, Upstream]:
@@ -120,6 +126,47 @@ def platform_of(settings: "Settings") -> str:
     """Where Headgate's own parts send to: the Collector where one is in front."""
     platform = settings.receiver.platform
     return PLATFORM if platform == NOWHERE else platform
+
+
+def routing_of(settings: "Settings") -> Routing:
+    """Where the model gateway sends calls."""
+    given = settings.gateways.model.routing
+    return Routing(
+        rules=[_rule(one) for one in given.rules],
+        fallbacks=given.fallbacks,
+        attempts_max=given.attempts_max,
+        backoff_ms=_ms(given.backoff),
+        cache_bytes_max=given.cache_size_max,
+    )
+
+
+def foreign_tokens_of(settings: "Settings") -> ForeignTokens | None:
+    """The issuers that a site believes; None where it names none.
+
+    Raises:
+        ConfigError: their file is missing or wrong.
+    """
+    file = settings.control.issuers
+    return None if file is None else ForeignTokens(read_document(file, IssuersFile).issuers)
+
+
+def _rule(given: "RoutingRule") -> Rule:
+    return Rule(
+        name=given.name,
+        models=given.models,
+        task_classes=given.task_classes,
+        workflows=given.workflows,
+        teams=given.teams,
+        to=given.to,
+        slower_than_ms=None if given.slower_than is None else _ms(given.slower_than),
+        input_tokens_max=given.input_tokens_max,
+        cost_nano_usd_max=None if given.cost_usd_max is None else nano_usd(given.cost_usd_max),
+        cache_s=None if given.cache is None else int(given.cache.total_seconds()),
+    )
+
+
+def _ms(length: timedelta) -> int:
+    return length // timedelta(milliseconds=1)
 
 
 def _store(settings: "Settings", place: Place) -> SqlControlStore:

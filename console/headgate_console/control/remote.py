@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate_console.control.parts import upstreams_of
+from headgate_console.control.parts import routing_of, upstreams_of
 from headgate_console.serve.lifeline import log_to_stderr
 from headgate_console.settings.values import split_address
 from headgate_gateways.link.address import ControlAddress
@@ -50,6 +50,7 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
         port=port,
         upstreams=upstreams_of(settings),
         prices=settings.prices.overrides,
+        routing=routing_of(settings),
     )
     with ExitStack() as stack:
         teller: Teller = Silent()

@@ -15,7 +15,7 @@ from aiohttp import web
 from headgate_console.control.callers import kept_token
 from headgate_console.control.drill import DrillRoutes
 from headgate_console.control.follower import Follower
-from headgate_console.control.parts import Parts, platform_of, upstreams_of
+from headgate_console.control.parts import Parts, foreign_tokens_of, platform_of, routing_of, upstreams_of
 from headgate_console.control.place import WRITER
 from headgate_console.control.records import ControlRecords
 from headgate_console.settings.values import split_address
@@ -25,6 +25,10 @@ from headgate_control.decide.service import DecisionService
 from headgate_control.feed.budget_routes import RemoteBudgetRoutes
 from headgate_control.feed.feed import Feed
 from headgate_control.feed.routes import FeedRoutes
+from headgate_control.identity.credentials import Credentials
+from headgate_control.identity.foreign_tokens import ForeignTokens
+from headgate_control.identity.web_tokens import TokenVerifier
+from headgate_control.policy.watch import PolicyFolder, follow
 from headgate_control.room import Room
 from headgate_control.server.application import ControlServer
 from headgate_control.server.budget_routes import BudgetRoutes
@@ -69,10 +73,17 @@ async def serve(
         parts.room.points.join(POINT)
         feed = stack.enter_context(closing(Feed(parts.room.store, parts.room.state, parts.room.points)))
         feed.start()
+        foreign = foreign_tokens_of(settings)
+        verifier = TokenVerifier(parts.signing.good)
+        credentials = Credentials(lambda: parts.room.now, tokens=verifier, foreign=foreign)
         teller = stack.enter_context(closing(_telling(settings, parts)))
         upstreams, addresses = dict(upstreams_of(settings)), dict[str, str]()
         drills = DrillRoutes(room=parts.room, upstreams=upstreams, gateway=addresses)
-        gateway = application(_gateway(settings, parts, upstreams=upstreams, client=client, calls=calls, teller=teller))
+        gateway = application(
+            _gateway(
+                settings, parts, upstreams=upstreams, client=client, calls=calls, teller=teller, credentials=credentials
+            )
+        )
         addresses["model"] = await stack.enter_async_context(_listening(settings.gateways.model, gateway))
         control = _control(parts, feed, drills)
         addresses["control"] = await stack.enter_async_context(_listening(settings.control, control))
@@ -80,7 +91,9 @@ async def serve(
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
         ready()
-        await _ticking(parts, stopping)
+        stack.callback(feed.close)
+        async with following(settings, parts.room):
+            await _ticking(parts, foreign, stopping)
 
 
 def _otlp(settings: "Settings") -> str:
@@ -126,6 +139,7 @@ def _gateway(
     client: aiohttp.ClientSession,
     calls: OpenCalls,
     teller: Telling,
+    credentials: Credentials,
 ) -> ModelGateway:
     room = parts.room
     return ModelGateway(
@@ -137,6 +151,8 @@ def _gateway(
         client=client,
         calls=calls,
         teller=teller,
+        routing=routing_of(settings),
+        credentials=credentials,
         clock=room.clock,
     )
 
@@ -151,6 +167,21 @@ def _service(parts: Parts, point: str) -> DecisionService:
         limits=lambda: room.now.limits,
         clock=room.clock,
     )
+
+
+@asynccontextmanager
+async def following(settings: "Settings", room: Room) -> AsyncIterator[None]:
+    """Follow the folder of policies, if there is one: a change that is good is decided by within a second."""
+    if settings.policy.dir is None:
+        yield
+        return
+    folder = PolicyFolder(settings.policy.dir, _LOG.error)
+    task = asyncio.create_task(follow(folder, room.state.use_policy))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -181,7 +212,7 @@ async def _listening(section: "ControlSettings | ModelGatewaySettings", app: web
         await runner.cleanup()
 
 
-async def _ticking(parts: Parts, stopping: threading.Event) -> None:
+async def _ticking(parts: Parts, foreign: ForeignTokens | None, stopping: threading.Event) -> None:
     """Once a second: what nobody settled in time is booked, other nodes are heard of, and the store is told."""
     anchored_s = time.monotonic()
     while True:
@@ -191,6 +222,9 @@ async def _ticking(parts: Parts, stopping: threading.Event) -> None:
             await parts.room.refresh()
             _tell_budgets(parts.room, parts.records)
             await asyncio.to_thread(parts.records.send, parts.room.store)
+            if foreign is not None and foreign.is_due():
+                for problem in await asyncio.to_thread(foreign.refresh):
+                    _LOG.error("keys of an issuer could not be fetched: %s", problem)
             if is_last or time.monotonic() - anchored_s > ANCHOR_EVERY_S:
                 anchored_s = time.monotonic()
                 logs = [parts.decisions, parts.room.owner.log]

@@ -1,6 +1,7 @@
 """Every setting, defined once: its type, default and a line of doc."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,6 +105,9 @@ class ControlSettings(Section):
         "Where control answers: decisions, hooks, commands and the feed; each caller shows a credential.",
         "127.0.0.1:7410",
     )
+    issuers: Path | None = _text(
+        "Issuers whose tokens are believed at the gateways, in YAML: their names, audiences and keys.", None
+    )
     database: str | None = _text(
         "PostgreSQL for control state of several nodes, as `postgresql://USER@HOST/DATABASE`; by default a file.", None
     )
@@ -125,6 +129,31 @@ class UpstreamSettings(Section):
     )
 
 
+class RoutingRule(Section):
+    """What holds for calls that fit every pattern of it; what is left out fits all."""
+
+    name: str = Field(min_length=1, description="What decisions and reports call it.")
+    models: list[str] = _text("Patterns of `provider/model` as agents ask for them.", [])
+    task_classes: list[str] = _text("Patterns of task classes.", [])
+    workflows: list[str] = _text("Patterns of workflows.", [])
+    teams: list[str] = _text("Patterns of teams.", [])
+    to: str | None = _text("The `door/model` that such calls go to, where the manifest allows it.", None)
+    slower_than: Duration | None = _text("Only while the first chunk takes longer than that on average.", None)
+    input_tokens_max: int | None = Field(default=None, ge=0, description="A larger context is refused.")
+    cost_usd_max: Decimal | None = Field(default=None, ge=0, description="A call that may cost more is refused.")
+    cache: Duration | None = _text("How long an answer is given again to the very same call of the same team.", None)
+
+
+class RoutingSettings(Section):
+    """Where calls go."""
+
+    rules: list[RoutingRule] = _text("Rules; each may refuse, the first that routes does.", [])
+    fallbacks: dict[str, list[str]] = _text("By door, the doors that are tried when its provider cannot answer.", {})
+    attempts_max: int = Field(default=3, ge=1, le=10, description="Most attempts of one call.")
+    backoff: Duration = _text("Wait before the second attempt, doubled for each after it.", parse_duration("100 ms"))
+    cache_size_max: Size = _text("Most bytes of kept answers.", parse_size("64 MiB"))
+
+
 class ModelGatewaySettings(Section):
     """The model gateway."""
 
@@ -137,6 +166,8 @@ class ModelGatewaySettings(Section):
         validate_default=True,
         description="Providers by name; the name is the door, and the provider in manifests, policies and prices.",
     )
+
+    routing: RoutingSettings = _text("Routing.", RoutingSettings())
 
     @field_validator("upstreams", mode="before")
     @classmethod

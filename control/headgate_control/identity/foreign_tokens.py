@@ -59,6 +59,12 @@ class ForeignIssuer(Document):
         return self
 
 
+class IssuersFile(Document):
+    """A file of issuers."""
+
+    issuers: list[ForeignIssuer] = Field(max_length=64)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
     """Whom another issuer says that a token's bearer is; what no claim says is None."""
