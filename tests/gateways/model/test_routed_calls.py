@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from headgate_control.budgets.amount import Amount
+from headgate_control.manifests.load import parse_manifest
 from headgate_gateways.model.router import Router
 from headgate_gateways.model.routing import Routing, Rule
 from headgate_gateways.model.upstream import Upstream
@@ -16,6 +17,14 @@ from headgate_processors.testing.ports import free_port
 from headgate_processors.testing.waiting import until
 
 KEY = "sk-of-the-second"
+MANIFEST = """
+apiVersion: headgate.dev/v1
+kind: AgentManifest
+metadata: {name: reader, team: payments, workflow: read}
+spec:
+  models: [{provider: openai, model: "gpt-5*"}]
+  budgets: [{usd: 5}]
+"""
 
 
 @pytest.fixture
@@ -202,6 +211,24 @@ def test_an_answer_is_not_given_to_who_was_stopped(site: Any) -> None:
             return int(denied.status)
 
     assert 403 == site.run(steps)
+
+
+def test_an_answer_is_shared_within_a_team_alone(site: Any) -> None:
+    """Another agent of the team gets it, one of another team asks the provider."""
+    other = MANIFEST.replace("payments", "search")
+    site.join(parse_manifest(other, {}, source="manifest"), launched_by="cy")
+    site.routing = Routing(rules=[Rule(name="keep", cache_s=60)])
+
+    async def steps(agent: Any) -> list[int]:
+        found = []
+        for key in site.keys:
+            agent.key = key
+            async with agent.chat() as response:
+                await response.read()
+            found.append(len(list(site.server.journal.exchanges())))
+        return found
+
+    assert [1, 1, 2] == site.run(steps)
 
 
 def test_errors_are_not_kept(site: Any) -> None:
