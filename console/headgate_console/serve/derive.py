@@ -20,7 +20,7 @@ INTERVAL_S = 1.0
 INTERVAL_MAX_S = 5.0
 INTERVAL_AFTER_FAILURE_S = 10.0
 NICE = 10
-ROWS_MAX = 400_000
+ROWS_MAX_EACH_CORE = 100_000
 
 _LOG = logging.getLogger("deriver")
 
@@ -31,7 +31,7 @@ def main() -> None:
     log_to_stderr()
     give_way()
     try:
-        with open_deriver(lifeline.settings, rows_max=ROWS_MAX) as deriver:
+        with open_deriver(lifeline.settings, rows_max=ROWS_MAX_EACH_CORE * (os.cpu_count() or 1)) as deriver:
             run = Run(deriver, lifeline)
             lifeline.tell("ready")
             run.follow()
