@@ -82,4 +82,5 @@ def test_the_output_that_the_readme_shows_is_of_this_version(folder: Path) -> No
     for heading in ("SESSION   STATE", "TEAM      SESSIONS  CALLS  INPUT  CACHED  OUTPUT     COST  PRICED"):
         assert heading in text
         assert heading.split()[:2] == next(line.split()[:2] for line in printed.splitlines() if heading[:7] in line)
-    assert re.findall(r"^ready (\S+) ", text, re.MULTILINE) == ["console", "otlp-grpc", "otlp-http", "otlp-platform"]
+    listeners = ["console", "otlp-grpc", "otlp-http", "otlp-platform", "control", "model-gateway"]
+    assert re.findall(r"^ready (\S+) ", text, re.MULTILINE) == listeners

@@ -61,6 +61,8 @@ class ControlServer:
         asked = parse_evaluations(await body_of(http))
         found = [_about(request, caller) for request in asked.requests]
         logged = await self._in_turn(Evaluations(requests=found, semantic=asked.semantic))
+        if asked.is_single:
+            return answered(authzen(logged[0]))
         return answered({"evaluations": [authzen(one) for one in logged]})
 
     async def _in_turn(self, asked: Evaluations) -> Sequence[Logged]:
