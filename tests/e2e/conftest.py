@@ -224,3 +224,9 @@ def agent(told: Callable[..., Any], control_site: ControlSite) -> Callable[..., 
 def stalled_scenario() -> Any:
     """A provider whose first answer begins to stream and does not go on."""
     return parsed_scenario(STALLS)
+
+
+@pytest.fixture
+def headgate() -> list[str]:
+    """How `headgate` is started as a process."""
+    return HEADGATE
