@@ -193,4 +193,4 @@ def register(app: typer.Typer) -> None:
         (resume, RESUME_EXAMPLES),
         (stops, STOPS_EXAMPLES),
     ):
-        app.command(epilog=examples(lines))(command)
+        app.command(command.__name__, epilog=examples(lines))(command)

@@ -112,6 +112,9 @@ class ControlRecords:
             "audit",
             event.time_unix_nano,
             {
+                "writer": event.writer,
+                "number": event.number,
+                "digest": event.digest,
                 "position": event.position,
                 "author": event.author,
                 "action": event.action,

@@ -21,6 +21,7 @@ from headgate_console.control.records import ControlRecords
 from headgate_console.settings.values import split_address
 from headgate_control.audit.heads import anchor_logs
 from headgate_control.budgets.port import LocalBudgets
+from headgate_control.decide.decision import Logged
 from headgate_control.decide.service import DecisionService
 from headgate_control.feed.budget_routes import RemoteBudgetRoutes
 from headgate_control.feed.feed import Feed
@@ -39,8 +40,9 @@ from headgate_control.server.token_routes import TokenRoutes
 from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
+from headgate_gateways.model.named import trace_of
 from headgate_gateways.model.open_calls import OpenCalls
-from headgate_gateways.model.telling import Telling
+from headgate_gateways.model.telling import Teller, Telling
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.errors import ConfigError, TransientError
@@ -85,7 +87,7 @@ async def serve(
             )
         )
         addresses["model"] = await stack.enter_async_context(_listening(settings.gateways.model, gateway))
-        control = _control(parts, feed, drills)
+        control = _control(parts, feed, drills, teller)
         addresses["control"] = await stack.enter_async_context(_listening(settings.control, control))
         await asyncio.to_thread(parts.place.tell, {**addresses, "otlp": _otlp(settings)})
         tell("control", addresses["control"], "control.listen")
@@ -102,7 +104,7 @@ def _otlp(settings: "Settings") -> str:
     return COLLECTOR_HTTP if is_behind else settings.receiver.http
 
 
-def _control(parts: Parts, feed: Feed, drills: DrillRoutes) -> web.Application:
+def _control(parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller) -> web.Application:
     room = parts.room
     rooms = (
         StopRoutes(room=room),
@@ -115,11 +117,17 @@ def _control(parts: Parts, feed: Feed, drills: DrillRoutes) -> web.Application:
         RemoteBudgetRoutes(owner=room.owner, doors=room.doors, clock=room.clock),
     )
     more = [route for one in rooms for route in one.routes()]
+
+    def told(logged: Logged) -> None:
+        instance = room.now.snapshot.instances.get(logged.request.subject.id)
+        teller.decision(logged, instance, trace_of(None))
+
     server = ControlServer(
         service=_service(parts, "control"),
         snapshot=lambda: room.now.snapshot,
         doors=room.doors,
         clock=room.clock,
+        told=told,
         more=more,
     )
     return server.application()

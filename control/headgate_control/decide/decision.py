@@ -56,6 +56,7 @@ class Logged:
             "session": request.context.get("session"),
             "trace_id": request.context.get("trace_id"),
             "span_id": request.context.get("span_id"),
+            "tool_use_id": request.context.get("tool_use_id"),
             "action": request.action,
             "resource_type": request.resource.type,
             "resource_id": request.resource.id,

@@ -24,6 +24,7 @@ COLUMNS = frozenset(
         "session",
         "trace_id",
         "span_id",
+        "tool_use_id",
         "action",
         "resource_type",
         "resource_id",

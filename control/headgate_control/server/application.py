@@ -24,12 +24,16 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlServer:
-    """What the routes stand on; `more` are those of commands and the feed."""
+    """What the routes stand on; `more` are those of commands and the feed.
+
+    `told` hears of every decision, and may neither wait nor fail.
+    """
 
     service: DecisionService
     snapshot: Callable[[], Snapshot]
     doors: Doors
     clock: Callable[[], int]
+    told: Callable[[Logged], None] = lambda _: None
     more: Iterable[web.AbstractRouteDef] = field(default_factory=tuple)
 
     def application(self) -> web.Application:
@@ -113,7 +117,9 @@ class ControlServer:
         return self.doors.caller(http.headers.get("authorization"))
 
     async def _decided(self, request: Request) -> Logged:
-        return await self.service(request, self._moment(request))
+        logged = await self.service(request, self._moment(request))
+        self.told(logged)
+        return logged
 
     def _moment(self, request: Request) -> Moment:
         session = request.context.get("session")

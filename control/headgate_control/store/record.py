@@ -39,7 +39,8 @@ class Change:
 class Event:
     """One change as the journal has it: who, what, when, why, and the record before and after.
 
-    `position` orders the events of all writers, as all nodes see them.
+    `position` orders the events of all writers, as all nodes see them; `writer`, `number` and `digest` are its place in
+    the chain of its writer, and empty where an event came another way than from the journal.
     """
 
     position: int
@@ -51,3 +52,6 @@ class Event:
     id: str
     before: Body | None
     after: Body | None
+    writer: str = ""
+    number: int = 0
+    digest: str = ""

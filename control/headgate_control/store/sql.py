@@ -16,6 +16,7 @@ from headgate_control.store.schema import JOURNAL, RECORDS
 from headgate_processors.errors import TransientError
 
 PAGE_ROWS = 1_000
+_LINK = (JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.digest)
 _CHAIN = (JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.previous, JOURNAL.c.digest, JOURNAL.c.body)
 
 
@@ -47,10 +48,19 @@ class SqlControlStore:
 
     def events(self, *, after: int = 0, limit: int = PAGE_ROWS) -> list[Event]:
         """As the port says."""
-        query = select(JOURNAL.c.position, JOURNAL.c.body).where(JOURNAL.c.position > after)
+        query = select(JOURNAL.c.position, *_LINK, JOURNAL.c.body).where(JOURNAL.c.position > after)
         with self._reading() as connection:
             found = connection.execute(query.order_by(JOURNAL.c.position).limit(limit))
-            return [Event(position=row.position, **orjson.loads(row.body)) for row in found]
+            return [
+                Event(
+                    position=row.position,
+                    writer=row.writer,
+                    number=row.number,
+                    digest=row.digest,
+                    **orjson.loads(row.body),
+                )
+                for row in found
+            ]
 
     def chain(self, writer: str) -> Iterator[ChainRecord]:
         """As the port says; a page at a time."""
@@ -147,7 +157,13 @@ def _written(connection: Connection, chain: Chain, change: Change, told: dict[st
     row = {"writer": link.writer, "number": link.number, "previous": link.previous, "digest": link.digest}
     result = connection.execute(insert(JOURNAL).values(body=link.body, **row))
     assert result.inserted_primary_key is not None
-    return Event(position=result.inserted_primary_key[0], **orjson.loads(link.body))
+    return Event(
+        position=result.inserted_primary_key[0],
+        writer=link.writer,
+        number=link.number,
+        digest=link.digest,
+        **orjson.loads(link.body),
+    )
 
 
 def _put(connection: Connection, change: Change, seen: int) -> None:
