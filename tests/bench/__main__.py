@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from decisions import measure_decisions
+from decisions import DECISIONS_MAX, measure_decisions
 from figures import Section, markdown, plain
 from fleet import ROOT
 from gateway import measure_gateway
@@ -102,11 +102,11 @@ def _sections(chosen: argparse.Namespace, folder: Path) -> Iterator[Section]:
 def _control(only: AbstractSet[str], chosen: argparse.Namespace, folder: Path) -> Iterator[Section]:
     """Decisions, the model gateway, stops."""
     if "decisions" in only:
-        yield measure_decisions(folder)
+        yield measure_decisions(min(DECISIONS_MAX, 4 * chosen.requests), folder)
     if "gateway" in only:
         yield from measure_gateway(chosen.requests, folder)
     if "stops" in only:
-        yield measure_stops(STOPS_FULL if chosen.full else STOPS, folder)
+        yield measure_stops(STOPS_FULL if chosen.full else min(STOPS, chosen.requests // 10), folder)
 
 
 def _runs(chosen: argparse.Namespace) -> Iterator[Run]:

@@ -4,13 +4,17 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
 PATIENCE_S = 60.0
 GROW_BYTES = 1 << 16
 _OK = b"HTTP/1.1 200"
+
+Asked = Callable[[int, int], bytes]
+"""What a caller asks: its number, and how many times it will still ask."""
 
 
 def request(address: str, path: str, key: str, body: Mapping[str, object], **headers: str) -> bytes:
@@ -75,32 +79,34 @@ class Caller:
         return took_ns, bytes(answer).partition(b"\r\n\r\n")[2]
 
 
-def rate(address: str, asked: bytes, *, callers: int, requests: int) -> float:
-    """Requests a second of so many callers, each of which asks again as soon as it is answered."""
+def rate(address: str, asked: Asked, *, callers: int, requests: int) -> float:
+    """Requests a second of so many callers, each of which asks the next thing as soon as it is answered."""
     began = time.monotonic()
     asyncio.run(_all(address, asked, callers, requests))
     return requests / (time.monotonic() - began)
 
 
-async def _all(address: str, asked: bytes, callers: int, requests: int) -> None:
+async def _all(address: str, asked: Asked, callers: int, requests: int) -> None:
     host, _, port = address.rpartition(":")
     loop = asyncio.get_running_loop()
     shares = [requests // callers + (number < requests % callers) for number in range(callers)]
-    made = [_Asking(asked, share, loop.create_future()) for share in shares if share]
+    made = [
+        _Asking(partial(asked, number), share, loop.create_future()) for number, share in enumerate(shares) if share
+    ]
     for one in made:
         await loop.create_connection(lambda one=one: one, host, int(port))  # type: ignore[misc]
     await asyncio.gather(*(one.over for one in made))
 
 
 class _Asking(asyncio.Protocol):
-    def __init__(self, asked: bytes, times: int, over: "asyncio.Future[None]") -> None:
+    def __init__(self, asked: Callable[[int], bytes], times: int, over: "asyncio.Future[None]") -> None:
         self.over, self._asked, self._left = over, asked, times
         self._answer = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(self._asked)
+        transport.write(self._asked(self._left))
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
@@ -115,7 +121,7 @@ class _Asking(asyncio.Protocol):
         self._answer.clear()
         self._left -= 1
         if self._left:
-            self._transport.write(self._asked)
+            self._transport.write(self._asked(self._left))
         else:
             self.over.set_result(None)
             self._transport.close()

@@ -29,9 +29,8 @@ from headgate_control.request import Request, Resource, Subject
 
 POLICIES = 1_000
 INSTANCES = 200
-DECISIONS = 20_000
+DECISIONS_MAX = 20_000
 WHOLE = 100
-CALLS = 2_000
 LIFETIME_NS = 900_000_000_000
 MANIFEST = """
 apiVersion: headgate.dev/v1
@@ -63,40 +62,40 @@ def _of_a_team(number: int) -> str:
     )
 
 
-def measure_decisions(folder: Path) -> Section:
-    """Everything about decisions."""
+def measure_decisions(times: int, folder: Path) -> Section:
+    """Each kind of decision so many times; over HTTP a tenth of that."""
     text = policy_text(POLICIES)
     bundle = bundle_of({"bench.cedar": text})
     snapshot = _snapshot(PolicyEngine(bundle))
     asked = [_request(number) for number in range(INSTANCES)]
     bare = _bare(bundle)
-    bare_ns = _times(lambda _: bare(), DECISIONS)
-    decided_ns = _times(lambda number: _allowed(decide(asked[number % INSTANCES], snapshot, _moment()).allowed))
+    bare_ns = _times(lambda _: bare(), times)
+    decided_ns = _times(lambda number: _allowed(decide(asked[number % INSTANCES], snapshot, _moment()).allowed), times)
     whole = _bare(bundle, sliced=False)
     whole_ns = _times(lambda _: whole(), WHOLE)
-    logged_ns = asyncio.run(_served(folder / "logged", snapshot, asked, estimate=None))
-    reserved_ns = asyncio.run(_served(folder / "reserved", snapshot, asked, estimate=ESTIMATE))
+    logged_ns = asyncio.run(_served(folder / "logged", snapshot, asked, times, estimate=None))
+    reserved_ns = asyncio.run(_served(folder / "reserved", snapshot, asked, times, estimate=ESTIMATE))
     figures = [
         *spread("baseline: Cedar alone, the policies that can match", bare_ns, "µs", baseline=bare_ns),
         *spread("Cedar alone, all policies", whole_ns, "µs", baseline=bare_ns, shares=(0.5,), note="without a slice"),
         *spread("decide()", decided_ns, "µs", baseline=bare_ns, note=f"{INSTANCES} instances in turn"),
         *spread("with a logged allow", logged_ns, "µs", baseline=bare_ns),
         *spread("with a reservation and a logged allow", reserved_ns, "µs", baseline=bare_ns, note="settled after it"),
-        *_over_http(folder, text),
+        *_over_http(folder, text, times // 10),
     ]
     return Section(
         title=f"Decisions by {POLICIES:,} policies",
         text=(
-            f"In one process, {DECISIONS:,} times each, one after the other; the baseline asks Cedar with parsed "
+            f"In one process, {times:,} times each, one after the other; the baseline asks Cedar with parsed "
             "policies and entities. Over HTTP: AuthZEN's evaluation by the control process of an idle `headgate up`, "
-            f"{CALLS:,} calls of one client that keeps its connection; the baseline is a handler of "
+            f"{times // 10:,} calls of one client that keeps its connection; the baseline is a handler of "
             "aiohttp that returns the same bytes."
         ),
         figures=figures,
     )
 
 
-def _over_http(folder: Path, text: str) -> list[Figure]:
+def _over_http(folder: Path, text: str, calls: int) -> list[Figure]:
     policies = folder / "policies"
     policies.mkdir()
     (policies / "bench.cedar").write_text(text, encoding="utf-8")
@@ -112,7 +111,7 @@ def _over_http(folder: Path, text: str) -> list[Figure]:
             _allowed(json.loads(answer)["decision"])
             with endpoint("fixed", answer) as fixed, Caller(fixed) as other:
                 # In turns, so that what else the machine does falls on both.
-                pairs = [(other.call(asked)[0], caller.call(asked)[0]) for _ in range(CALLS)]
+                pairs = [(other.call(asked)[0], caller.call(asked)[0]) for _ in range(calls)]
     bare_ns, times_ns = (list(one) for one in zip(*pairs, strict=True))
     return [
         *spread("baseline: the same bytes over HTTP", bare_ns, "ms", baseline=bare_ns),
@@ -121,7 +120,7 @@ def _over_http(folder: Path, text: str) -> list[Figure]:
 
 
 async def _served(
-    folder: Path, snapshot: Snapshot, asked: Sequence[Request], *, estimate: Estimate | None
+    folder: Path, snapshot: Snapshot, asked: Sequence[Request], times: int, *, estimate: Estimate | None
 ) -> list[int]:
     """Times of decisions that are logged, and reserved where there is an estimate; what is settled is not in them."""
     limits = Limits(nano_usd=10**18)
@@ -135,7 +134,7 @@ async def _served(
     ):
         service = DecisionService(lambda: snapshot, LocalBudgets(owner), log, enforcement_point="bench")
         times_ns = []
-        for number in range(DECISIONS):
+        for number in range(times):
             moment, began_ns = _moment(), time.perf_counter_ns()
             logged = await service(asked[number % INSTANCES], moment, estimate)
             times_ns.append(time.perf_counter_ns() - began_ns)
@@ -146,7 +145,7 @@ async def _served(
         return times_ns
 
 
-def _times(work: Callable[[int], object], times: int = DECISIONS) -> list[int]:
+def _times(work: Callable[[int], object], times: int) -> list[int]:
     """Nanoseconds of each of so many, after some that do not count."""
     for number in range(min(times, INSTANCES)):
         work(number)

@@ -20,6 +20,8 @@ CALLS_A_ROUND = 50
 STREAMS_A_ROUND = 5
 COMPARED_MAX = 5_000
 CALLERS = (16, 64)
+CALLS_A_SESSION = 30
+SESSION = b"x-session-id: bench"
 BODY = {"model": MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "b" * 900}]}
 
 
@@ -32,12 +34,16 @@ class Way:
     call: bytes
     stream: bytes
 
+    def asked(self, caller: int, left: int) -> bytes:
+        """The call in a session of the caller's own, and in another one after some time, as agents do."""
+        return self.call.replace(SESSION, f"x-session-id: bench-{caller}-{left // CALLS_A_SESSION}".encode())
+
 
 def measure_gateway(requests: int, folder: Path) -> Iterator[Section]:
     """Times, then rates, CPU and memory; `requests` is how many go through the gateway at the rates."""
     with _ways(folder) as (site, ways):
         for way in ways.values():
-            rate(way.address, way.call, callers=8, requests=200)
+            rate(way.address, way.asked, callers=8, requests=200)
         yield _times(ways)
         yield _rates(site, ways, requests)
 
@@ -65,7 +71,8 @@ def _own_pid() -> int:
 
 
 def _way(address: str, path: str, key: str, pid: int | None) -> Way:
-    session = {"x-session-id": "bench"}
+    name, _, value = SESSION.decode().partition(": ")
+    session = {name: value}
     return Way(
         address=address,
         pid=pid,
@@ -117,7 +124,7 @@ def _rates(site: Governed, ways: dict[str, Way], requests: int) -> Section:
             for name, way in ways.items():
                 count = requests // len(CALLERS) if name == GATEWAY else min(requests, COMPARED_MAX)
                 before_s = _cpu_s(way)
-                rates[name] = rate(way.address, way.call, callers=callers, requests=count)
+                rates[name] = rate(way.address, way.asked, callers=callers, requests=count)
                 cpu.setdefault(name, (_cpu_s(way) - before_s) / count)
             resident.append(_resident(site))
             figures += [
@@ -141,9 +148,9 @@ def _rates(site: Governed, ways: dict[str, Way], requests: int) -> Section:
         title="Many callers of the model gateway",
         text=(
             "As fast as they are answered; callers, provider, proxy and all of `headgate up` share the machine. "
-            f"{requests:,} requests through the gateway. CPU is that of the process between, at {CALLERS[0]} callers; "
-            "below it that of the parts of `headgate up`, of which the receiver, its workers and the deriver take in "
-            "what the gateway tells. The baseline is the bare proxy."
+            f"{requests:,} requests through the gateway, {CALLS_A_SESSION} in a session. CPU is that of the process "
+            f"between, at {CALLERS[0]} callers; below it that of the parts of `headgate up`: receiver, workers and "
+            "deriver take in what the gateway tells. The baseline is the bare proxy."
         ),
         figures=figures,
     )

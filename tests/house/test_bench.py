@@ -37,6 +37,21 @@ QUESTIONS = (
     "rebuild of all derived tables",
 )
 
+CONTROL = (
+    "decide(), p50",
+    "with a logged allow, p50",
+    "with a reservation and a logged allow, p99",
+    "AuthZEN over HTTP, p99",
+    "added by model gateway, p50",
+    "stream of 20 chunks, model gateway, p50",
+    "model gateway, 16 callers",
+    "CPU of a request, model gateway",
+    "memory of control and gateway, after 100 requests",
+    "streaming: upstream closed, max",
+    "stalled: effect, acknowledged, p99",
+    "in 7 scopes: end of the client's call, max",
+)
+
 
 def bench(folder: Path, *arguments: str) -> dict[str, list[str]]:
     """The figures that a run writes into its page, by what they are; one that several runs have several times."""
@@ -67,3 +82,11 @@ def test_the_bench_runs_headgate_under_load_and_finds_every_span_once(tmp_path: 
     assert set(RUN) <= set(found)
     assert {"0 spans"} == set(found["acknowledged and missing, or there twice"])
     assert {"0 requests and records"} == set(found["refused for good"])
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_the_bench_tells_what_decisions_calls_and_stops_take(tmp_path: Path) -> None:
+    """By policies and through a gateway that really run; a stop that does not do all that it should ends the bench."""
+    found = bench(tmp_path, "--only", "decisions,gateway,stops", "--requests", "100")
+    assert set(CONTROL) <= set(found)
