@@ -22,6 +22,7 @@ from headgate_gateways.link.budgets import RemoteBudgets
 from headgate_gateways.link.link import ControlLink, LinkConfig
 from headgate_gateways.link.unsettled import Unsettled
 from headgate_gateways.model.application import application, provider_client
+from headgate_gateways.model.call_facts import CallFacts, Classes
 from headgate_gateways.model.cost import Conservative, Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
@@ -43,6 +44,7 @@ class GatewayConfig:
     """`name`: what control and the log call it. `folder`: what it keeps; one process has it.
 
     `upstreams` by the door through which they are reached; `prices`: overrides of the price list, where there are any.
+    `classes` finds what content holds, for policies that ask.
     """
 
     name: str
@@ -54,6 +56,7 @@ class GatewayConfig:
     prices: Path | None = None
     unpriced: Conservative = field(default_factory=Conservative)
     routing: Routing = field(default_factory=Routing)
+    classes: Classes | None = None
 
     @property
     def link(self) -> LinkConfig:
@@ -98,6 +101,7 @@ async def run_model_gateway(
             teller=teller or Silent(),
             is_stale=link.is_stale,
             routing=config.routing,
+            facts=CallFacts(config.classes),
         )
         await _serve(config, gateway, link, budgets, ready=ready, stopping=stopping)
 

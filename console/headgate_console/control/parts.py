@@ -19,6 +19,7 @@ from headgate_control.identity.foreign_tokens import ForeignTokens, IssuersFile
 from headgate_control.identity.signing_keys import SigningKeys
 from headgate_control.manifests.load import load_profiles
 from headgate_control.policy.bundle import Bundle, load_bundle
+from headgate_control.policy.content import ContentClasses
 from headgate_control.policy.engine import PolicyEngine
 from headgate_control.policy.starter.files import starter_bundle
 from headgate_control.room import Room
@@ -32,6 +33,7 @@ from headgate_gateways.model.routing import Routing, Rule
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.documents import read_document
+from headgate_processors.enrich.redact import RedactionRules, Redactor
 
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
@@ -138,6 +140,15 @@ def routing_of(settings: "Settings") -> Routing:
         backoff_ms=_ms(given.backoff),
         cache_bytes_max=given.cache_size_max,
     )
+
+
+def classes_of(settings: "Settings") -> ContentClasses:
+    """Finds the classes of content that policies may ask for, by the site's redaction rules.
+
+    Raises:
+        ConfigError: the rules are wrong.
+    """
+    return ContentClasses(Redactor(RedactionRules.load(settings.redaction.file)))
 
 
 def foreign_tokens_of(settings: "Settings") -> ForeignTokens | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate_console.control.parts import routing_of, upstreams_of
+from headgate_console.control.parts import classes_of, routing_of, upstreams_of
 from headgate_console.serve.lifeline import log_to_stderr
 from headgate_console.settings.values import split_address
 from headgate_gateways.link.address import ControlAddress
@@ -51,6 +51,7 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
         upstreams=upstreams_of(settings),
         prices=settings.prices.overrides,
         routing=routing_of(settings),
+        classes=classes_of(settings),
     )
     with ExitStack() as stack:
         teller: Teller = Silent()

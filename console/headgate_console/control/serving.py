@@ -15,7 +15,7 @@ from aiohttp import web
 from headgate_console.control.callers import kept_token
 from headgate_console.control.drill import DrillRoutes
 from headgate_console.control.follower import Follower
-from headgate_console.control.parts import Parts, foreign_tokens_of, platform_of, routing_of, upstreams_of
+from headgate_console.control.parts import Parts, classes_of, foreign_tokens_of, platform_of, routing_of, upstreams_of
 from headgate_console.control.place import WRITER
 from headgate_console.control.records import ControlRecords
 from headgate_console.settings.values import split_address
@@ -38,6 +38,7 @@ from headgate_control.server.limit_routes import LimitRoutes
 from headgate_control.server.stop_routes import StopRoutes
 from headgate_control.server.token_routes import TokenRoutes
 from headgate_gateways.model.application import application, provider_client
+from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
 from headgate_gateways.model.named import trace_of
@@ -160,6 +161,7 @@ def _gateway(
         calls=calls,
         teller=teller,
         routing=routing_of(settings),
+        facts=CallFacts(classes_of(settings)),
         credentials=credentials,
         clock=room.clock,
     )

@@ -20,6 +20,7 @@ from headgate_control.state import State
 from headgate_control.stops.stop import Facts
 from headgate_gateways.model.asked import BadCallError, parse_call
 from headgate_gateways.model.cache import Kept
+from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.inbound import Inbound
 from headgate_gateways.model.meter import LIFETIME_NS, Meter
@@ -60,6 +61,7 @@ class ModelGateway:
     routing: Routing = field(default_factory=Routing)
     body_s: float = BODY_S
     credentials: Credentials | None = None
+    facts: CallFacts = field(default_factory=CallFacts)
     router: Router = field(init=False)
     known: Credentials = field(init=False)
 
@@ -124,6 +126,9 @@ class ModelGateway:
         if routed.objection is not None:
             moment = replace(moment, objection=routed.objection)
         estimate = self._estimate(routed.inbound, now) if kept is None else None
+        about = (caller.instance_id, inbound.session)
+        amount = estimate.amount if estimate is not None else None
+        moment = replace(moment, policy=self.facts.of(about, snapshot.policy, inbound.body, amount))
         logged = await self._decided(routed.inbound, caller.instance_id, moment, estimate)
         if not logged.decision.allowed:
             code = code_of(logged.decision.code)
@@ -180,6 +185,12 @@ class ModelGateway:
             amount = self._cost(logged, passing, time.perf_counter_ns() - began_ns)
             self._tell(routed, logged, passing, amount, error_type=passing.error_type)
             self._learn(routed, passing, amount)
+            self.facts.ended(
+                (logged.request.subject.id, routed.inbound.session),
+                cost=amount,
+                failed_attempts=passing.failed_attempts,
+                is_error=passing.error_type is not None,
+            )
             # What cannot be booked stays reserved, and is spent in full when it expires.
             with suppress(TransientError, KeyError):
                 if logged.reservation_id is not None:

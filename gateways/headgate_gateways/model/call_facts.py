@@ -1,0 +1,60 @@
+"""What policies may know beside the call itself: its session so far, its estimate, and what its content holds."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from headgate_control.budgets.amount import Amount
+from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts
+
+SESSIONS_MAX = 16_384
+NANO_PER_MICRO = 1_000
+Classes = Callable[[bytes], tuple[str, ...]]
+Key = tuple[str, str | None]
+"""An instance and the session that it names."""
+
+
+@dataclass(slots=True)
+class CallFacts:
+    """Counts the sessions that one gateway sees, the last `SESSIONS_MAX` of them. For one event loop.
+
+    `classes` finds what a body holds; it is asked only where some policy wants to know.
+    """
+
+    classes: Classes | None = None
+    _sessions: OrderedDict[Key, SessionFacts] = field(default_factory=OrderedDict)
+    _engine: PolicyEngine | None = None
+    _wants_content: bool = False
+
+    def of(self, key: Key, engine: PolicyEngine | None, body: bytes, estimate: Amount | None) -> PolicyFacts:
+        """The facts of a call that begins."""
+        known = self._sessions.get(key, SessionFacts())
+        classes = self.classes(body) if self.classes is not None and self._asks_for_content(engine) else ()
+        if estimate is None:
+            return PolicyFacts(session=known, content_classes=classes)
+        return PolicyFacts(
+            session=known,
+            content_classes=classes,
+            micro_usd_estimate=-(-estimate.nano_usd // NANO_PER_MICRO),
+            tokens_estimate=estimate.tokens,
+        )
+
+    def ended(self, key: Key, *, cost: Amount, failed_attempts: int, is_error: bool) -> None:
+        """A call that was let pass is over."""
+        known = self._sessions.pop(key, SessionFacts())
+        self._sessions[key] = replace(
+            known,
+            model_calls=known.model_calls + 1,
+            errors=known.errors + is_error,
+            retries=known.retries + failed_attempts,
+            micro_usd=known.micro_usd + -(-cost.nano_usd // NANO_PER_MICRO),
+        )
+        while len(self._sessions) > SESSIONS_MAX:
+            self._sessions.popitem(last=False)
+
+    def _asks_for_content(self, engine: PolicyEngine | None) -> bool:
+        if engine is not self._engine:
+            self._engine = engine
+            self._wants_content = engine is not None and "content_classes" in json.dumps(dict(engine.bundle.written))
+        return self._wants_content

@@ -1,0 +1,57 @@
+"""What policies may know of a call: sessions are counted, content is looked at where a policy asks."""
+
+from headgate_control.budgets.amount import NOTHING, Amount
+from headgate_control.policy.bundle import bundle_of
+from headgate_control.policy.engine import PolicyEngine, SessionFacts
+from headgate_gateways.model.call_facts import SESSIONS_MAX, CallFacts
+
+PLAIN = PolicyEngine(bundle_of({"a.cedar": '@id("all") permit(principal, action, resource);'}))
+ASKING = PolicyEngine(
+    bundle_of(
+        {
+            "a.cedar": '@id("all") permit(principal, action, resource);\n'
+            '@id("cards") forbid(principal, action, resource) when { context.content_classes.contains("card") };'
+        }
+    )
+)
+
+
+def test_a_session_is_counted_as_its_calls_end() -> None:
+    """Calls, errors, retries and millionths of a dollar, of one instance and session alone."""
+    facts = CallFacts()
+    facts.ended(("ai-1", "s"), cost=Amount(nano_usd=1_500), failed_attempts=2, is_error=False)
+    facts.ended(("ai-1", "s"), cost=Amount(nano_usd=1_000), failed_attempts=0, is_error=True)
+    expected = SessionFacts(model_calls=2, errors=1, retries=2, micro_usd=3)
+    assert facts.of(("ai-1", "s"), PLAIN, b"", None).session == expected
+    assert facts.of(("ai-1", "other"), PLAIN, b"", None).session == SessionFacts()
+
+
+def test_the_estimate_is_in_millionths_rounded_up() -> None:
+    """No cost is ever forgotten; what is free has none."""
+    facts = CallFacts()
+    told = facts.of(("ai-1", None), PLAIN, b"", Amount(nano_usd=1, tokens=7))
+    assert (told.micro_usd_estimate, told.tokens_estimate) == (1, 7)
+    assert facts.of(("ai-1", None), PLAIN, b"", None).micro_usd_estimate is None
+
+
+def test_content_is_looked_at_only_where_a_policy_asks() -> None:
+    """A look costs time at every call, so nobody pays for what no policy reads."""
+    seen: list[bytes] = []
+
+    def classes(body: bytes) -> tuple[str, ...]:
+        seen.append(body)
+        return ("card",)
+
+    facts = CallFacts(classes)
+    assert facts.of(("ai-1", None), PLAIN, b"one", None).content_classes == ()
+    assert facts.of(("ai-1", None), ASKING, b"two", None).content_classes == ("card",)
+    assert seen == [b"two"]
+
+
+def test_sessions_that_are_remembered_are_bounded() -> None:
+    """The one that was longest silent is forgotten first."""
+    facts = CallFacts()
+    for number in range(SESSIONS_MAX + 1):
+        facts.ended(("ai-1", str(number)), cost=NOTHING, failed_attempts=0, is_error=False)
+    assert facts.of(("ai-1", "0"), PLAIN, b"", None).session.model_calls == 0
+    assert facts.of(("ai-1", "1"), PLAIN, b"", None).session.model_calls == 1
