@@ -69,13 +69,16 @@ def control_client(settings: "Settings") -> ControlClient:
     place = Place(data=settings.data)
     told = place.addresses().get("control") or settings.control.listen
     try:
-        token = place.admin_token.read_text(encoding="ascii").strip()
+        token = place.admin_token.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         message = f"{place.admin_token} is not there: headgate up, with the same --data, makes it at its first start"
         raise CommandError(message) from None
     except OSError as error:
         message = f"{place.admin_token} cannot be read ({error.strerror}): who may read it, may command"
         raise CommandError(message) from error
+    if not token.isascii() or not token.isprintable() or not token:
+        message = f"{place.admin_token} holds no token: remove it, and the next start of headgate up makes it anew"
+        raise CommandError(message)
     return ControlClient(address=told, token=token)
 
 

@@ -145,12 +145,12 @@ class ControlRecords:
             self._tell("budget", at_unix_nano, row)
 
     def _stop(self, event: Event) -> None:
-        """A stop that begins, or with `ended_unix_nano` one that ends."""
-        if event.after is not None:
-            self._tell("stop", event.time_unix_nano, _stop_row(read_stop(event.after), "active", None))
-        elif event.before is not None:
-            ended = _stop_row(read_stop(event.before), "ended", event.time_unix_nano)
-            self._tell("stop", event.time_unix_nano, ended)
+        """A stop that begins, or with `ended_unix_nano` one that ends, also because another takes its place."""
+        before, after = (None if body is None else read_stop(body) for body in (event.before, event.after))
+        if before is not None and (after is None or after.stop_id != before.stop_id):
+            self._tell("stop", event.time_unix_nano, _stop_row(before, "ended", event.time_unix_nano))
+        if after is not None:
+            self._tell("stop", event.time_unix_nano, _stop_row(after, "active", None))
 
     def _instance(self, event: Event) -> None:
         assert event.after is not None
