@@ -110,8 +110,9 @@ def test_when_it_is_killed_its_parts_end_and_the_next_start_succeeds(start: Call
     """After `kill -9` of the main process nothing runs on, nothing acknowledged is lost, and it starts again."""
     up = start()
     up.send()
+    wait_until(lambda: up.get("/readyz")[0] == 200)
     parts = up.children()
-    assert 2 == len(parts)
+    assert 3 == len(parts)
     up.end(signal.SIGKILL)
     wait_until(lambda: not any(map(_is_alive, parts)))
     again = start()

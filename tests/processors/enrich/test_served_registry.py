@@ -15,6 +15,7 @@ class Clock:
         self.now_ns = 0
 
     def __call__(self) -> int:
+        """The moment, in nanoseconds."""
         return self.now_ns
 
 
@@ -61,5 +62,5 @@ def test_it_goes_to_another_process(tmp_path: Path) -> None:
     """Rebuilding runs in processes of its own, each with the same registry."""
     path = tmp_path / "registry.json"
     serve(path, **{"ai-1": {"team": "payments"}})
-    again = pickle.loads(pickle.dumps(ServedRegistry(path, RegistryFile())))  # noqa: S301 - our own bytes
+    again = pickle.loads(pickle.dumps(ServedRegistry(path, RegistryFile())))
     assert again.resolve({}, agent_name=None, subject="ai-1").team == "payments"
