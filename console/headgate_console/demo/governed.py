@@ -56,10 +56,11 @@ class LoopingAgent:
 
     def _listen(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said(line.rstrip())
-            if "begins to stream" in line:
-                self.streaming.set()
+        with self.process.stdout as lines:
+            for line in lines:
+                self.said(line.rstrip())
+                if "begins to stream" in line:
+                    self.streaming.set()
         self.streaming.set()
 
 
