@@ -8,7 +8,7 @@ from headgate_console.cli.options import Data, Json, Since, Team, Workflow, exam
 from headgate_console.cli.screen import screen
 from headgate_console.errors import CommandError
 from headgate_console.queries.rows import Where, fetch
-from headgate_console.render.table import Column
+from headgate_console.render.table import Column, printable
 
 HELP = "List what was decided about agents' calls, the last first."
 EXAMPLES = """
@@ -91,7 +91,9 @@ def explain(
         to.json(rows)
         return
     width = max(map(len, rows[0]))
-    to.show(f"{name:{width}}  {value}" for name, value in rows[0].items() if value not in (None, "", []))
+    to.show(
+        f"{name:{width}}  {printable(str(value))}" for name, value in rows[0].items() if value not in (None, "", [])
+    )
 
 
 def register(app: typer.Typer) -> None:

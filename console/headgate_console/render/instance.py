@@ -7,7 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from headgate_console.render.numbers import money, tokens
-from headgate_console.render.table import clip
+from headgate_console.render.table import clip, printable
 
 LISTED_MAX = 8
 _WHO = ("team", "workflow", "repo", "resource", "environment", "task_class", "risk_tier", "runtime", "policy_profile")
@@ -21,7 +21,7 @@ def told(found: Mapping[str, Any], *, width: int) -> Iterator[Text]:
         yield Text("")
         yield Text(title, "bold cyan")
         for line in lines or ["nothing so far"]:
-            yield Text("  " + clip(line, width - 2))
+            yield Text("  " + clip(printable(line), width - 2))
 
 
 def _questions(found: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
@@ -31,10 +31,7 @@ def _questions(found: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
         [_granted(found, name) for name in dict.fromkeys(one["section"] for one in found["granted"])],
     )
     yield "Which tools and models it used", [*map(_model, found["models"]), *map(_tool, found["tools"])][:LISTED_MAX]
-    yield (
-        "What it touched",
-        [f"{one['action']}  {one['resource']}  {one['times']}×" for one in found["touched"]][:LISTED_MAX],
-    )
+    yield "What it touched", [*map(_touched, found["touched"])][:LISTED_MAX]
     yield "What it spent", list(_spent(found))
     yield "Which decisions it met", [_decided(one) for one in found["decided"]][:LISTED_MAX]
     yield "How to stop it", list(_stop(found))

@@ -68,7 +68,12 @@ def clip(text: str, width: int, *, unicode: bool = True) -> str:
 
 def one_line(text: str) -> str:
     """Text with every run of white space and control characters made one blank."""
-    return " ".join("".join(ch if ch.isprintable() else " " for ch in text).split())
+    return " ".join(printable(text).split())
+
+
+def printable(text: str) -> str:
+    """Text with a blank for every control character: what others wrote moves no cursor and changes no colour."""
+    return "".join(ch if ch.isprintable() else " " for ch in text)
 
 
 def _empty(column: Column, rows: Sequence[Row]) -> bool:
