@@ -11,6 +11,7 @@ BARE: dict[str, Any] = {
     "instance_id": "ai-1",
     "state": "created",
     "manifest_digest": "sha256:0",
+    "launched_by": None,
     "lineage": ["ai-1"],
     "granted": [],
     "budgets": [],

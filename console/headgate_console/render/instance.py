@@ -39,7 +39,7 @@ def _questions(found: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
 
 def _launch(found: Mapping[str, Any]) -> Iterator[str]:
     user = f", for {found['user']}" if found.get("user") else ""
-    yield f"{found.get('launched_by', 'nobody known')}{user}"
+    yield f"{found.get('launched_by') or 'nobody known'}{user}"
     yield (
         ", ".join(f"{name.replace('_', ' ')} {found[name]}" for name in _WHO if found.get(name))
         or "no team, no workflow"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from aiohttp import web
 
@@ -139,9 +139,10 @@ def _in_effect(snapshot: Snapshot, instance: Instance, at_unix_nano: int) -> dic
 
 
 def shown_instance(instance: Instance, at_unix_nano: int) -> dict[str, object]:
-    """An instance as commands show it; one whose time is over is `expired`."""
+    """An instance as commands show it, what is not known as None; one whose time is over is `expired`."""
     over = not instance.is_living(at_unix_nano) and instance.state in {"created", "running"}
-    return {**instance.written(), "state": "expired" if over else instance.state}
+    unknown = {field.name: None for field in fields(instance)}
+    return {**unknown, **instance.written(), "state": "expired" if over else instance.state}
 
 
 def _entry(section: str, entry: str, level: str) -> dict[str, str]:

@@ -223,6 +223,14 @@ def test_an_instance_is_found_by_the_beginning_of_its_id(site: Commanded) -> Non
     assert (404, "2 instances begin so: see headgate instance list") == (status, answer["error"])
 
 
+def test_what_is_not_known_of_an_instance_is_null(site: Commanded) -> None:
+    """Every row has every column."""
+    made = site.created()
+    (row,) = site.ask("GET", "/v1/instances")[1]["instances"]
+    assert made.keys() - {"gateway_key", "telemetry_token"} == row.keys()
+    assert (None, None, "payments") == (row["user"], row["parent"], row["team"])
+
+
 def test_a_child_is_of_its_parents_line(site: Commanded) -> None:
     """A stop of the parent holds it too, and says so on its record."""
     parent = site.created(user="ada")
