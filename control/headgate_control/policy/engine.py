@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from cedarpy import Entities, Schema, is_authorized
 
 from headgate_control.policy.bundle import Bundle, Policy
@@ -88,7 +89,7 @@ class PolicyEngine:
         """What the bundle says. What cannot be evaluated, and an error in any policy that was looked at, is a deny."""
         try:
             return self._evaluated(request, facts)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             return Outcome(allowed=False, errors=(f"the request cannot be evaluated: {error}",))
 
     def looked_at(self, request: Request) -> tuple[Policy, ...]:
@@ -109,7 +110,7 @@ class PolicyEngine:
             "principal": _uid(principals[0]),
             "action": _uid(action),
             "resource": _uid(resources[0]),
-            "context": _context(request, facts, self.bundle),
+            "context": orjson.dumps(_context(request, facts, self.bundle)).decode(),
         }
         result = is_authorized(asked, policies, entities, self._schema)
         told = tuple(self.bundle.policies[name] for name in sorted(result.diagnostics.reasons))

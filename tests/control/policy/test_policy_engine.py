@@ -150,6 +150,13 @@ def test_what_cannot_be_evaluated_is_denied() -> None:
     assert (False, True) == (outcome.allowed, outcome.errors[0].startswith("the request cannot be evaluated"))
 
 
+def test_an_argument_that_is_no_text_is_a_deny() -> None:
+    """A policy could not look at it, so it may not pass it."""
+    engine = PolicyEngine(bundle_of({"a.cedar": ALLOW_ALL}, {"title": "String"}))
+    outcome = engine(ask(title="\ud800"))
+    assert (False, 1) == (outcome.allowed, len(outcome.errors))
+
+
 def test_an_error_in_a_policy_is_a_deny() -> None:
     """An overflow is one that no schema foresees."""
     policy = '@id("p") forbid(principal, action, resource) when { context.session.micro_usd * 4 > 9 };'
