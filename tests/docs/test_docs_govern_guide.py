@@ -40,6 +40,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         process.communicate(timeout=PATIENCE_S)
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_the_guide_to_governing_an_agent_works_as_it_stands(folder: Path) -> None:
     """Every command that it gives ends with exit code 0, the file that it shows being there."""

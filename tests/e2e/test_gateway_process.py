@@ -13,7 +13,7 @@ from headgate_console.testing.commands import Run
 from headgate_console.testing.up import listeners
 from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 Told = Callable[..., Any]
 Agent = Callable[..., dict[str, Any]]
 NAME = "eu-1"
