@@ -79,3 +79,7 @@ def test_a_gateway_of_its_own_decides_acknowledges_and_is_missed(
     assert (1, [NAME]) == (silent.code, json.loads(silent.out)["silent"])
     assert f"no acknowledgement within 5 s from: {NAME}" in silent.err
     assert 403 == control_site.call(key).status_code
+    assert 0 == run("gateway", "forget", NAME).code
+    told("resume", "instance", instance)
+    alone = told("stop", "instance", instance, "--reason", "without it")
+    assert (["model-gateway"], []) == ([one["enforcement_point"] for one in alone["effects"]], alone["silent"])

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from headgate_console.cli.options import examples, load
+from headgate_console.cli.options import Data, examples, load, settings
+from headgate_console.cli.screen import screen
 
 HELP = "Run a gateway beside the one of `headgate up`, or on another machine."
 EXAMPLES = """
@@ -42,6 +43,18 @@ def model(
     run(chosen, remote, ready=_ready)
 
 
+def forget(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `headgate stop` calls it.")],
+    data: Data = None,
+) -> None:
+    """Wait for a gateway no more that is gone for good; one that comes back joins again."""
+    from headgate_console.control.client import control_client
+
+    control_client(settings(context, data=data)).post("/v1/feed/leave", body={"point": name})
+    screen().show([f"{name} is forgotten: stops do not wait for it any more."])
+
+
 def _ready(address: str) -> None:
     sys.stdout.write(f"ready model-gateway {address}\n")
     sys.stdout.flush()
@@ -51,6 +64,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=HELP)
     group.command("model", epilog=examples(EXAMPLES))(model)
+    group.command("forget", epilog=examples("headgate gateway forget eu-1"))(forget)
 
     @group.callback()
     def gateways() -> None:

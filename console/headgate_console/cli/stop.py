@@ -149,6 +149,8 @@ def _commanded(
         _write(_timed(answer))
     else:
         _show(screen(), answer)
+    if answer["warning"] is not None:
+        screen().say(answer["warning"])
     _silent(whole, answer)
 
 

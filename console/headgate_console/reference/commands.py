@@ -70,6 +70,7 @@ COMMANDS = (
     ("hook",),
     ("gateway",),
     ("gateway", "model"),
+    ("gateway", "forget"),
     ("audit",),
     ("audit", "verify"),
     ("audit", "anchor"),

@@ -48,7 +48,15 @@ class StopRoutes:
             reason=text_of(body, "reason") or "",
             expires_unix_nano=None if lifetime_ns is None else self.room.clock() + lifetime_ns,
         )
-        return answered({**shown_stop(made), **shown_effects(found)}, status=504 if found.silent else 200)
+        told = {**shown_stop(made), **shown_effects(found), "warning": self._warning(made)}
+        return answered(told, status=504 if found.silent else 200)
+
+    def _warning(self, made: Stop) -> str | None:
+        """What whoever mistypes an id should know: it holds, and nothing is called so."""
+        scope, target = made.key
+        if scope == "instance" and target not in self.room.now.snapshot.instances:
+            return f"no instance is called {target!r} yet: see headgate instance list"
+        return None
 
     async def _resume(self, http: web.Request) -> web.Response:
         caller, body = self._operator(http), await object_of(http)

@@ -196,6 +196,16 @@ def test_a_point_that_does_not_speak_is_named(site: Commanded, monkeypatch: pyte
     assert [] == site.ask("GET", "/v1/stops")[1]["stops"]
 
 
+def test_a_stop_of_an_instance_that_nobody_knows_says_so(site: Commanded) -> None:
+    """It holds, in case the instance is yet to come; whoever mistyped an id is told."""
+    known = site.created()["instance_id"]
+    warnings = [
+        site.ask("POST", "/v1/stops", {"scope": "instance", "id": one, "reason": "it loops"})[1]["warning"]
+        for one in (known, "ai-mistyped")
+    ]
+    assert [None, "no instance is called 'ai-mistyped' yet: see headgate instance list"] == warnings
+
+
 def test_a_stop_that_is_over_is_not_listed(site: Commanded) -> None:
     """Its time ends at control's own clock."""
     body = {"scope": "team", "id": "x", "reason": "a moment", "lifetime_ns": 0}
