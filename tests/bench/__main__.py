@@ -65,6 +65,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", default=EVERY, help="some of these, with commas")
     parser.add_argument("--runs", default="full,paced,underived,sdk,collector", help="some of these, with commas")
+    parser.add_argument("--store", type=Path, default=None, help="a store filled before, to ask the questions of")
     parser.add_argument("--folder", type=Path, default=None, help="where to work; the system's temporary folder")
     parser.add_argument("--write", action=argparse.BooleanOptionalAction, default=True, help="write the page")
     parser.add_argument("--page", type=Path, default=PAGE, help="which page to write")
@@ -95,7 +96,7 @@ def _sections(chosen: argparse.Namespace, folder: Path) -> Iterator[Section]:
         for run in _runs(chosen):
             yield shown_run(run_once(run, folder), rates.get(run.is_sdk))
     if "questions" in only:
-        yield measure_questions(chosen.spans, folder, over="30 d" if chosen.full else "1 d")
+        yield measure_questions(chosen.spans, folder, over="30 d" if chosen.full else "1 d", store=chosen.store)
     yield from _control(only, chosen, folder)
 
 
