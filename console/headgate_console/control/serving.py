@@ -162,6 +162,7 @@ def _gateway(
         teller=teller,
         routing=routing_of(settings),
         facts=CallFacts(classes_of(settings)),
+        headroom=room.owner.headroom,
         credentials=credentials,
         clock=room.clock,
     )

@@ -9,7 +9,7 @@ down, and then `hold`s it; what was written down builds the same books again.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from headgate_control.budgets.amount import NOTHING, Amount, Unit, shown
+from headgate_control.budgets.amount import NOTHING, Amount, Limits, Unit, shown
 from headgate_control.budgets.budget import Budget, Place
 
 
@@ -88,6 +88,23 @@ class Ledger:
     def account(self, budget_id: str, turn: str) -> Account:
         """What a window of a budget holds."""
         return self._accounts.get((budget_id, turn), Account())
+
+    def headroom(self, places: Iterable[Place], at_unix_nano: int) -> Limits:
+        """What may still be reserved in every hard budget of the places, the least of each unit; None is no limit."""
+        left: dict[Unit, int] = {}
+        for place in places:
+            for budget in self._by_place.get(place, {}).values():
+                if budget.mode != "hard":
+                    continue
+                used = self.account(budget.budget_id, budget.turn(at_unix_nano)).used
+                for unit, limit in budget.limits.items():
+                    left[unit] = min(left.get(unit, limit), max(0, limit - used.of(unit)))
+        return Limits(
+            nano_usd=left.get("usd"),
+            tokens=left.get("tokens"),
+            calls=left.get("calls"),
+            duration_ms=left.get("seconds"),
+        )
 
     def open(self) -> Iterator[Reservation]:
         """The reservations that are not settled, the oldest first."""

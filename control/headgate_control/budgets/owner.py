@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headgate_control.audit.log import AuditLog, LogConfig, records_since
 from headgate_control.budgets import written
-from headgate_control.budgets.amount import Amount
+from headgate_control.budgets.amount import Amount, Limits
 from headgate_control.budgets.budget import Budget, Place
 from headgate_control.budgets.ledger import Account, Answer, Ledger, Reservation
 
@@ -54,6 +54,10 @@ class BudgetOwner:
     def account(self, budget: Budget, at_unix_nano: int) -> Account:
         """What the window of this moment holds."""
         return self._ledger.account(budget.budget_id, budget.turn(at_unix_nano))
+
+    def headroom(self, places: Iterable[Place], at_unix_nano: int) -> Limits:
+        """What may still be reserved in every hard budget of the places; None is no limit."""
+        return self._ledger.headroom(places, at_unix_nano)
 
     def reserve(
         self, reservation_id: str, places: Iterable[Place], amount: Amount, *, at_unix_nano: int, expires_unix_nano: int

@@ -5,11 +5,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from headgate_control.budgets.amount import Amount
+from headgate_control.budgets.amount import Amount, Limits
 from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts
 
 SESSIONS_MAX = 16_384
 NANO_PER_MICRO = 1_000
+UNLIMITED = Limits()
 Classes = Callable[[bytes], tuple[str, ...]]
 Key = tuple[str, str | None]
 """An instance and the session that it names."""
@@ -27,17 +28,20 @@ class CallFacts:
     _engine: PolicyEngine | None = None
     _wants_content: bool = False
 
-    def of(self, key: Key, engine: PolicyEngine | None, body: bytes, estimate: Amount | None) -> PolicyFacts:
-        """The facts of a call that begins."""
+    def of(
+        self, key: Key, engine: PolicyEngine | None, body: bytes, estimate: Amount | None, left: Limits = UNLIMITED
+    ) -> PolicyFacts:
+        """The facts of a call that begins; `left` is what its budgets still have, where that is known here."""
         known = self._sessions.get(key, SessionFacts())
         classes = self.classes(body) if self.classes is not None and self._asks_for_content(engine) else ()
-        if estimate is None:
-            return PolicyFacts(session=known, content_classes=classes)
         return PolicyFacts(
             session=known,
             content_classes=classes,
-            micro_usd_estimate=-(-estimate.nano_usd // NANO_PER_MICRO),
-            tokens_estimate=estimate.tokens,
+            micro_usd_left=None if left.nano_usd is None else left.nano_usd // NANO_PER_MICRO,
+            tokens_left=left.tokens,
+            calls_left=left.calls,
+            micro_usd_estimate=None if estimate is None else -(-estimate.nano_usd // NANO_PER_MICRO),
+            tokens_estimate=None if estimate is None else estimate.tokens,
         )
 
     def ended(self, key: Key, *, cost: Amount, failed_attempts: int, is_error: bool) -> None:

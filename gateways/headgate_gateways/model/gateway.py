@@ -2,18 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import aiohttp
 from aiohttp import web
 
-from headgate_control.budgets.amount import NOTHING, Amount
+from headgate_control.budgets.amount import NOTHING, Amount, Limits
+from headgate_control.budgets.budget import Place
 from headgate_control.budgets.port import Budgets
 from headgate_control.decide.core import Moment, decide, places
 from headgate_control.decide.decision import Logged
-from headgate_control.decide.service import DecisionService, Estimate
+from headgate_control.decide.service import DecisionService, Estimate, budget_places
 from headgate_control.identity.credentials import Credentials, Identified
 from headgate_control.request import Request, Resource, Subject
 from headgate_control.state import State
@@ -45,7 +46,7 @@ BODY_S = 60.0
 class ModelGateway:
     """A model gateway; `upstreams` by the door through which they are reached. For one event loop.
 
-    `credentials` None knows gateway keys alone.
+    `credentials` None knows gateway keys alone. `headroom` says what budgets still have, where the books are at hand.
     """
 
     upstreams: Mapping[str, Upstream]
@@ -62,6 +63,7 @@ class ModelGateway:
     body_s: float = BODY_S
     credentials: Credentials | None = None
     facts: CallFacts = field(default_factory=CallFacts)
+    headroom: Callable[[Iterable[Place], int], Limits] | None = None
     router: Router = field(init=False)
     known: Credentials = field(init=False)
 
@@ -128,7 +130,10 @@ class ModelGateway:
         estimate = self._estimate(routed.inbound, now) if kept is None else None
         about = (caller.instance_id, inbound.session)
         amount = estimate.amount if estimate is not None else None
-        moment = replace(moment, policy=self.facts.of(about, snapshot.policy, inbound.body, amount))
+        left = Limits()
+        if instance is not None and self.headroom is not None:
+            left = self.headroom(budget_places(_request(routed.inbound, caller.instance_id), instance, moment), now)
+        moment = replace(moment, policy=self.facts.of(about, snapshot.policy, inbound.body, amount, left))
         logged = await self._decided(routed.inbound, caller.instance_id, moment, estimate)
         if not logged.decision.allowed:
             code = code_of(logged.decision.code)

@@ -210,3 +210,20 @@ def test_no_ceiling_is_passed_by_reservations_and_a_replay_gives_the_same_books(
     turns = {(one.budget_id, one.turn(now)) for one in budgets}
     assert [books.account(*turn) for turn in turns] == [again.account(*turn) for turn in turns]
     assert list(books.open()) == list(again.open())
+
+
+def test_headroom_is_the_least_of_every_hard_budget() -> None:
+    """Soft budgets limit nothing; what nobody limits is None; what is spent or reserved is gone."""
+    ledger = Ledger()
+    team = Budget(budget_id="t", place=("team", "a"), window="total", limits=Limits(tokens=100, calls=9))
+    own = Budget(budget_id="i", place=("instance", "x"), window="total", limits=Limits(tokens=60))
+    soft = Budget(budget_id="s", place=("team", "a"), window="total", limits=Limits(tokens=1), mode="soft")
+    ledger.set(team)
+    ledger.set(own)
+    ledger.set(soft)
+    places: list[Place] = [("team", "a"), ("instance", "x")]
+    answer = ledger.quote("r", places, Amount(tokens=20, calls=1), at_unix_nano=0, expires_unix_nano=9)
+    assert answer.reservation is not None
+    ledger.hold(answer.reservation)
+    assert ledger.headroom(places, 0) == Limits(tokens=40, calls=8)
+    assert ledger.headroom([("user", "ada")], 0) == Limits()

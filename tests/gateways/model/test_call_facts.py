@@ -1,6 +1,6 @@
 """What policies may know of a call: sessions are counted, content is looked at where a policy asks."""
 
-from headgate_control.budgets.amount import NOTHING, Amount
+from headgate_control.budgets.amount import NOTHING, Amount, Limits
 from headgate_control.policy.bundle import bundle_of
 from headgate_control.policy.engine import PolicyEngine, SessionFacts
 from headgate_gateways.model.call_facts import SESSIONS_MAX, CallFacts
@@ -32,6 +32,13 @@ def test_the_estimate_is_in_millionths_rounded_up() -> None:
     told = facts.of(("ai-1", None), PLAIN, b"", Amount(nano_usd=1, tokens=7))
     assert (told.micro_usd_estimate, told.tokens_estimate) == (1, 7)
     assert facts.of(("ai-1", None), PLAIN, b"", None).micro_usd_estimate is None
+
+
+def test_what_budgets_have_left_is_told_where_it_is_known() -> None:
+    """In millionths rounded down, so that nobody counts on what is not there; what is not limited is unknown."""
+    facts = CallFacts()
+    told = facts.of(("ai-1", None), PLAIN, b"", None, Limits(nano_usd=1_999, calls=3))
+    assert (told.micro_usd_left, told.tokens_left, told.calls_left) == (1, None, 3)
 
 
 def test_content_is_looked_at_only_where_a_policy_asks() -> None:
