@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def running(data: Path, log: Path, variables: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def running(data: Path, log: Path, variables: Mapping[str, str] | None = None) -> Iterator[dict[str, str]]:
     """`headgate up` on free ports for as long as the context lasts; gives the address of each listener.
 
     `variables` are set in its environment.
@@ -42,7 +42,7 @@ def running(data: Path, log: Path, variables: Mapping[str, str]) -> Iterator[dic
     command = [sys.executable, "-m", "headgate_console", "up", "--data", str(data)]
     command += ["--grpc", anywhere, "--http", anywhere, "--console", anywhere]
     with resources.as_file(resources.files("headgate_console.demo") / "registry.yaml") as registry:
-        environment = {**os.environ, **ENVIRONMENT, **variables, "HEADGATE_REGISTRY__FILE": str(registry)}
+        environment = {**os.environ, **ENVIRONMENT, **(variables or {}), "HEADGATE_REGISTRY__FILE": str(registry)}
         with log.open("wb") as errors:
             process = subprocess.Popen(  # noqa: S603 - our own command, no shell
                 command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
