@@ -22,7 +22,10 @@ Heard = Callable[[str, int, Effects], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """What commands work on. For one event loop; the store is called in threads."""
+    """What commands work on. For one event loop; the store is called in threads.
+
+    `end_tokens` ends the telemetry tokens of an instance.
+    """
 
     store: ControlStore
     state: ControlState
@@ -30,6 +33,7 @@ class Room:
     points: EnforcementPoints
     doors: Doors
     telemetry_token: TelemetryToken
+    end_tokens: Callable[[str], None] = lambda _instance_id: None
     heard: Heard = lambda _stop_id, _epoch, _effects: None
     profiles: Callable[[], Mapping[str, ManifestFile]] = field(default=dict)
     clock: Callable[[], int] = time.time_ns

@@ -50,6 +50,17 @@ def kept_token(keys: KeyStore, role: CredentialRole, path: Path) -> str:
     return issued.token
 
 
+def token_ender(keys: KeyStore) -> Callable[[str], None]:
+    """Ends every token that stands for an instance."""
+
+    def end(instance_id: str) -> None:
+        for credential in keys.keys().by_id.values():
+            if credential.subject == instance_id and credential.revoked_unix_nano is None:
+                keys.revoke(credential.token_id)
+
+    return end
+
+
 def telemetry_token(keys: KeyStore) -> Callable[[Instance], str]:
     """Makes the token by which an instance sends OTLP; what it sends is `verified` to be its own."""
 

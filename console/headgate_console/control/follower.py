@@ -25,32 +25,35 @@ class Follower:
     ) -> None:
         self._room, self._calls, self._place, self._point, self._loop = room, calls, place, point, loop
         self._tasks: set[asyncio.Task[None]] = set()
+        self._epoch: int | None = None
         write_registry(place.registry, room.now.snapshot.instances.values())
 
     def __call__(self, state: State, events: list[Event]) -> None:
         """Take in a change; in whatever thread has learned of it."""
+        self._loop.call_soon_threadsafe(self._changed, events)
         if any(event.kind == INSTANCE for event in events):
             try:
                 write_registry(self._place.registry, state.snapshot.instances.values())
             except OSError as error:
                 _LOG.error("the receiver cannot be told who is registered: %s", error)
-        self._loop.call_soon_threadsafe(self._changed, events)
 
     def _changed(self, events: Sequence[Event]) -> None:
-        stops: dict[int, Stop] = {}
-        epochs: list[int] = []
+        """An epoch comes before its stops, and may end a page of the journal: it waits for the first of them."""
         for event in events:
             if event.kind == BUDGET:
                 self._budget(event)
-            elif event.kind == STOP and event.after is not None:
-                stop = read_stop(event.after)
-                stops[stop.epoch] = stop
             elif event.kind == EPOCH and event.after is not None:
-                epochs.append(int(str(event.after["epoch"])))
-        for epoch in epochs:
-            task = self._loop.create_task(self._enforce(epoch, stops.get(epoch)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+                self._epoch = int(str(event.after["epoch"]))
+            elif event.kind == STOP:
+                stop = read_stop(event.after) if event.after is not None else None
+                epoch, self._epoch = self._epoch if stop is None else stop.epoch, None
+                if stop is not None or epoch is not None:
+                    self._start(epoch, stop)
+
+    def _start(self, epoch: int | None, stop: Stop | None) -> None:
+        task = self._loop.create_task(self._enforce(epoch, stop))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _budget(self, event: Event) -> None:
         if event.after is None:
@@ -58,10 +61,11 @@ class Follower:
         else:
             self._room.owner.set(read_budget(event.after))
 
-    async def _enforce(self, epoch: int, stop: Stop | None) -> None:
+    async def _enforce(self, epoch: int | None, stop: Stop | None) -> None:
         """New calls are denied by now; those that run are cut, and that is told when their upstreams are closed."""
         cut = 0
         if stop is not None and stop.mode == "stop":
-            alone, now = StopSet.of([stop], epoch=epoch), self._room.clock()
+            alone, now = StopSet.of([stop], epoch=stop.epoch), self._room.clock()
             cut = await self._calls.cut(lambda facts: alone.matching(facts, at_unix_nano=now))
-        self._room.points.acknowledge(self._point, epoch, cut=cut)
+        if epoch is not None:
+            self._room.points.acknowledge(self._point, epoch, cut=cut)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from headgate_console.control.callers import callers_of, kept_token, telemetry_token
+from headgate_console.control.callers import callers_of, kept_token, telemetry_token, token_ender
 from headgate_console.control.place import WRITER, Place
 from headgate_console.control.records import ControlRecords, exporter_to
 from headgate_console.settings.values import NOWHERE
@@ -85,6 +85,7 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
                 points=EnforcementPoints(),
                 doors=doors,
                 telemetry_token=telemetry_token(keys),
+                end_tokens=token_ender(keys),
                 heard=records.effects,
                 profiles=lambda: load_profiles(settings.policy.dir / PROFILES if settings.policy.dir else None),
             )

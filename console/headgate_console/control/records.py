@@ -1,6 +1,7 @@
 """What control tells the store: stops and their effects, budgets, instances and the journal, as log events."""
 
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,7 @@ class ControlRecords:
 
     def __init__(self, exporter: LogRecordExporter, position: Path) -> None:
         self._exporter, self._position = exporter, position
+        self._guard = threading.Lock()
         self._budgets: dict[str, dict[str, object]] = {}
         self._made = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
         self._waiting: deque[ReadableLogRecord] = deque(maxlen=WAITING_MAX)
@@ -76,8 +78,9 @@ class ControlRecords:
         events = store.events(after=position, limit=EVENTS_MAX)
         for event in events:
             self.event(event)
-        self._waiting.extend(self._made.get_finished_logs())
-        self._made.clear()
+        with self._guard:
+            self._waiting.extend(self._made.get_finished_logs())
+            self._made.clear()
         while self._waiting:
             batch = list(islice(self._waiting, BATCH_RECORDS_MAX))
             if self._exporter.export(batch) is not LogRecordExportResult.SUCCESS:
@@ -161,6 +164,10 @@ class ControlRecords:
         attributes: dict[str, AnyValue] = {
             f"{PREFIX}{column}": _value(value) for column, value in columns.items() if value is not None
         }
+        with self._guard:
+            self._emit(name, at_unix_nano, attributes)
+
+    def _emit(self, name: str, at_unix_nano: int, attributes: Mapping[str, Any]) -> None:
         self._logger.emit(
             timestamp=at_unix_nano,
             observed_timestamp=at_unix_nano,

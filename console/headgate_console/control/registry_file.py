@@ -5,7 +5,7 @@ from pathlib import Path
 
 import orjson
 
-from headgate_control.identity.instance import Instance
+from headgate_control.identity.instance import LIVING, Instance
 from headgate_processors.files import write_whole
 
 INSTANCES_MAX = 20_000
@@ -27,12 +27,12 @@ _COLUMNS = (
 
 
 def write_registry(path: Path, instances: Iterable[Instance]) -> None:
-    """Write who is registered, the last `INSTANCES_MAX` of them, in one step.
+    """Write who is registered, `INSTANCES_MAX` of them, the living and the last first, in one step.
 
     Raises:
         OSError: it cannot be written.
     """
-    newest = sorted(instances, key=lambda one: one.instance_id)[-INSTANCES_MAX:]
+    newest = sorted(instances, key=lambda one: (one.state in LIVING, one.instance_id))[-INSTANCES_MAX:]
     known = {one.instance_id for one in newest}
     records = {one.instance_id: _record(one, known) for one in newest}
     write_whole(path, orjson.dumps({"version": 1, "instances": records}))

@@ -3,10 +3,12 @@
 import asyncio
 import errno
 import logging
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 POINT = "model-gateway"
 BEHIND_HTTP_PORT = ":14318"
 COLLECTOR_HTTP = "127.0.0.1:4318"
+SUPERVISOR = "supervisor"
 TICK_S = 1.0
 ANCHOR_EVERY_S = 60.0
 SHUTDOWN_S = 2.0
@@ -87,10 +90,12 @@ async def serve(
                 settings, parts, upstreams=upstreams, client=client, calls=calls, teller=teller, credentials=credentials
             )
         )
-        addresses["model"] = await stack.enter_async_context(_listening(settings.gateways.model, gateway))
+        own = str(os.getppid())
+        listening = partial(_listening, is_first=parts.place.addresses().get(SUPERVISOR) != own)
+        addresses["model"] = await stack.enter_async_context(listening(settings.gateways.model, gateway))
         control = _control(parts, feed, drills, teller)
-        addresses["control"] = await stack.enter_async_context(_listening(settings.control, control))
-        await asyncio.to_thread(parts.place.tell, {**addresses, "otlp": _otlp(settings)})
+        addresses["control"] = await stack.enter_async_context(listening(settings.control, control))
+        await asyncio.to_thread(parts.place.tell, {**addresses, "otlp": _otlp(settings), SUPERVISOR: own})
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
         ready()
@@ -196,13 +201,18 @@ async def following(settings: "Settings", room: Room) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _listening(section: "ControlSettings | ModelGatewaySettings", app: web.Application) -> AsyncIterator[str]:
-    """The application at its address; where it really listens. A default port that is taken gives way to a free one.
+async def _listening(
+    section: "ControlSettings | ModelGatewaySettings", app: web.Application, *, is_first: bool
+) -> AsyncIterator[str]:
+    """The application at its address; where it really listens.
+
+    At the first start a default port that is taken gives way to a free one. Later agents know where it is, and their
+    keys must not go to whoever has taken it meanwhile.
 
     Raises:
         ConfigError: the address cannot be had.
     """
-    address, is_default = section.listen, section.listen == type(section)().listen
+    address, is_default = section.listen, is_first and section.listen == type(section)().listen
     host, port = split_address(address)
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, handle_signals=False
@@ -242,6 +252,8 @@ async def _ticking(parts: Parts, foreign: ForeignTokens | None, stopping: thread
                 await asyncio.to_thread(anchor_logs, parts.room.store, logs, author=WRITER)
         except (TransientError, OSError) as error:
             _LOG.error("%s", error)
+        except Exception:  # noqa: BLE001 - the edge of a loop that must not end
+            _LOG.exception("control could not do all that it does every second; trying again")
         if is_last:
             return
 

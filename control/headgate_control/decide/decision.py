@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal
 
 from headgate_control.request import Request
 
+NAME_CHARS_MAX = 512
+RESOURCE_CHARS_MAX = 4_096
 Effect = Literal["allow", "deny", "modify", "require_approval"]
 Code = Literal["stopped", "paused", "identity", "manifest", "budget", "rate", "policy", "approval", "stale", "error"]
 
@@ -53,13 +56,10 @@ class Logged:
             "decision_id": self.decision_id,
             "time_unix_nano": self.time_unix_nano,
             "instance_id": request.subject.id,
-            "session": request.context.get("session"),
-            "trace_id": request.context.get("trace_id"),
-            "span_id": request.context.get("span_id"),
-            "tool_use_id": request.context.get("tool_use_id"),
+            **{name: _short(request.context.get(name)) for name in ("session", "trace_id", "span_id", "tool_use_id")},
             "action": request.action,
             "resource_type": request.resource.type,
-            "resource_id": request.resource.id,
+            "resource_id": _named(request),
             "decision": decision.allowed,
             "effect": decision.effect,
             "code": decision.code,
@@ -73,6 +73,20 @@ class Logged:
             "enforcement_point": self.enforcement_point,
             "latency_ns": self.latency_ns,
         }
+
+
+def _short(value: object) -> str | None:
+    """A name that somebody else gave, if it is one."""
+    return value if isinstance(value, str) and len(value) <= NAME_CHARS_MAX and value.isprintable() else None
+
+
+def _named(request: Request) -> str:
+    """The resource as the log has it: of a command its first word and a digest, for the rest may hold secrets."""
+    found = request.resource.id
+    if request.resource.type == "command":
+        word = found.split(maxsplit=1)[0][:NAME_CHARS_MAX] if found.strip() else ""
+        return f"{word} sha256:{sha256(found.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return found[:RESOURCE_CHARS_MAX]
 
 
 def authzen(logged: Logged) -> Mapping[str, object]:

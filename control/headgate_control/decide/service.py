@@ -45,12 +45,21 @@ class DecisionService:
         self._point = enforcement_point
         self._limiter = Limiter(limits)
 
-    async def __call__(self, request: Request, moment: Moment, estimate: Estimate | None = None) -> Logged:
+    async def __call__(
+        self,
+        request: Request,
+        moment: Moment,
+        estimate: Estimate | None = None,
+        *,
+        heard: Callable[[Logged], None] = lambda _: None,
+    ) -> Logged:
         """Decide, reserve and log; a deny is durable when this returns, an allow is written.
 
-        Who was allowed with an estimate says when it is over, by `ended`.
+        Who was allowed with an estimate says when it is over, by `ended`. `heard` is told of the decision as soon as it
+        is written, whether its caller waits for the answer or not.
         """
         logged, record = await self._decided(request, moment, estimate)
+        heard(logged)
         if record is not None and not logged.decision.allowed:
             # A deny that is not durable is a deny all the same.
             with suppress(TransientError):

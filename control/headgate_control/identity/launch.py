@@ -20,10 +20,14 @@ from headgate_processors.errors import ConfigError, ForbiddenError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """What whoever starts an agent says of it; what its manifest says is not said again."""
+    """What whoever starts an agent says of it; what its manifest says is not said again.
+
+    `author` is who registers it, for the journal, where that is somebody else than who launches it.
+    """
 
     grant: Grant
     launched_by: str
+    author: str | None = None
     user: str | None = None
     parent: str | None = None
     restart_of: str | None = None
@@ -60,7 +64,7 @@ def launch(
         Change(kind=GATEWAY_KEY, id=key.key_id, body=key.written(), revision=0),
         *(Change(kind=BUDGET, id=budget.budget_id, body=write_budget(budget)) for budget in budgets),
     ]
-    store.change(changes, author=asked.launched_by, action="instance.create")
+    store.change(changes, author=asked.author or asked.launched_by, action="instance.create")
     return Launched(instance=instance, gateway_key=text)
 
 

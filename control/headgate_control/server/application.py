@@ -58,22 +58,22 @@ class ControlServer:
     async def _evaluation(self, http: web.Request) -> web.Response:
         caller = self._asker(http)
         request = _about(parse_evaluation(await body_of(http)), caller)
-        return answered(authzen(await self._decided(request)))
+        return answered(authzen(await self._decided(request, caller)))
 
     async def _evaluations(self, http: web.Request) -> web.Response:
         caller = self._asker(http)
         asked = parse_evaluations(await body_of(http))
         found = [_about(request, caller) for request in asked.requests]
-        logged = await self._in_turn(Evaluations(requests=found, semantic=asked.semantic))
+        logged = await self._in_turn(Evaluations(requests=found, semantic=asked.semantic), caller)
         if asked.is_single:
             return answered(authzen(logged[0]))
         return answered({"evaluations": [authzen(one) for one in logged]})
 
-    async def _in_turn(self, asked: Evaluations) -> Sequence[Logged]:
+    async def _in_turn(self, asked: Evaluations, caller: Caller) -> Sequence[Logged]:
         ends_with = {"deny_on_first_deny": False, "permit_on_first_permit": True}.get(asked.semantic)
         logged: list[Logged] = []
         for request in asked.requests:
-            logged.append(await self._decided(request))
+            logged.append(await self._decided(request, caller))
             if logged[-1].decision.allowed is ends_with:
                 break
         return logged
@@ -93,7 +93,7 @@ class ControlServer:
     async def _check(self, http: web.Request) -> web.Response:
         """The same, with the verdict as the status, for proxies that look at nothing else."""
         caller = self._asker(http)
-        logged = await self._decided(_about(parse_evaluation(await body_of(http)), caller))
+        logged = await self._decided(_about(parse_evaluation(await body_of(http)), caller), caller)
         headers = {"x-headgate-decision-id": logged.decision_id}
         return answered(authzen(logged), status=200 if logged.decision.allowed else 403, headers=headers)
 
@@ -103,7 +103,7 @@ class ControlServer:
             caller = only(self.doors.caller(http.headers.get("authorization")), "agent")
             subject = Subject(type="agent_instance", id=caller.instance_id or "")
             requests = parse_hook(await body_of(http), subject)
-            return answered(answer([(await self._decided(request)).decision for request in requests]))
+            return answered(answer([(await self._decided(request, caller)).decision for request in requests]))
         except HeadgateError as error:
             return answered(_hook_denied(str(error)))
         except Exception:  # noqa: BLE001 - whatever it is, the tool may not run
@@ -116,14 +116,17 @@ class ControlServer:
     def _asker(self, http: web.Request) -> Caller:
         return self.doors.caller(http.headers.get("authorization"))
 
-    async def _decided(self, request: Request) -> Logged:
-        logged = await self.service(request, self._moment(request))
-        self.told(logged)
-        return logged
+    async def _decided(self, request: Request, caller: Caller) -> Logged:
+        return await self.service(request, self._moment(request, caller), heard=self.told)
 
-    def _moment(self, request: Request) -> Moment:
-        session = request.context.get("session")
-        return Moment(at_unix_nano=self.clock(), session=session if isinstance(session, str) else None)
+    def _moment(self, request: Request, caller: Caller | None = None) -> Moment:
+        """The moment of a request; the key that an agent shows is one of its identities."""
+        session, key_id = request.context.get("session"), caller.key_id if caller is not None else None
+        return Moment(
+            at_unix_nano=self.clock(),
+            session=session if isinstance(session, str) else None,
+            identities=() if key_id is None else (key_id,),
+        )
 
 
 def _about(request: Request, caller: Caller) -> Request:

@@ -13,11 +13,12 @@ _BEARER = "bearer "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who calls; `instance_id` is an agent's own. `name` is what the journal and the log call it."""
+    """Who calls: `instance_id` is an agent's own, known by `key_id`; `name` is what journal and log call it."""
 
     role: Role
     name: str
     instance_id: str | None = None
+    key_id: str | None = None
 
 
 Authenticate = Callable[[str], Caller | None]
@@ -49,7 +50,7 @@ class Doors:
         key = self.keys().get(key_id_of(text) or "")
         if key is None or not key.is_good(text, self.clock()):
             return None
-        return Caller(role="agent", name=f"key {key.key_id}", instance_id=key.instance_id)
+        return Caller(role="agent", name=f"key {key.key_id}", instance_id=key.instance_id, key_id=key.key_id)
 
 
 def only(caller: Caller, *roles: Role) -> Caller:

@@ -50,6 +50,7 @@ class InstanceRoutes:
         asked = Launch(
             grant=grant,
             launched_by=text_of(body, "launched_by") or caller.name,
+            author=caller.name,
             user=text_of(body, "user"),
             parent=text_of(body, "parent"),
             restart_of=text_of(body, "restart_of"),
@@ -99,6 +100,7 @@ class InstanceRoutes:
             author=caller.name,
             reason=text_of(body, "reason") or "",
         )
+        await asyncio.to_thread(self.room.end_tokens, instance.instance_id)
         await self.room.refresh()
         return answered(shown_instance(ended, self.room.clock()))
 

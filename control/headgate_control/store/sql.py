@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import orjson
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 
 from headgate_control.audit.chain import Anchor, Chain
 from headgate_control.audit.chain import Record as ChainRecord
@@ -128,6 +129,8 @@ def _transient() -> Iterator[None]:
         raise ConflictError(f"another process changed it at the same moment: try again ({error.orig})") from error
     except DBAPIError as error:
         raise TransientError(f"the control database cannot be used: {error.orig}") from error
+    except SQLAlchemyTimeoutError as error:
+        raise TransientError("the control database is too busy: no connection is free") from error
 
 
 def _record(connection: Connection, kind: str, record_id: str) -> Record | None:

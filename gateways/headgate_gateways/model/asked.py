@@ -1,6 +1,6 @@
 """What a model call asks for, read from its body, and what it may cost at most."""
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,13 @@ from headgate_processors.errors import PermanentError
 BYTES_PER_TOKEN = 3
 OUTPUT_TOKENS_DEFAULT = 16_384
 MODEL_CHARS_MAX = 256
-_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+CHOICES_MAX = 128
+_LIMITS: Mapping[Operation, tuple[str, ...]] = {
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "responses": ("max_output_tokens",),
+    "messages": ("max_tokens",),
+}
+_MODEL = re.compile(rb'"model"', re.IGNORECASE)
 
 
 class BadCallError(PermanentError):
@@ -24,8 +30,8 @@ class BadCallError(PermanentError):
 class Asked:
     """A call: its model, whether it streams, and how many tokens it may take.
 
-    `output_tokens_max` is what its caller limits it to, None where it does not; `body` is
-    all that it says.
+    `output_tokens_max` is what its caller limits each of its `choices` to, None where it does not; `body` is all that
+    it says. `rewritten` is the body to send where that which came could be read in two ways.
     """
 
     operation: Operation
@@ -33,6 +39,8 @@ class Asked:
     is_stream: bool
     input_tokens_max: int
     output_tokens_max: int | None
+    choices: int = 1
+    rewritten: bytes | None = None
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -40,44 +48,52 @@ class Asked:
         """The output that is reserved before the call; what one without a limit takes beyond is booked at its end."""
         if self.operation == "embeddings":
             return 0
-        return OUTPUT_TOKENS_DEFAULT if self.output_tokens_max is None else self.output_tokens_max
+        each = OUTPUT_TOKENS_DEFAULT if self.output_tokens_max is None else self.output_tokens_max
+        return each * self.choices
 
 
 def parse_call(operation: Operation, body: bytes) -> Asked:
     """The call of a body.
 
     Raises:
-        BadCallError: it is no JSON object, or names no model.
+        BadCallError: it is no JSON object, names no model, or says otherwise what nobody could hold it to.
     """
     try:
         found: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadCallError(f"the body is no JSON: {error}") from error
-    if body.count(b'"model"') > 1 and _names_twice(body):
-        raise BadCallError("the body names its model twice")
     model = found.get("model") if isinstance(found, Mapping) else None
     if not isinstance(model, str) or not model:
         raise BadCallError("the body names no model")
     if len(model) > MODEL_CHARS_MAX or not model.isprintable():
         raise BadCallError(f"no model has such a name: expected {MODEL_CHARS_MAX} printable characters at most")
-    limits = [value for name in _LIMITS if type(value := found.get(name)) is int and value >= 0]
+    if any(name != "model" and name.casefold() == "model" for name in found):
+        raise BadCallError("the body names its model twice")
+    if not isinstance(found.get("stream"), bool | None):
+        raise BadCallError("stream: expected true or false")
+    limits = [value for name in _LIMITS.get(operation, ()) if type(value := found.get(name)) is int and value >= 0]
+    # Another reader may take the other one of two names, or see one that is escaped: it gets what was read here.
+    is_plain = b"\\u" not in body and len(_MODEL.findall(body)) == 1
     return Asked(
         operation=operation,
         model=model,
         is_stream=found.get("stream") is True,
         input_tokens_max=-(-len(body) // BYTES_PER_TOKEN),
         output_tokens_max=max(limits) if limits else None,
+        choices=_choices(found.get("n")) if operation == "chat" else 1,
+        rewritten=None if is_plain else orjson.dumps(found),
         body=found,
     )
 
 
-def _names_twice(body: bytes) -> bool:
-    """Whether the body itself has two models: another reader of it may take the other one."""
-    names: list[str] = []
+def _choices(value: object) -> int:
+    """How many answers are asked for at once.
 
-    def noted(pairs: list[tuple[str, object]]) -> None:
-        names[:] = [name for name, _ in pairs]
-
-    # The outermost object is the last one that is closed.
-    json.loads(body, object_pairs_hook=noted)
-    return names.count("model") > 1
+    Raises:
+        BadCallError: it is no number of them.
+    """
+    if value is None:
+        return 1
+    if type(value) is not int or not 1 <= value <= CHOICES_MAX:
+        raise BadCallError(f"n: expected 1 to {CHOICES_MAX}")
+    return value

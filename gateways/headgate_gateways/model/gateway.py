@@ -1,6 +1,7 @@
 """The gateway: who calls, whether it may, and the call itself, from the reservation to the settlement."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -39,6 +40,7 @@ from headgate_processors.errors import TransientError
 
 BODY_BYTES_MAX = 32 << 20
 CALLS_MAX = 4_096
+_LOG = logging.getLogger(__name__)
 BODY_S = 60.0
 
 
@@ -86,6 +88,7 @@ class ModelGateway:
             return web.Response(status=404, text="not found\n")
         caller = self._caller(http)
         if caller is None:
+            _LOG.warning("a call to %s from %s showed no good credential", door, http.remote)
             return _refused(upstream, 401, "unauthenticated", "no gateway key, or a wrong or expired one")
         if self.calls.is_full:
             return _refused(upstream, 503, "overloaded", "as many calls run as may: try again later")
@@ -107,7 +110,7 @@ class ModelGateway:
             upstream=upstream,
             target=target,
             asked=asked,
-            body=body,
+            body=body if asked is None or asked.rewritten is None else asked.rewritten,
             session=session_of(http.headers, asked.body if asked is not None else {}),
             trace=trace_of(http.headers.get("traceparent")),
             began_unix_nano=began,
@@ -157,9 +160,12 @@ class ModelGateway:
         self, inbound: Inbound, instance_id: str, moment: Moment, estimate: Estimate | None = None
     ) -> Logged:
         """The decision for a call, with its estimate reserved."""
-        logged = await self.service(_request(inbound, instance_id), moment, estimate)
-        self.teller.decision(logged, self.state().snapshot.instances.get(instance_id), inbound.trace)
-        return logged
+        instance = self.state().snapshot.instances.get(instance_id)
+
+        def heard(logged: Logged) -> None:
+            self.teller.decision(logged, instance, inbound.trace)
+
+        return await self.service(_request(inbound, instance_id), moment, estimate, heard=heard)
 
     async def _passed(
         self, routed: Routed, logged: Logged, moment: Moment, estimate: Estimate | None

@@ -28,6 +28,7 @@ READ_S = 120.0
 ERROR_BYTES_MAX = 1 << 20
 WHOLE_BYTES_MAX = 64 << 10
 LEFT = "cancelled"
+EVENTS = "text/event-stream"
 _LOG = logging.getLogger(__name__)
 OK = 200
 TOO_MANY = 429
@@ -176,7 +177,7 @@ class Passing:
                 response = await self._sent()
                 if not _is_passing(response.status) or (following := await self._more()) is None:
                     return response
-            except aiohttp.ClientConnectorError:
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
                 self.may_cost = False
                 if (following := await self._more()) is None:
                     self.failed_attempts += 1
@@ -217,6 +218,7 @@ class Passing:
             # What it says may become shorter.
             headers.popall("content-length", None)
         self._content_type = headers.get("content-type", "application/json")
+        self._reader.reads(is_stream=self._content_type.startswith(EVENTS))
         if response.ok and (response.content_length or WHOLE_BYTES_MAX + 1) <= WHOLE_BYTES_MAX:
             return await self._at_once(response, headers)
         self._answer = answer = web.StreamResponse(status=response.status, headers=headers)
@@ -273,7 +275,7 @@ class Passing:
             body = refusal(self.inbound.upstream.kind, code, message)
             return web.Response(status=STATUS, body=body, headers=headers, content_type="application/json")
         answer, transport = self._answer, self._http.transport
-        is_stream = answer.headers.get("content-type", "").startswith("text/event-stream")
+        is_stream = answer.headers.get("content-type", "").startswith(EVENTS)
         # Bytes that wait for the client say that it does not read, so it will not read this either.
         if is_stream and transport is not None and not transport.get_write_buffer_size():
             with suppress(ConnectionError, TimeoutError):

@@ -50,6 +50,10 @@ class UsageReader:
         """What is known before the end: of the output, at least what passed."""
         return self._as_far_as_it_came()
 
+    def reads(self, *, is_stream: bool) -> None:
+        """What the answer really is, whatever was asked for; said before its first piece."""
+        self._is_stream = is_stream
+
     def feed(self, piece: bytes) -> None:
         """Read the next piece of the body."""
         self._rest += piece

@@ -248,8 +248,9 @@ def test_a_body_that_never_ends_is_waited_for_so_long(site: Any) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"model": "gpt-5", "model": "gpt-4o"}',
-        b'{"model": "gpt-4o", "messages": [{"model": "x"}], "model": "gpt-5"}',
+        b'{"model": "gpt-5", "Model": "gpt-4o"}',
+        b'{"model": "gpt-5", "stream": 1}',
+        b'{"model": "gpt-5", "n": 0}',
         b'{"model": "gpt-5\\u0000"}',
         b'{"model": "' + b"x" * 300 + b'"}',
         b'{"model": ["gpt-5"]}',

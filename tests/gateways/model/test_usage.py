@@ -150,19 +150,46 @@ def test_a_line_without_end_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "expected"),
+    ("operation", "body", "expected"),
     [
-        ({"model": "m", "max_tokens": 5}, (False, 5)),
-        ({"model": "m", "max_completion_tokens": 7, "stream": True}, (True, 7)),
-        ({"model": "m", "max_output_tokens": 0}, (False, 0)),
-        ({"model": "m", "max_tokens": "9", "stream": 1}, (False, 16_384)),
-        ({"model": "m", "max_tokens": True}, (False, 16_384)),
+        ("chat", {"model": "m", "max_tokens": 5}, (False, 5)),
+        ("chat", {"model": "m", "max_completion_tokens": 7, "stream": True}, (True, 7)),
+        ("chat", {"model": "m", "max_tokens": 10, "n": 3, "stream": None}, (False, 30)),
+        ("chat", {"model": "m", "max_output_tokens": 1}, (False, 16_384)),
+        ("chat", {"model": "m", "max_tokens": "9"}, (False, 16_384)),
+        ("chat", {"model": "m", "max_tokens": True}, (False, 16_384)),
+        ("responses", {"model": "m", "max_output_tokens": 0}, (False, 0)),
+        ("responses", {"model": "m", "max_tokens": 1}, (False, 16_384)),
+        ("messages", {"model": "m", "max_tokens": 6, "n": 9}, (False, 6)),
     ],
 )
-def test_a_call_says_what_it_may_cost(body: dict[str, Any], expected: tuple[bool, int]) -> None:
-    """One without a limit is reserved a default."""
-    asked = parse_call("chat", orjson.dumps(body))
+def test_a_call_says_what_it_may_cost(operation: Any, body: dict[str, Any], expected: tuple[bool, int]) -> None:
+    """One without a limit that its operation knows is reserved a default, each of several answers its own."""
+    asked = parse_call(operation, orjson.dumps(body))
     assert expected == (asked.is_stream, asked.output_tokens_reserved)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"model": "m"}', None),
+        (b'{"model": "a", "model": "m"}', b'{"model":"m"}'),
+        (b'{"mod\\u0065l": "a", "model": "m"}', b'{"model":"m"}'),
+        (b'{"model": "m", "x": {"Model": 1}}', b'{"model":"m","x":{"Model":1}}'),
+    ],
+)
+def test_a_provider_reads_the_model_that_was_decided_on(body: bytes, expected: bytes | None) -> None:
+    """A body that could be read in two ways is written anew; any other passes as it came."""
+    asked = parse_call("chat", body)
+    assert ("m", expected) == (asked.model, asked.rewritten)
+
+
+def test_an_answer_that_streams_unasked_is_counted() -> None:
+    """What it is, is what its content type says."""
+    reader = UsageReader(is_stream=False)
+    reader.reads(is_stream=True)
+    reader.feed(stream([{"choices": [{"index": 0, "delta": {"content": "eight le"}}]}]))
+    assert 2 == reader.finished().output_tokens
 
 
 @pytest.mark.parametrize(
