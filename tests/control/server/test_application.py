@@ -52,7 +52,8 @@ class Site:
         self.state.refresh()
         self.instance, self.key = made.instance.instance_id, made.gateway_key
         self.owner = BudgetOwner.open(folder / "budgets", [])
-        self.log = AuditLog.open(folder / "decisions", "control-1")
+        self.decisions = folder / "decisions"
+        self.log = AuditLog.open(self.decisions, "control-1")
         snapshot = lambda: self.state.now.snapshot  # noqa: E731
         callers = {
             "operator-token": Caller(role="operator", name="ada"),
@@ -204,3 +205,30 @@ def test_a_hook_that_cannot_be_answered_denies_with_200(site: Site, token: str |
     """On any other status Claude Code would run the tool."""
     status, answer = site.ask("/hooks/claude-code", body, token=site.key if token == "key" else token)
     assert (200, "deny") == (status, answer["hookSpecificOutput"]["permissionDecision"])
+
+
+def test_a_stop_of_a_key_holds_on_controls_own_wires(site: Site) -> None:
+    """Whoever shows it is denied here as at the gateways; the same instance by another way is not."""
+    key_id = next(iter(site.state.now.keys))
+    stop(site.store, ("identity", key_id), mode="stop", author="ada", reason="leaked")
+    site.state.refresh()
+    by_key = site.ask("/access/v1/evaluation", site.question("search"), token=site.key)[1]
+    by_gateway = site.ask("/access/v1/evaluation", site.question("search"))[1]
+    assert ("stopped", False) == (by_key["context"]["code"], by_key["decision"])
+    assert by_gateway["decision"] is True
+
+
+def test_the_log_keeps_no_command_and_no_name_that_is_none(site: Site) -> None:
+    """A command line may hold secrets, and a session is text of bounded length; a digest tells one from another."""
+    call = {
+        "hook_event_name": "PreToolUse",
+        "tool_name": "Bash",
+        "tool_input": {"command": "curl -H 'authorization: Bearer sk-very-secret' https://example.com"},
+        "session_id": {"a": ["long"] * 100},
+    }
+    site.ask("/hooks/claude-code", call, token=site.key)
+    site.log.close()
+    lines = b"".join(path.read_bytes() for path in sorted(site.decisions.glob("*.jsonl")))
+    assert b"sk-very-secret" not in lines
+    assert b"curl sha256:" in lines
+    assert b"long" not in lines
