@@ -11,7 +11,7 @@ import pytest
 from headgate_console.testing.commands import Run
 from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 Told = Callable[..., Any]
 Agent = Callable[..., dict[str, Any]]
 QUESTIONS = (
