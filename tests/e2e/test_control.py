@@ -264,7 +264,7 @@ def test_the_state_of_an_agent_says_what_holds_it(told: Told, agent: Agent, run:
         ("instance revoke nobody", 1, "no instance is called so"),
         ("instance create --manifest nowhere.yaml", 2, "nowhere.yaml cannot be read"),
         ("instance create --manifest payments.yaml --parent nobody", 2, "no instance 'nobody'"),
-        ("instance create --manifest up.err", 2, "up.err: kind: Field required"),
+        ("instance create --manifest empty.yaml", 2, "empty.yaml: kind: Field required"),
         ("drill --runs 0", 2, ""),
     ],
 )
@@ -273,6 +273,7 @@ def test_what_is_wrong_is_said_in_a_sentence(
 ) -> None:
     """Exit code 2 where the words are wrong, 1 where they name what is not there; nothing on stdout, no traceback."""
     control_site.manifest()
+    (control_site.folder / "empty.yaml").touch()
     result = run(*command.split())
     assert (code, "") == (result.code, result.out)
     assert expected in result.err
