@@ -32,6 +32,7 @@ from headgate_gateways.model.passing import More, Passing
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, code_of, refusal
 from headgate_gateways.model.router import Routed, Router
 from headgate_gateways.model.routing import Routing
+from headgate_gateways.model.seldom import Seldom
 from headgate_gateways.model.telling import Silent, Teller
 from headgate_gateways.model.told import ToldCall, is_told_as_span, told_from_cache
 from headgate_gateways.model.upstream import FREE, Upstream
@@ -66,6 +67,7 @@ class ModelGateway:
     credentials: Credentials | None = None
     facts: CallFacts = field(default_factory=CallFacts)
     headroom: Callable[[Iterable[Place], int], Limits] | None = None
+    refused: Seldom = field(default_factory=Seldom)
     router: Router = field(init=False)
     known: Credentials = field(init=False)
 
@@ -88,7 +90,8 @@ class ModelGateway:
             return web.Response(status=404, text="not found\n")
         caller = self._caller(http)
         if caller is None:
-            _LOG.warning("a call to %s from %s showed no good credential", door, http.remote)
+            if (times := self.refused.count()) is not None:
+                _LOG.warning("%d calls without a good credential, the last to %s from %s", times, door, http.remote)
             return _refused(upstream, 401, "unauthenticated", "no gateway key, or a wrong or expired one")
         if self.calls.is_full:
             return _refused(upstream, 503, "overloaded", "as many calls run as may: try again later")
