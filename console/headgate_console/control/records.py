@@ -25,6 +25,7 @@ from headgate_control.budgets.ledger import Account
 from headgate_control.identity.instance import Instance
 from headgate_control.kinds import GATEWAY_KEY, INSTANCE, STOP, read_stop
 from headgate_control.server.budget_routes import shown_account
+from headgate_control.server.stop_routes import shown_stop
 from headgate_control.stops.points import Effects
 from headgate_control.stops.stop import Stop
 from headgate_control.store.port import ControlStore
@@ -178,20 +179,7 @@ class ControlRecords:
 
 
 def _stop_row(stop: Stop, state: str, ended_unix_nano: int | None) -> dict[str, object]:
-    scope, target = stop.key
-    return {
-        "stop_id": stop.stop_id,
-        "scope": scope,
-        "target": target,
-        "mode": stop.mode,
-        "reason": stop.reason,
-        "author": stop.author,
-        "epoch": stop.epoch,
-        "accepted_unix_nano": stop.accepted_unix_nano,
-        "expires_unix_nano": stop.expires_unix_nano,
-        "ended_unix_nano": ended_unix_nano,
-        "state": state,
-    }
+    return {**shown_stop(stop), "ended_unix_nano": ended_unix_nano, "state": state}
 
 
 def _text(body: Mapping[str, object] | None) -> str | None:

@@ -44,6 +44,15 @@ class Snapshot:
             self._subjects[instance.instance_id] = found
         return found
 
+    def idle(self, instance: Instance) -> Facts:
+        """Everything that a stop may be about, of an instance that calls nothing at this moment."""
+        return Facts(
+            lineage=self.lineage(instance.instance_id),
+            workflow=instance.workflow,
+            team=instance.team,
+            identities=[one for one in (instance.user, instance.launched_by) if one is not None],
+        )
+
     def lineage(self, instance_id: str) -> tuple[str, ...]:
         """The instance and those that launched it, the nearest first."""
         found: list[str] = []

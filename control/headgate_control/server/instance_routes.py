@@ -17,7 +17,6 @@ from headgate_control.server.budget_routes import shown_account
 from headgate_control.server.doors import Caller, only
 from headgate_control.server.stop_routes import shown_stop
 from headgate_control.server.wire import WireError
-from headgate_control.stops.stop import Facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ class InstanceRoutes:
             only(caller, "operator")
         snapshot, now = self.room.now.snapshot, self.room.clock()
         grant = snapshot.grants.get(instance.manifest_digest)
-        facts = _facts(snapshot, instance)
+        facts = snapshot.idle(instance)
         places = {*facts.places(), *(("user", one) for one in facts.identities)}
         budgets = [
             shown_account(budget, self.room.owner.account(budget, now), now)
@@ -121,20 +120,10 @@ class InstanceRoutes:
         return only(self.room.doors.caller(http.headers.get("authorization")), "operator")
 
 
-def _facts(snapshot: Snapshot, instance: Instance) -> Facts:
-    """Everything that a stop may be about, of an instance that calls nothing at this moment."""
-    return Facts(
-        lineage=snapshot.lineage(instance.instance_id),
-        workflow=instance.workflow,
-        team=instance.team,
-        identities=[one for one in (instance.user, instance.launched_by) if one is not None],
-    )
-
-
 def _in_effect(snapshot: Snapshot, instance: Instance, at_unix_nano: int) -> dict[str, object]:
     """As `shown_instance`, with a stop or a pause that holds as its state."""
     row = shown_instance(instance, at_unix_nano)
-    stop = snapshot.stops.matching(_facts(snapshot, instance), at_unix_nano=at_unix_nano)
+    stop = snapshot.stops.matching(snapshot.idle(instance), at_unix_nano=at_unix_nano)
     if stop is not None and instance.is_living(at_unix_nano):
         row["state"] = "stopped" if stop.mode == "stop" else "paused"
     return row

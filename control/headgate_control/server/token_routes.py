@@ -13,7 +13,6 @@ from headgate_control.room import Room
 from headgate_control.server.answers import answered, object_of, text_of
 from headgate_control.server.doors import only
 from headgate_control.server.wire import WireError
-from headgate_control.stops.stop import Facts
 from headgate_processors.credentials.issuer import Audience
 from headgate_processors.errors import ForbiddenError
 
@@ -46,17 +45,11 @@ class TokenRoutes:
         instance = snapshot.instances.get(http.match_info["id"])
         if instance is None:
             raise web.HTTPNotFound(reason="no instance is called so: see headgate instance list")
-        line = snapshot.lineage(instance.instance_id)
-        facts = Facts(
-            lineage=line,
-            workflow=instance.workflow,
-            team=instance.team,
-            identities=[one for one in (instance.user, instance.launched_by) if one is not None],
-        )
+        facts = snapshot.idle(instance)
         stop = snapshot.stops.matching(facts, at_unix_nano=now)
         if stop is not None or not instance.is_living(now):
             raise ForbiddenError(f"no token for {instance.instance_id}: it is stopped, paused, or over")
-        launched = [found for one in line[1:] if (found := snapshot.instances.get(one)) is not None]
+        launched = [found for one in facts.lineage[1:] if (found := snapshot.instances.get(one)) is not None]
         tokens = InstanceTokens(self.keys, clock=self.room.clock)
         text = await asyncio.to_thread(tokens.mint, instance, audience, launched=launched)
         return answered({"token": text, "audience": audience, "expires_s": LIFETIME_S}, status=201)
