@@ -83,7 +83,7 @@ class PolicyEngine:
         self._schema = Schema.from_str(bundle.schema)
         self._slicer = Slicer(bundle.written, slices_max=slices_max)
         self._entities_max, self._guard = entities_max, threading.Lock()
-        self._entities: OrderedDict[tuple[object, ...], tuple[Entities, list[Uid], list[Uid]]] = OrderedDict()
+        self._graphs: OrderedDict[tuple[object, ...], _Graph] = OrderedDict()
 
     def __call__(self, request: Request, facts: PolicyFacts = PolicyFacts()) -> Outcome:
         """What the bundle says. What cannot be evaluated, and an error in any policy that was looked at, is a deny."""
@@ -98,21 +98,30 @@ class PolicyEngine:
         Raises:
             ValueError: the request cannot be evaluated.
         """
-        _, principals, resources = self._graph(request)
-        chosen = self._slicer.chosen((f"{NAMESPACE}::Action", request.action), principals, resources)
+        graph = self._graph(request)
+        chosen = self._slicer.chosen(graph.action, graph.principals, graph.resources)
         return tuple(self.bundle.policies[name] for name in chosen)
 
     def _evaluated(self, request: Request, facts: PolicyFacts) -> Outcome:
-        entities, principals, resources = self._graph(request)
-        action: Uid = (f"{NAMESPACE}::Action", request.action)
-        policies = self._slicer.slice(action, principals, resources)
+        graph = self._graph(request)
+        # Arguments that Cedar cannot read are a deny, whether a policy looks at them or not.
+        has_arguments = bool(self.bundle.arguments and request.arguments)
+        if graph.outcome is not None and not has_arguments:
+            return graph.outcome
+        chosen = self._slicer.chosen(graph.action, graph.principals, graph.resources)
+        if has_arguments or self._slicer.reads_context(chosen):
+            return self._answered(graph, chosen, _context(request, facts, self.bundle))
+        graph.outcome = self._answered(graph, chosen, _context(request, PolicyFacts(), self.bundle))
+        return graph.outcome
+
+    def _answered(self, graph: "_Graph", chosen: tuple[str, ...], context: Mapping[str, object]) -> Outcome:
         asked = {
-            "principal": _uid(principals[0]),
-            "action": _uid(action),
-            "resource": _uid(resources[0]),
-            "context": orjson.dumps(_context(request, facts, self.bundle)).decode(),
+            "principal": _uid(graph.principals[0]),
+            "action": _uid(graph.action),
+            "resource": _uid(graph.resources[0]),
+            "context": orjson.dumps(context).decode(),
         }
-        result = is_authorized(asked, policies, entities, self._schema)
+        result = is_authorized(asked, self._slicer.slice(chosen), graph.entities, self._schema)
         told = tuple(self.bundle.policies[name] for name in sorted(result.diagnostics.reasons))
         errors = tuple(str(error) for error in result.diagnostics.errors)
         if result.allowed and not errors:
@@ -122,16 +131,33 @@ class PolicyEngine:
         tiers = () if None in lifted or errors else tuple(sorted(tier for tier in lifted if tier is not None))
         return Outcome(allowed=False, policies=tuple(forbids), tiers=tiers, errors=errors)
 
-    def _graph(self, request: Request) -> tuple[Entities, list[Uid], list[Uid]]:
-        """The entities of a request, those of its principal and of its resource with all above them."""
+    def _graph(self, request: Request) -> "_Graph":
         key = (_said(request.subject.id, request.subject.properties), request.action, *_told(request))
-        found = self._entities.get(key)
+        found = self._graphs.get(key)
         if found is None:
             principals, resources = list(_principal(request)), list(_resource(request))
-            built = Entities.from_json_str(json.dumps([*principals, *resources]), self._schema)
-            found = (built, [_uid_of(one) for one in principals], [_uid_of(one) for one in resources])
-            keep(self._entities, key, found, most=self._entities_max, guard=self._guard)
+            found = _Graph(
+                entities=Entities.from_json_str(json.dumps([*principals, *resources]), self._schema),
+                action=(f"{NAMESPACE}::Action", request.action),
+                principals=[_uid_of(one) for one in principals],
+                resources=[_uid_of(one) for one in resources],
+            )
+            keep(self._graphs, key, found, most=self._entities_max, guard=self._guard)
         return found
+
+
+@dataclass(slots=True, kw_only=True)
+class _Graph:
+    """The entities of a request: its principal and its resource, each before all that is above it.
+
+    `outcome` is what the policies say to it, where that depends on nothing else.
+    """
+
+    entities: Entities
+    action: Uid
+    principals: Sequence[Uid]
+    resources: Sequence[Uid]
+    outcome: Outcome | None = None
 
 
 def _said(name: str, properties: Mapping[str, object]) -> tuple[object, ...]:

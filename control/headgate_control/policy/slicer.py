@@ -29,13 +29,13 @@ class Slicer:
         self._by_scope: dict[_Key, list[str]] = {}
         self._slices: OrderedDict[tuple[str, ...], PolicySet] = OrderedDict()
         self._chosen: OrderedDict[tuple[Uid, tuple[Uid, ...], tuple[Uid, ...]], tuple[str, ...]] = OrderedDict()
+        self._context_readers = frozenset(name for name, policy in policies.items() if reads_context(policy))
         for name, policy in policies.items():
             for key in scopes_of(policy):
                 self._by_scope.setdefault(key, []).append(name)
 
-    def slice(self, action: Uid, principals: Sequence[Uid], resources: Sequence[Uid]) -> PolicySet:
-        """What may speak of an action by a principal to a resource; each with all of its ancestors."""
-        chosen = self.chosen(action, principals, resources)
+    def slice(self, chosen: tuple[str, ...]) -> PolicySet:
+        """The policies of these names."""
         found = self._slices.get(chosen)
         if found is None:
             found = self._built(chosen)
@@ -43,13 +43,17 @@ class Slicer:
         return found
 
     def chosen(self, action: Uid, principals: Sequence[Uid], resources: Sequence[Uid]) -> tuple[str, ...]:
-        """The names of these policies, in order."""
+        """The names of what may speak of an action by a principal to a resource, each with all of its ancestors."""
         key = (action, tuple(principals), tuple(resources))
         found = self._chosen.get(key)
         if found is None:
             found = tuple(sorted(set(self._matching(action, principals, resources))))
             keep(self._chosen, key, found, most=self._slices_max, guard=self._guard)
         return found
+
+    def reads_context(self, chosen: Iterable[str]) -> bool:
+        """Whether any of these policies looks at anything but principal, action and resource."""
+        return not self._context_readers.isdisjoint(chosen)
 
     def _matching(self, action: Uid, principals: Sequence[Uid], resources: Sequence[Uid]) -> Iterator[str]:
         for key in product((None, action), (None, *principals), (None, *resources)):
@@ -63,6 +67,13 @@ class Slicer:
 def scopes_of(policy: Mapping[str, Any]) -> Iterator[_Key]:
     """What a policy is about: action, principal and resource of its scope, each None where that is open."""
     return product(_entities(policy["action"]), _entities(policy["principal"]), _entities(policy["resource"]))
+
+
+def reads_context(written: object) -> bool:
+    """Whether a policy as Cedar's JSON, or a part of one, speaks of `context`."""
+    if isinstance(written, Mapping):
+        return written.get("Var") == "context" or any(reads_context(one) for one in written.values())
+    return isinstance(written, list) and any(reads_context(one) for one in written)
 
 
 def _entities(scope: Mapping[str, Any]) -> list[Uid | None]:

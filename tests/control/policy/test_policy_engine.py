@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cedarpy import Entities, PolicySet, Schema, is_authorized
+from cedarpy import PolicySet, Schema, is_authorized
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -306,16 +306,16 @@ WHAT = st.one_of(
     instance=NAMES,
     who=WHO,
     what=WHAT,
-    facts=FACTS,
+    facts=st.tuples(FACTS, FACTS),
 )
 def test_a_slice_decides_as_the_whole_set_does(
     policies: list[tuple[str, str, str]],
     instance: str,
     who: dict[str, Any],
     what: tuple[ActionName, Resource],
-    facts: PolicyFacts,
+    facts: tuple[PolicyFacts, PolicyFacts],
 ) -> None:
-    """And names the same policies, whatever they speak of and whoever asks for what."""
+    """And names the same policies, whatever they speak of, whoever asks for what, and whatever was asked before."""
     text = "\n".join(
         f'@id("p{place}") {effect}({scope}) {condition};' for place, (effect, scope, condition) in enumerate(policies)
     )
@@ -324,16 +324,16 @@ def test_a_slice_decides_as_the_whole_set_does(
     )
     bundle = bundle_of({"a.cedar": text})
     engine = PolicyEngine(bundle)
-    outcome = engine(request, facts)
-    entities, principals, resources = engine._graph(request)
+    engine(request, facts[0])
+    outcome = engine(request, facts[1])
+    graph = engine._graph(request)
     asked = {
-        "principal": dict(zip(("type", "id"), principals[0], strict=True)),
+        "principal": dict(zip(("type", "id"), graph.principals[0], strict=True)),
         "action": {"type": "Headgate::Action", "id": request.action},
-        "resource": dict(zip(("type", "id"), resources[0], strict=True)),
-        "context": _context(request, facts, bundle),
+        "resource": dict(zip(("type", "id"), graph.resources[0], strict=True)),
+        "context": _context(request, facts[1], bundle),
     }
-    assert isinstance(entities, Entities)
-    whole = is_authorized(asked, PolicySet.from_str(text), entities, Schema.from_str(bundle.schema))
+    whole = is_authorized(asked, PolicySet.from_str(text), graph.entities, Schema.from_str(bundle.schema))
     reasons = whole.diagnostics.id_annotations_by_reason.values()
     named = sorted(one for one in reasons if whole.allowed or not bundle.policies[one].permits)
     told = sorted(policy.policy_id for policy in outcome.policies)
