@@ -1,6 +1,5 @@
 """What is spent, in whole numbers of four units that are never converted into each other."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import Literal
@@ -42,12 +41,11 @@ class Amount:
 
     def of(self, unit: Unit) -> int:
         """How much of one unit, in its smallest parts."""
-        return {
-            "usd": self.nano_usd,
-            "tokens": self.tokens,
-            "calls": self.calls,
-            "seconds": self.duration_ms,
-        }[unit]
+        if unit == "usd":
+            return self.nano_usd
+        if unit == "tokens":
+            return self.tokens
+        return self.calls if unit == "calls" else self.duration_ms
 
 
 NOTHING = Amount()
@@ -62,10 +60,18 @@ class Limits:
     calls: int | None = None
     duration_ms: int | None = None
 
-    def items(self) -> Iterator[tuple[Unit, int]]:
+    def items(self) -> list[tuple[Unit, int]]:
         """The units that are limited, and their limits."""
-        every = zip(UNITS, (self.nano_usd, self.tokens, self.calls, self.duration_ms), strict=True)
-        return ((unit, limit) for unit, limit in every if limit is not None)
+        found: list[tuple[Unit, int]] = []
+        if self.nano_usd is not None:
+            found.append(("usd", self.nano_usd))
+        if self.tokens is not None:
+            found.append(("tokens", self.tokens))
+        if self.calls is not None:
+            found.append(("calls", self.calls))
+        if self.duration_ms is not None:
+            found.append(("seconds", self.duration_ms))
+        return found
 
 
 def nano_usd(usd: Decimal) -> int:

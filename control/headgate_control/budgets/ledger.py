@@ -115,11 +115,18 @@ class Ledger:
         return self._open.get(reservation_id)
 
     def quote(
-        self, reservation_id: str, places: Iterable[Place], amount: Amount, *, at_unix_nano: int, expires_unix_nano: int
+        self,
+        reservation_id: str,
+        places: Iterable[Place],
+        amount: Amount,
+        *,
+        at_unix_nano: int,
+        expires_unix_nano: int,
+        instead_of: str | None = None,
     ) -> Answer:
         """The reservation of `amount` in every budget of the places, if it fits in all; it is not made yet.
 
-        The same id again gives the reservation that stands.
+        The same id again gives the reservation that stands. What `instead_of` holds counts as free.
         """
         known = self._open.get(reservation_id)
         if known is not None:
@@ -129,7 +136,7 @@ class Ledger:
         nothing = Reservation(
             reservation_id=reservation_id, amount=NOTHING, expires_unix_nano=expires_unix_nano, turns=turns
         )
-        return self._grown(nothing, amount)
+        return self._grown(nothing, amount, self._open.get(instead_of) if instead_of is not None else None)
 
     def quote_more(self, reservation_id: str, amount: Amount, *, expires_unix_nano: int) -> Answer:
         """A reservation with more in it, for a call that runs, in the windows in which it began; not made yet.
@@ -140,8 +147,13 @@ class Ledger:
         held = self._open[reservation_id]
         return self._grown(replace(held, expires_unix_nano=max(held.expires_unix_nano, expires_unix_nano)), amount)
 
-    def hold(self, held: Reservation) -> None:
-        """Make a reservation that was quoted, or one that was written down, whatever the ceilings are now."""
+    def hold(self, held: Reservation, *, instead_of: str | None = None) -> None:
+        """Make a reservation that was quoted, or one that was written down, whatever the ceilings are now.
+
+        What `instead_of` holds, if it still stands, is free again in the same step.
+        """
+        if instead_of in self._open:
+            self.settle(instead_of, NOTHING)
         before = self._open.get(held.reservation_id)
         more = held.amount - before.amount if before is not None else held.amount
         for key in held.turns.items():
@@ -185,22 +197,29 @@ class Ledger:
         """Put what a window had settled into fresh books."""
         self._accounts[budget_id, turn] = Account(settled=settled)
 
-    def _grown(self, held: Reservation, amount: Amount) -> Answer:
+    def _grown(self, held: Reservation, amount: Amount, instead_of: Reservation | None = None) -> Answer:
         """The reservation with `amount` more, if it fits."""
         passed = [
-            excess for budget_id, turn in held.turns.items() for excess in self._excesses(budget_id, turn, amount)
+            excess
+            for budget_id, turn in held.turns.items()
+            for excess in self._excesses(budget_id, turn, amount, _held_in(instead_of, budget_id, turn))
         ]
         hard = next((excess for excess in passed if excess.budget.mode == "hard"), None)
         if hard is not None:
             return Answer(reservation=None, refused=hard)
         return Answer(reservation=replace(held, amount=held.amount + amount), warnings=tuple(passed))
 
-    def _excesses(self, budget_id: str, turn: str, amount: Amount) -> Iterator[Excess]:
+    def _excesses(self, budget_id: str, turn: str, amount: Amount, freed: Amount) -> Iterator[Excess]:
         budget = self._budgets.get(budget_id)
         if budget is None:
             return
-        used = self.account(budget_id, turn).used
+        used = self.account(budget_id, turn).used - freed
         for unit, limit in budget.limits.items():
             wanted = amount.of(unit)
             if wanted and used.of(unit) + wanted > limit:
                 yield Excess(budget=budget, unit=unit, used=used.of(unit), wanted=wanted, limit=limit)
+
+
+def _held_in(held: Reservation | None, budget_id: str, turn: str) -> Amount:
+    """What a reservation takes of one window."""
+    return held.amount if held is not None and held.turns.get(budget_id) == turn else NOTHING

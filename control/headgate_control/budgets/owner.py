@@ -60,18 +60,31 @@ class BudgetOwner:
         return self._ledger.headroom(places, at_unix_nano)
 
     def reserve(
-        self, reservation_id: str, places: Iterable[Place], amount: Amount, *, at_unix_nano: int, expires_unix_nano: int
+        self,
+        reservation_id: str,
+        places: Iterable[Place],
+        amount: Amount,
+        *,
+        at_unix_nano: int,
+        expires_unix_nano: int,
+        instead_of: str | None = None,
     ) -> Answer:
         """Reserve in every budget of the places, or in none; what is granted is in the log.
+
+        With `instead_of` it takes the place of another reservation in one step; refused, that one stands.
 
         Raises:
             TransientError: it cannot be logged, and is not granted.
         """
-        return self._granted(
-            self._ledger.quote(
-                reservation_id, places, amount, at_unix_nano=at_unix_nano, expires_unix_nano=expires_unix_nano
-            )
+        answer = self._ledger.quote(
+            reservation_id,
+            places,
+            amount,
+            at_unix_nano=at_unix_nano,
+            expires_unix_nano=expires_unix_nano,
+            instead_of=instead_of,
         )
+        return self._granted(answer, instead_of)
 
     def top_up(self, reservation_id: str, amount: Amount, *, expires_unix_nano: int) -> Answer:
         """Reserve more for a call that runs; what is granted is in the log.
@@ -109,11 +122,11 @@ class BudgetOwner:
         """Let go of the log. Safe to call twice."""
         self._log.close()
 
-    def _granted(self, answer: Answer) -> Answer:
+    def _granted(self, answer: Answer, instead_of: str | None = None) -> Answer:
         held = answer.reservation
         if held is not None and self._ledger.held(held.reservation_id) != held:
-            self._write(written.reserved(held))
-            self._ledger.hold(held)
+            self._write(written.reserved(held, instead_of))
+            self._ledger.hold(held, instead_of=instead_of)
         return answer
 
     def _write(self, body: Mapping[str, object]) -> None:

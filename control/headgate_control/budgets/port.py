@@ -17,9 +17,19 @@ class Budgets(Protocol):
     """
 
     async def reserve(
-        self, reservation_id: str, places: Iterable[Place], amount: Amount, *, at_unix_nano: int, expires_unix_nano: int
+        self,
+        reservation_id: str,
+        places: Iterable[Place],
+        amount: Amount,
+        *,
+        at_unix_nano: int,
+        expires_unix_nano: int,
+        instead_of: str | None = None,
     ) -> Answer:
         """Reserve in every budget of the places, or in none; the same id again gives the reservation that stands.
+
+        With `instead_of` it takes the place of another reservation of the same call, which is then free again, in one
+        step; refused, that one stands.
 
         Raises:
             TransientError: it could not be granted for good.
@@ -52,11 +62,23 @@ class LocalBudgets:
     owner: BudgetOwner
 
     async def reserve(
-        self, reservation_id: str, places: Iterable[Place], amount: Amount, *, at_unix_nano: int, expires_unix_nano: int
+        self,
+        reservation_id: str,
+        places: Iterable[Place],
+        amount: Amount,
+        *,
+        at_unix_nano: int,
+        expires_unix_nano: int,
+        instead_of: str | None = None,
     ) -> Answer:
         """As `Budgets.reserve`."""
         return self.owner.reserve(
-            reservation_id, places, amount, at_unix_nano=at_unix_nano, expires_unix_nano=expires_unix_nano
+            reservation_id,
+            places,
+            amount,
+            at_unix_nano=at_unix_nano,
+            expires_unix_nano=expires_unix_nano,
+            instead_of=instead_of,
         )
 
     async def top_up(self, reservation_id: str, amount: Amount, *, expires_unix_nano: int) -> Answer:

@@ -17,14 +17,15 @@ def amount_body(amount: Amount) -> dict[str, int]:
     }
 
 
-def reserved(held: Reservation) -> dict[str, object]:
-    """That a reservation stands, new or topped up."""
+def reserved(held: Reservation, instead_of: str | None = None) -> dict[str, object]:
+    """That a reservation stands, new or topped up, or in the place of another one."""
     return {
         "kind": "reserve",
         "reservation_id": held.reservation_id,
         "amount": amount_body(held.amount),
         "expires_unix_nano": held.expires_unix_nano,
         "turns": dict(held.turns),
+        **({} if instead_of is None else {"instead_of": instead_of}),
     }
 
 
@@ -50,7 +51,7 @@ def replay(ledger: Ledger, body: Mapping[str, Any]) -> None:
         for one in body["open"]:
             ledger.hold(_reservation(one))
     elif body["kind"] == "reserve":
-        ledger.hold(_reservation(body))
+        ledger.hold(_reservation(body), instead_of=body.get("instead_of"))
     elif ledger.held(body["reservation_id"]) is not None:
         ledger.settle(body["reservation_id"], Amount(**body["amount"]))
 

@@ -52,13 +52,17 @@ class DecisionService:
         estimate: Estimate | None = None,
         *,
         heard: Callable[[Logged], None] = lambda _: None,
+        instead_of: Logged | None = None,
     ) -> Logged:
         """Decide, reserve and log; a deny is durable when this returns, an allow is written.
+
+        A call that is to go on elsewhere is decided `instead_of` the decision that let it in: allowed, it has given
+        back what it held by that one, and counts as one call; denied, it still has it.
 
         Who was allowed with an estimate says when it is over, by `ended`. `heard` is told of the decision as soon as it
         is written, whether its caller waits for the answer or not.
         """
-        logged, record = await self._decided(request, moment, estimate)
+        logged, record = await self._decided(request, moment, estimate, instead_of)
         heard(logged)
         if record is not None and not logged.decision.allowed:
             # A deny that is not durable is a deny all the same.
@@ -71,7 +75,7 @@ class DecisionService:
         self._limiter.ended(logged.decision_id)
 
     async def _decided(
-        self, request: Request, moment: Moment, estimate: Estimate | None
+        self, request: Request, moment: Moment, estimate: Estimate | None, instead_of: Logged | None
     ) -> tuple[Logged, Record | None]:
         began, snapshot = time.perf_counter_ns(), self._snapshot()
         logged = Logged(
@@ -83,28 +87,41 @@ class DecisionService:
             latency_ns=0,
         )
         if logged.decision.allowed and estimate is not None:
-            logged = await self._counted(logged, snapshot.instances[request.subject.id], moment, estimate)
+            instance = snapshot.instances[request.subject.id]
+            logged = await self._counted(logged, instance, moment, estimate, instead_of)
         logged = replace(logged, latency_ns=time.perf_counter_ns() - began)
         try:
             return logged, self._log.append({"kind": "decision", **logged.row()})
         except TransientError as error:
             return await self._unlogged(logged, error), None
 
-    async def _counted(self, logged: Logged, instance: Instance, moment: Moment, estimate: Estimate) -> Logged:
+    async def _counted(
+        self, logged: Logged, instance: Instance, moment: Moment, estimate: Estimate, instead_of: Logged | None
+    ) -> Logged:
         """The decision after its limits, and then the reservation: what is not let in is not open."""
         places = budget_places(logged.request, instance, moment)
-        over = self._limiter.take(logged.decision_id, places, at_unix_nano=moment.at_unix_nano)
+        before = instead_of.decision_id if instead_of is not None else None
+        over = self._limiter.take(logged.decision_id, places, at_unix_nano=moment.at_unix_nano, instead_of=before)
         if over is not None:
             return replace(logged, decision=_denied(logged.decision, "rate", over))
         reserved = logged
         try:
-            reserved = await self._reserved(logged, places, moment, estimate)
+            reserved = await self._reserved(logged, places, moment, estimate, instead_of)
         finally:
             if reserved.reservation_id is None:
                 self.ended(logged)
+        if before is not None and reserved.reservation_id is not None:
+            self._limiter.handed_over(logged.decision_id, places, instead_of=before)
         return reserved
 
-    async def _reserved(self, logged: Logged, places: Sequence[Place], moment: Moment, estimate: Estimate) -> Logged:
+    async def _reserved(
+        self,
+        logged: Logged,
+        places: Sequence[Place],
+        moment: Moment,
+        estimate: Estimate,
+        instead_of: Logged | None,
+    ) -> Logged:
         """The decision after the reservation: what does not fit is denied, what passes a soft budget is warned of."""
         try:
             answer = await self._budgets.reserve(
@@ -113,6 +130,7 @@ class DecisionService:
                 estimate.amount,
                 at_unix_nano=moment.at_unix_nano,
                 expires_unix_nano=moment.at_unix_nano + estimate.lifetime_ns,
+                instead_of=instead_of.reservation_id if instead_of is not None else None,
             )
         except TransientError as error:
             return replace(logged, decision=_denied(logged.decision, "error", str(error)))

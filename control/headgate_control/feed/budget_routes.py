@@ -7,7 +7,14 @@ from typing import Any
 from aiohttp import web
 
 from headgate_control.budgets.owner import BudgetOwner
-from headgate_control.feed.budget_wire import answer_body, parse_amount, parse_id, parse_lifetime_ns, parse_places
+from headgate_control.feed.budget_wire import (
+    answer_body,
+    parse_amount,
+    parse_id,
+    parse_instead_of,
+    parse_lifetime_ns,
+    parse_places,
+)
 from headgate_control.server.answers import answered, object_of
 from headgate_control.server.doors import Doors, only
 from headgate_control.server.wire import WireError
@@ -40,6 +47,7 @@ class RemoteBudgetRoutes:
             parse_amount(body.get("amount")),
             at_unix_nano=now,
             expires_unix_nano=now + parse_lifetime_ns(body),
+            instead_of=parse_instead_of(body),
         )
         return answered(answer_body(answer))
 

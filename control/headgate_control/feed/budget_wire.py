@@ -51,6 +51,15 @@ def parse_id(body: Mapping[str, Any]) -> str:
     return _text(body.get("reservation_id"), "reservation_id")
 
 
+def parse_instead_of(body: Mapping[str, Any]) -> str | None:
+    """The id of the reservation whose place a new one takes, if there is one.
+
+    Raises:
+        WireError: it is no id.
+    """
+    return None if body.get("instead_of") is None else _text(body["instead_of"], "instead_of")
+
+
 def parse_lifetime_ns(body: Mapping[str, Any]) -> int:
     """How long a reservation is to stand: by control's clock, for others may be wrong.
 

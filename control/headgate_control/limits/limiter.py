@@ -33,9 +33,15 @@ class Limiter:
     _open: dict[str, int] = field(default_factory=dict)
     _held: dict[str, list[str]] = field(default_factory=dict)
 
-    def take(self, call_id: str, places: Iterable[Place], *, at_unix_nano: int) -> str | None:
-        """Count a call that begins, until `ended`; why it may not, or None. Who may not, is not counted."""
-        concerned = list(self._concerned(places))
+    def take(
+        self, call_id: str, places: Iterable[Place], *, at_unix_nano: int, instead_of: str | None = None
+    ) -> str | None:
+        """Count a call that begins, until `ended`; why it may not, or None. Who may not, is not counted.
+
+        One that goes on elsewhere, `instead_of` where it was, counts anew only in the limits that it was not in.
+        """
+        known = frozenset(self._held.get(instead_of, ())) if instead_of is not None else frozenset[str]()
+        concerned = [limit for limit in self._concerned(places) if limit.limit_id not in known]
         if not concerned:
             return None
         for limit in concerned:
@@ -48,6 +54,16 @@ class Limiter:
             self._open[limit.limit_id] = self._open.get(limit.limit_id, 0) + 1
         self._held[call_id] = [limit.limit_id for limit in concerned]
         return None
+
+    def handed_over(self, call_id: str, places: Iterable[Place], *, instead_of: str) -> None:
+        """A call has gone on elsewhere, as `take` said that it may: it is open there alone, and has its new id."""
+        concerned = {limit.limit_id for limit in self._concerned(places)}
+        before = self._held.get(instead_of, [])
+        kept = [limit_id for limit_id in before if limit_id in concerned]
+        if kept:
+            self._held[call_id] = [*self._held.get(call_id, ()), *kept]
+            self._held[instead_of] = [limit_id for limit_id in before if limit_id not in concerned]
+        self.ended(instead_of)
 
     def ended(self, call_id: str) -> None:
         """A call is over. Safe to call for one that was never counted."""

@@ -49,7 +49,14 @@ class RemoteBudgets:
             self._is_waiting.set()
 
     async def reserve(
-        self, reservation_id: str, places: Iterable[Place], amount: Amount, *, at_unix_nano: int, expires_unix_nano: int
+        self,
+        reservation_id: str,
+        places: Iterable[Place],
+        amount: Amount,
+        *,
+        at_unix_nano: int,
+        expires_unix_nano: int,
+        instead_of: str | None = None,
     ) -> Answer:
         """As the port says; the window is that of control's clock, the lifetime the one between the two times."""
         if reservation_id in self._unsettled:
@@ -59,6 +66,7 @@ class RemoteBudgets:
             "places": [list(place) for place in places],
             "amount": amount_body(amount),
             "lifetime_ns": max(1, expires_unix_nano - at_unix_nano),
+            **({} if instead_of is None else {"instead_of": instead_of}),
         }
         try:
             return _answer(await self._asked_again("/v1/budgets/reserve", asked))

@@ -36,10 +36,17 @@ def ledger(*budgets: Budget) -> Ledger:
 
 
 def reserve(
-    books: Ledger, name: str, amount: Amount, *, at: int = DAY, places: Sequence[Place] = (TEAM, INSTANCE)
+    books: Ledger,
+    name: str,
+    amount: Amount,
+    *,
+    at: int = DAY,
+    places: Sequence[Place] = (TEAM, INSTANCE),
+    instead_of: str | None = None,
 ) -> Answer:
     """A reservation of a minute."""
-    return made(books, books.quote(name, places, amount, at_unix_nano=at, expires_unix_nano=at + MINUTE))
+    answer = books.quote(name, places, amount, at_unix_nano=at, expires_unix_nano=at + MINUTE, instead_of=instead_of)
+    return made(books, answer, instead_of)
 
 
 def top_up(books: Ledger, name: str, tokens: int, *, expires: int) -> Answer:
@@ -47,10 +54,10 @@ def top_up(books: Ledger, name: str, tokens: int, *, expires: int) -> Answer:
     return made(books, books.quote_more(name, Amount(tokens=tokens), expires_unix_nano=expires))
 
 
-def made(books: Ledger, answer: Answer) -> Answer:
+def made(books: Ledger, answer: Answer, instead_of: str | None = None) -> Answer:
     """What is quoted is held."""
     if answer.reservation is not None:
-        books.hold(answer.reservation)
+        books.hold(answer.reservation, instead_of=instead_of)
     return answer
 
 
@@ -88,6 +95,19 @@ def test_a_running_call_can_reserve_more_while_there_is_some() -> None:
     assert top_up(books, "a", 40, expires=DAY + 2 * MINUTE).reservation is not None
     assert top_up(books, "a", 1, expires=DAY).refused is not None
     assert [(100, DAY + 2 * MINUTE)] == [(one.amount.tokens, one.expires_unix_nano) for one in books.open()]
+
+
+def test_a_reservation_takes_the_place_of_another_in_one_step() -> None:
+    """What that one held is free for it, where both are booked; where it does not fit, that one stands."""
+    books = ledger(budget(TEAM, tokens=100), budget(INSTANCE, tokens=50))
+    reserve(books, "a", Amount(tokens=60), places=[TEAM])
+    refused = reserve(books, "b", Amount(tokens=51), instead_of="a").refused
+    assert "hard budget of instance ai-1 (total): 51 tokens wanted, 50 tokens left of 50 tokens" == str(refused)
+    assert reserve(books, "c", Amount(tokens=101), places=[TEAM], instead_of="a").refused is not None
+    assert ["a"] == [one.reservation_id for one in books.open()]
+    assert reserve(books, "d", Amount(tokens=50), instead_of="a").reservation is not None
+    assert [("d", 50)] == [(one.reservation_id, one.amount.tokens) for one in books.open()]
+    assert Account(reserved=Amount(tokens=50)) == books.account("team-total-hard", "")
 
 
 def test_a_soft_budget_warns_and_refuses_nothing() -> None:
@@ -168,7 +188,7 @@ def test_nothing_less_than_nothing_is_spent() -> None:
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["reserve", "top_up", "settle", "expire"]),
+        st.sampled_from(["reserve", "move", "top_up", "settle", "expire"]),
         st.integers(0, 5),
         st.integers(0, 60),
         st.sampled_from([(TEAM,), (INSTANCE,), (TEAM, INSTANCE)]),
@@ -182,22 +202,27 @@ STEPS = st.lists(
 def test_no_ceiling_is_passed_by_reservations_and_a_replay_gives_the_same_books(
     steps: Sequence[tuple[str, int, int, tuple[Place, ...], int]],
 ) -> None:
-    """Whatever is reserved, topped up, settled within its reservation and left to expire, in any order."""
+    """Whatever is reserved, moved, topped up, settled within its reservation and left to expire, in any order."""
     budgets = [budget(TEAM, tokens=100), budget(INSTANCE, tokens=50, window="day")]
     books, now = ledger(*budgets), DAY
-    journal: list[Reservation | tuple[str, Amount]] = []
+    journal: list[Reservation | tuple[str, Amount | Reservation]] = []
     for kind, number, tokens, places, seconds in steps:
         now += seconds * 1_000_000_000
         name, held = f"r{number}", books.held(f"r{number}")
         if kind == "reserve" and held is None:
             answer = reserve(books, name, Amount(tokens=tokens), at=now, places=places)
             journal += [answer.reservation] if answer.reservation else []
+        elif kind == "move" and held is None:
+            before = f"r{(number + 1) % 6}"
+            answer = reserve(books, name, Amount(tokens=tokens), at=now, places=places, instead_of=before)
+            journal += [(before, answer.reservation)] if answer.reservation else []
         elif kind == "top_up" and held is not None:
             answer = top_up(books, name, tokens, expires=now)
             journal += [answer.reservation] if answer.reservation else []
         elif kind == "settle" and held is not None:
-            journal.append((name, Amount(tokens=min(tokens, held.amount.tokens))))
-            books.settle(*journal[-1])
+            cost = Amount(tokens=min(tokens, held.amount.tokens))
+            journal.append((name, cost))
+            books.settle(name, cost)
         elif kind == "expire":
             journal += [(one.reservation_id, one.amount) for one in books.expire(now)]
         for one in budgets:
@@ -206,7 +231,8 @@ def test_no_ceiling_is_passed_by_reservations_and_a_replay_gives_the_same_books(
             assert books.account(one.budget_id, one.turn(now)).used.tokens <= limit
     again = ledger(*budgets)
     for entry in journal:
-        again.hold(entry) if isinstance(entry, Reservation) else again.settle(*entry)
+        name, what = (None, entry) if isinstance(entry, Reservation) else entry
+        again.hold(what, instead_of=name) if isinstance(what, Reservation) else again.settle(str(name), what)
     turns = {(one.budget_id, one.turn(now)) for one in budgets}
     assert [books.account(*turn) for turn in turns] == [again.account(*turn) for turn in turns]
     assert list(books.open()) == list(again.open())

@@ -26,16 +26,19 @@ def owner(folder: Path, config: LogConfig | None = None) -> BudgetOwner:
     return BudgetOwner.open(folder, [BUDGET], config)
 
 
-def reserve(books: BudgetOwner, name: str, tokens: int) -> bool:
+def reserve(books: BudgetOwner, name: str, tokens: int, *, instead_of: str | None = None) -> bool:
     """Whether a reservation was granted."""
-    amount = Amount(tokens=tokens)
-    return books.reserve(name, TEAM, amount, at_unix_nano=0, expires_unix_nano=100).reservation is not None
+    answer = books.reserve(
+        name, TEAM, Amount(tokens=tokens), at_unix_nano=0, expires_unix_nano=100, instead_of=instead_of
+    )
+    return answer.reservation is not None
 
 
 def test_the_books_are_the_same_after_a_start(tmp_path: Path) -> None:
-    """Settled, reserved, topped up and expired."""
+    """Settled, reserved, moved, topped up and expired."""
     with closing(owner(tmp_path)) as books:
-        assert [True] * 3 == [reserve(books, name, 100) for name in "abc"]
+        assert reserve(books, "before", 999_999)
+        assert [True] * 3 == [reserve(books, name, 100, instead_of="before") for name in "abc"]
         books.top_up("a", Amount(tokens=11), expires_unix_nano=200)
         books.settle("b", Amount(tokens=7))
         assert ["c"] == [one.reservation_id for one in books.expire(100)]

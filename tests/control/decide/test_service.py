@@ -59,7 +59,14 @@ class Bench:
             lambda: SNAPSHOT, LocalBudgets(self.owner), self.log, enforcement_point="gateway-1"
         )
 
-    def ask(self, *, instance: str = "ai-1", estimate: Estimate | None = CALL, session: str | None = None) -> Logged:
+    def ask(
+        self,
+        *,
+        instance: str = "ai-1",
+        estimate: Estimate | None = CALL,
+        session: str | None = None,
+        instead_of: Logged | None = None,
+    ) -> Logged:
         """What the service says to a model call."""
         request = Request(
             subject=Subject(type="agent_instance", id=instance),
@@ -67,7 +74,8 @@ class Bench:
             resource=Resource(type="model", id="openai/gpt-5"),
             context={"session": session, "input": {"prompt": "secret"}},
         )
-        return asyncio.run(self.service(request, Moment(at_unix_nano=0, session=session), estimate))
+        moment = Moment(at_unix_nano=0, session=session)
+        return asyncio.run(self.service(request, moment, estimate, instead_of=instead_of))
 
     def rows(self) -> list[dict[str, object]]:
         """What the log has."""
@@ -113,6 +121,17 @@ def test_what_does_not_fit_is_denied_and_reserves_nothing(bench: Bench) -> None:
         bench.owner.account(HARD, 0).used.tokens,
         [row["effect"] for row in bench.rows()],
     )
+
+
+def test_a_call_that_goes_on_elsewhere_holds_one_reservation(bench: Bench) -> None:
+    """That of its last decision; where it may not go on, it has what it had."""
+    first = bench.ask()
+    second = bench.ask(instead_of=first)
+    third = bench.ask(estimate=Estimate(amount=Amount(tokens=101), lifetime_ns=1_000), instead_of=second)
+    assert [True, True, False] == [one.decision.allowed for one in (first, second, third)]
+    assert 60 == bench.owner.account(HARD, 0).used.tokens
+    bench.owner.settle(second.decision_id, Amount(tokens=1))
+    assert 1 == bench.owner.account(HARD, 0).used.tokens
 
 
 def test_a_soft_budget_is_warned_of(bench: Bench) -> None:

@@ -42,6 +42,19 @@ def test_what_is_reserved_is_in_the_books_and_what_does_not_fit_says_why(site: A
     assert Amount(calls=2) == account(site).reserved
 
 
+def test_a_reservation_takes_the_place_of_another(site: Any) -> None:
+    """Who heard no answer may ask again, and gets the same."""
+
+    async def steps(readers: Any) -> list[Any]:
+        await readers.post("/v1/budgets/reserve", asked(site, "dec-1", amount={"calls": 2}))
+        moved = asked(site, "dec-2", amount={"calls": 2}, instead_of="dec-1")
+        return [await readers.post("/v1/budgets/reserve", moved) for _ in range(2)]
+
+    (first, answer), again = site.run(steps)
+    assert (200, (200, answer)) == (first, again)
+    assert Amount(calls=2) == account(site).reserved
+
+
 def test_a_call_that_runs_gets_more_while_its_reservation_stands(site: Any) -> None:
     """One that is settled gets nothing."""
 
@@ -73,6 +86,8 @@ def test_a_call_that_runs_gets_more_while_its_reservation_stands(site: Any) -> N
         {"amount": {"calls": 1 << 63}},
         {"amount": []},
         {"lifetime_ns": 0},
+        {"instead_of": ""},
+        {"instead_of": 7},
         {"lifetime_ns": LIFETIME_NS_MAX + 1},
     ],
 )

@@ -31,6 +31,37 @@ def test_calls_beyond_the_rate_are_refused_until_time_has_passed() -> None:
     assert ([True, True, False], [True, False]) == (at, later)
 
 
+def test_a_call_that_goes_on_elsewhere_counts_once() -> None:
+    """In the limits of both places it is the same call; in those of the new one it is another."""
+    here, there = ("model", "openai/gpt-5"), ("model", "azure/gpt-5")
+    limits = {
+        name: Limit(limit_id=name, place=place, calls_per_minute=1, open_calls_max=1)
+        for name, place in (("team", TEAM), ("here", here), ("there", there))
+    }
+    found = Limiter(lambda: limits)
+    assert found.take("a", [TEAM, here], at_unix_nano=0) is None
+    assert found.take("b", [TEAM, there], at_unix_nano=0, instead_of="a") is None
+    found.handed_over("b", [TEAM, there], instead_of="a")
+    later = 60 * SECOND
+    at = [
+        found.take(name, [place], at_unix_nano=later) is None
+        for name, place in (("0", TEAM), ("1", here), ("2", there))
+    ]
+    found.ended("b")
+    then = [found.take(name, [place], at_unix_nano=later) is None for name, place in (("3", TEAM), ("4", there))]
+    assert ([False, True, False], [True, True]) == (at, then)
+
+
+def test_a_call_that_may_not_go_on_elsewhere_is_open_where_it_was() -> None:
+    """What was counted for the other place is given back."""
+    limits = {"there": Limit(limit_id="there", place=OTHER, open_calls_max=0)}
+    limits["team"] = Limit(limit_id="team", place=TEAM, open_calls_max=1)
+    found = Limiter(lambda: limits)
+    assert found.take("a", [TEAM], at_unix_nano=0) is None
+    assert found.take("b", [TEAM, OTHER], at_unix_nano=0, instead_of="a") is not None
+    assert found.take("c", [TEAM], at_unix_nano=0) is not None
+
+
 def test_calls_beyond_those_that_may_be_open_are_refused_until_one_ends() -> None:
     """Ending the same call twice makes room for one."""
     found = limiter(open_calls_max=1)

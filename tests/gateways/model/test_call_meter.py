@@ -35,13 +35,25 @@ class Books:
         self.ledger.set(Budget(budget_id=BUDGET_ID, place=PLACES[0], window="total", limits=self.limits))
 
     async def reserve(
-        self, reservation_id: str, places: Iterable[Place], amount: Amount, *, at_unix_nano: int, expires_unix_nano: int
+        self,
+        reservation_id: str,
+        places: Iterable[Place],
+        amount: Amount,
+        *,
+        at_unix_nano: int,
+        expires_unix_nano: int,
+        instead_of: str | None = None,
     ) -> Answer:
         """As `Budgets.reserve`."""
         answer = self.ledger.quote(
-            reservation_id, places, amount, at_unix_nano=at_unix_nano, expires_unix_nano=expires_unix_nano
+            reservation_id,
+            places,
+            amount,
+            at_unix_nano=at_unix_nano,
+            expires_unix_nano=expires_unix_nano,
+            instead_of=instead_of,
         )
-        return self._held(answer)
+        return self._held(answer, instead_of)
 
     async def top_up(self, reservation_id: str, amount: Amount, *, expires_unix_nano: int) -> Answer:
         """As `Budgets.top_up`."""
@@ -53,9 +65,9 @@ class Books:
         """As `Budgets.settle`."""
         self.ledger.settle(reservation_id, amount)
 
-    def _held(self, answer: Answer) -> Answer:
+    def _held(self, answer: Answer, instead_of: str | None = None) -> Answer:
         if answer.reservation is not None:
-            self.ledger.hold(answer.reservation)
+            self.ledger.hold(answer.reservation, instead_of=instead_of)
         return answer
 
 
