@@ -17,6 +17,7 @@ from aiohttp import web
 
 from headgate_control.audit.log import AuditLog
 from headgate_control.decide.service import DecisionService
+from headgate_gateways.heap import collect_rarely
 from headgate_gateways.link.address import ControlAddress
 from headgate_gateways.link.budgets import RemoteBudgets
 from headgate_gateways.link.link import ControlLink, LinkConfig
@@ -124,6 +125,7 @@ async def _serve(
             if not await link.heard(wait_s=FIRST_S):
                 _LOG.warning("control does not answer: this gateway begins with what it knew last, and is stale")
             async with _listening(app, config.host, config.port) as address:
+                collect_rarely()
                 ready(address)
                 await stopping.wait()
         finally:

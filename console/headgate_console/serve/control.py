@@ -8,6 +8,7 @@ from headgate_console.control.serving import serve
 from headgate_console.errors import about_file
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
 from headgate_console.serve.receive import allow_files
+from headgate_gateways.heap import collect_rarely
 from headgate_processors.errors import ConfigError, HeadgateError
 
 
@@ -25,7 +26,7 @@ def main() -> None:
                     lambda name, address, setting: lifeline.tell(
                         "listening", name=name, address=address, setting=setting
                     ),
-                    lambda: lifeline.tell("ready"),
+                    lambda: _ready(lifeline),
                     lifeline.stopping,
                 )
             )
@@ -35,6 +36,11 @@ def main() -> None:
     except OSError as error:
         lifeline.tell("say", text=f"headgate: {about_file(error)}")
         sys.exit(1)
+
+
+def _ready(lifeline: Lifeline) -> None:
+    collect_rarely()
+    lifeline.tell("ready")
 
 
 if __name__ == "__main__":

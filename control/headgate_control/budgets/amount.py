@@ -5,7 +5,6 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Literal
 
 Unit = Literal["usd", "tokens", "calls", "seconds"]
-UNITS: tuple[Unit, ...] = ("usd", "tokens", "calls", "seconds")
 NANO_USD = 1_000_000_000
 MS_PER_S = 1_000
 
