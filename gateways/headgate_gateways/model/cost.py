@@ -38,8 +38,8 @@ class Pricing:
         """The most that a call may cost, its reserved output all used and nothing cached; and its first second."""
         output = asked.output_tokens_reserved
         usage = Usage(input_tokens=asked.input_tokens_max, output_tokens=output)
-        cost = self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=0)
-        return cost + Amount(duration_ms=DURATION_MS_FIRST)
+        first_ns = DURATION_MS_FIRST * _NS_PER_MS
+        return self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=first_ns)
 
     def amount(
         self,
