@@ -1,7 +1,7 @@
 """What is asked of control, in AuthZEN's words: a subject wants to do an action to a resource, in a context."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 ActionName = Literal[
@@ -49,6 +49,22 @@ class Resource:
         """A property as text."""
         value = self.properties.get(name)
         return value if isinstance(value, str) else None
+
+    @property
+    def name(self) -> str:
+        """What stops, policies and the log call it: a tool of an MCP server is `server/tool`."""
+        server = self.text("server") if self.type == "tool" else None
+        return self.id if server is None else f"{server}/{self.id}"
+
+    def settled(self) -> "Resource":
+        """The same with the server of a tool as a property, also where its id says it: `server/tool`."""
+        if self.type != "tool":
+            return self
+        if "server" not in self.properties:
+            server, _, tool = self.id.partition("/")
+            return replace(self, id=tool, properties={**self.properties, "server": server}) if server and tool else self
+        own = self.id.removeprefix(f"{self.text('server')}/")
+        return replace(self, id=own) if own and self.text("server") is not None else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,8 +194,8 @@ def test_searches_find_exactly_what_is_allowed(case: Case) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if is_hook(case)], ids=named)
 def test_the_hook_of_claude_code_says_the_same(site: Site, case: Case) -> None:
     """In its own words: allow, ask or deny, and a stop ends the turn."""
-    resource, context = case.request.resource, case.request.context
-    server = resource.properties.get("server")
+    resource, context = site.tried.request.resource, case.request.context
+    server = resource.text("server")
     body = {
         "hook_event_name": "PreToolUse",
         "tool_name": f"mcp__{server}__{resource.id}" if server else resource.id,

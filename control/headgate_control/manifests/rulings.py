@@ -75,7 +75,7 @@ def _tool(spec: Spec, request: Request) -> Ruling | None:
         return reached
     if spec.tools is None:
         return None
-    named = f"{server}/{tool}" if server is not None else tool
+    named = request.resource.name
     wrong = f"tools does not name {named!r}"
     for rule in spec.tools:
         if fits_tool(rule, tool, server):

@@ -198,9 +198,8 @@ def _resource(request: Request) -> Iterator[dict[str, Any]]:
         yield _entity("Provider", provider)
     elif kind == "Tool":
         server = resource.text("server")
-        named = resource.id if server is None else f"{server}/{resource.id}"
         above = [("McpServer", server)] if server is not None else []
-        yield _entity("Tool", named, {"name": resource.id, **traits}, above)
+        yield _entity("Tool", resource.name, {"name": resource.id, **traits}, above)
         for other, name in above:
             yield _entity(other, name)
     else:

@@ -126,7 +126,7 @@ def _request(case: Case) -> Request:
     return Request(
         subject=Subject(type="agent_instance", id=case.instance.id),
         action=case.request.action,
-        resource=Resource(type=resource.type, id=resource.id, properties=resource.properties),
+        resource=Resource(type=resource.type, id=resource.id, properties=resource.properties).settled(),
         context=case.request.context,
     )
 

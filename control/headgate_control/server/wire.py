@@ -49,7 +49,7 @@ def parse_evaluation(body: object) -> Request:
             type=_text(resource.get("type"), "resource.type"),
             id=_text(resource.get("id"), "resource.id"),
             properties=_object(resource.get("properties", {}), "resource.properties"),
-        ),
+        ).settled(),
         context=_object(whole.get("context", {}), "context"),
     )
 

@@ -230,7 +230,7 @@ def test_a_decision_is_a_row_and_an_answer() -> None:
         latency_ns=9,
     )
     row, answer = logged.row(), authzen(logged)
-    assert ("s1", "t", ["github", "merge"][1], False, "require_approval") == (
+    assert ("s1", "t", "github/merge", False, "require_approval") == (
         row["session"],
         row["trace_id"],
         row["resource_id"],
