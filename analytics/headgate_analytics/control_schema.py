@@ -52,7 +52,9 @@ DECISIONS = ControlView(
             _TIME,
             _col("action", LOW, "What was asked for: `model.call`, `tools/call` …"),
             _col("resource_type", LOW, "Kind of what it was asked of: `model`, `tool` …"),
-            _col("resource_id", TEXT, "What it was asked of: `provider/model`, `[server/]tool`, `host:port`, a path, …"),
+            _col(
+                "resource_id", TEXT, "What it was asked of: `provider/model`, `[server/]tool`, `host:port`, a path, …"
+            ),
             _col("decision", BOOL, "Whether it was allowed."),
             _col("effect", LOW, "`allow`, `deny`, `modify` or `require_approval`."),
             _col("code", LOW, "Step that denied: `stopped`, `paused`, `budget`, `policy` …; NULL when none did."),

@@ -18,6 +18,7 @@ from headgate_control.stops.stop import Facts
 from headgate_control.stops.stop_set import StopSet
 
 LINEAGE_MAX = 32
+AGENT_INSTANCE = "agent_instance"
 READS: frozenset[str] = frozenset({"model.list", "resources/read", "file.read", "memory.read"})
 
 
@@ -34,13 +35,17 @@ class Snapshot:
     policy: PolicyEngine | None = None
     _subjects: dict[str, Subject] = field(default_factory=dict, init=False, repr=False, compare=False)
 
+    def registered(self, subject: Subject) -> Instance | None:
+        """The instance that a subject is; None where nobody knows it, or it is something else than an instance."""
+        return self.instances.get(subject.id) if subject.type == AGENT_INSTANCE else None
+
     def subject(self, instance: Instance) -> Subject:
         """An instance as policies see it."""
         found = self._subjects.get(instance.instance_id)
         if found is None:
             lineage = self.lineage(instance.instance_id)
             properties = {**instance.properties(), "lineage": lineage, "identity_source": "verified"}
-            found = Subject(type="agent_instance", id=instance.instance_id, properties=properties)
+            found = Subject(type=AGENT_INSTANCE, id=instance.instance_id, properties=properties)
             self._subjects[instance.instance_id] = found
         return found
 
@@ -85,12 +90,12 @@ class Moment:
 
 def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
     """Whether `request` is allowed, at this moment, by this snapshot."""
-    instance = snapshot.instances.get(request.subject.id)
+    instance = snapshot.registered(request.subject)
     stopped = _stop(request, snapshot, moment, instance)
     if stopped is not None:
         return stopped
     if instance is None:
-        return _denied(snapshot, "identity", f"no instance {request.subject.id!r} is registered")
+        return _denied(snapshot, "identity", unregistered(request.subject))
     if not instance.is_living(moment.at_unix_nano):
         over = "has expired" if instance.state in {"created", "running"} else f"is {instance.state}"
         return _denied(snapshot, "identity", f"instance {instance.instance_id!r} {over}", instance)
@@ -108,6 +113,13 @@ def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
     approved = with_lower(moment.policy.approved_tiers)
     outcome = snapshot.policy(asked, replace(moment.policy, approved_tiers=approved))
     return _policy(snapshot, instance, ruling, outcome, approved)
+
+
+def unregistered(subject: Subject) -> str:
+    """Why a subject that is no registered instance is denied."""
+    if subject.type != AGENT_INSTANCE:
+        return f"the subject is a {subject.type!r}: only an {AGENT_INSTANCE!r} is decided about"
+    return f"no instance {subject.id!r} is registered"
 
 
 def places(request: Request, instance: Instance | None, lineage: tuple[str, ...], moment: Moment) -> Facts:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from headgate_control.decide.core import READS, Moment, Snapshot, decide, places, with_lower
+from headgate_control.decide.core import READS, Moment, Snapshot, decide, places, unregistered, with_lower
 from headgate_control.decide.decision import Decision
 from headgate_control.identity.instance import Instance
 from headgate_control.policy.engine import Outcome, PolicyEngine
@@ -44,7 +44,7 @@ class Explanation:
 
 def explain(request: Request, snapshot: Snapshot, moment: Moment) -> Explanation:
     """Why `request` is allowed or not, at this moment, by this snapshot."""
-    instance = snapshot.instances.get(request.subject.id)
+    instance = snapshot.registered(request.subject)
     steps = [_stops(request, snapshot, moment, instance), _feed(request, moment), _identity(request, instance, moment)]
     looked: Sequence[Looked] = ()
     if instance is not None:
@@ -80,7 +80,7 @@ def _feed(request: Request, moment: Moment) -> Step:
 
 def _identity(request: Request, instance: Instance | None, moment: Moment) -> Step:
     if instance is None:
-        return Step(step="identity", verdict="denied", told=f"no instance {request.subject.id!r} is registered")
+        return Step(step="identity", verdict="denied", told=unregistered(request.subject))
     if not instance.is_living(moment.at_unix_nano):
         told = f"it is {instance.state}" if instance.state not in {"created", "running"} else "it has expired"
         return Step(step="identity", verdict="denied", told=told)

@@ -18,6 +18,7 @@ from headgate_processors.errors import (
 )
 
 _LOG = logging.getLogger(__name__)
+REQUEST_ID = "x-request-id"
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -31,6 +32,17 @@ async def body_of(http: web.Request) -> object:
         return orjson.loads(await http.read())
     except orjson.JSONDecodeError as error:
         raise WireError(f"the body is no JSON: {error}") from error
+
+
+async def json_of(http: web.Request) -> object:
+    """The JSON of a request that says it is JSON, as AuthZEN wants it.
+
+    Raises:
+        WireError: it is none, or does not say so.
+    """
+    if http.content_type != "application/json":
+        raise WireError(f"content-type: expected application/json, not {http.content_type[:100]}")
+    return await body_of(http)
 
 
 async def object_of(http: web.Request) -> Mapping[str, Any]:
@@ -72,6 +84,13 @@ def whole_of(body: Mapping[str, Any], name: str) -> int | None:
 def answered(content: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """An answer in JSON."""
     return web.Response(body=orjson.dumps(content), status=status, headers=headers, content_type="application/json")
+
+
+async def identified(http: web.Request, response: web.StreamResponse) -> None:
+    """Repeat the id that a request gives itself, in whatever answers it."""
+    named = http.headers.get(REQUEST_ID)
+    if named is not None and named.isprintable():
+        response.headers[REQUEST_ID] = named
 
 
 @web.middleware

@@ -1,7 +1,7 @@
 """Control's HTTP application: routes, who may use which, and errors in one shape."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +11,15 @@ from headgate_control.decide.core import Moment, Snapshot
 from headgate_control.decide.decision import Logged, authzen
 from headgate_control.decide.service import DecisionService
 from headgate_control.request import Request, Subject
-from headgate_control.server.answers import answered, body_of, told_errors
+from headgate_control.server.answers import answered, body_of, identified, json_of, told_errors
 from headgate_control.server.claude_code import answer, parse_hook
 from headgate_control.server.doors import Caller, Doors, only
 from headgate_control.server.search import Search, metadata
 from headgate_control.server.wire import Evaluations, parse_evaluation, parse_evaluations
-from headgate_processors.errors import ForbiddenError, HeadgateError
+from headgate_processors.errors import ForbiddenError, HeadgateError, PermanentError
 
 BODY_BYTES_MAX = 1 << 20
+METADATA_CACHING = "max-age=60"
 _LOG = logging.getLogger(__name__)
 
 
@@ -26,7 +27,7 @@ _LOG = logging.getLogger(__name__)
 class ControlServer:
     """What the routes stand on; `more` are those of commands and the feed.
 
-    `told` hears of every decision, and may neither wait nor fail.
+    `told` hears of every decision, and may neither wait nor fail. `is_stale` says that stops may have been missed.
     """
 
     service: DecisionService
@@ -35,10 +36,12 @@ class ControlServer:
     clock: Callable[[], int]
     told: Callable[[Logged], None] = lambda _: None
     more: Iterable[web.AbstractRouteDef] = field(default_factory=tuple)
+    is_stale: Callable[[], bool] = lambda: False
 
     def application(self) -> web.Application:
         """The application, to be run by aiohttp."""
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[told_errors])
+        app.on_response_prepare.append(identified)
         app.add_routes(
             [
                 web.post("/access/v1/evaluation", self._evaluation),
@@ -57,35 +60,42 @@ class ControlServer:
 
     async def _evaluation(self, http: web.Request) -> web.Response:
         caller = self._asker(http)
-        request = _about(parse_evaluation(await body_of(http)), caller)
+        request = _about(parse_evaluation(await json_of(http)), caller)
         return answered(authzen(await self._decided(request, caller)))
 
     async def _evaluations(self, http: web.Request) -> web.Response:
         caller = self._asker(http)
-        asked = parse_evaluations(await body_of(http))
-        found = [_about(request, caller) for request in asked.requests]
-        logged = await self._in_turn(Evaluations(requests=found, semantic=asked.semantic), caller)
-        if asked.is_single:
-            return answered(authzen(logged[0]))
-        return answered({"evaluations": [authzen(one) for one in logged]})
+        asked = parse_evaluations(await json_of(http))
+        if isinstance(asked, Request):
+            return answered(authzen(await self._decided(_about(asked, caller), caller)))
+        return answered({"evaluations": await self._in_turn(asked, caller)})
 
-    async def _in_turn(self, asked: Evaluations, caller: Caller) -> Sequence[Logged]:
+    async def _in_turn(self, asked: Evaluations, caller: Caller) -> Sequence[Mapping[str, Any]]:
         ends_with = {"deny_on_first_deny": False, "permit_on_first_permit": True}.get(asked.semantic)
-        logged: list[Logged] = []
+        answers: list[Mapping[str, Any]] = []
         for request in asked.requests:
-            logged.append(await self._decided(request, caller))
-            if logged[-1].decision.allowed is ends_with:
+            answers.append(await self._answered(request, caller))
+            if answers[-1]["decision"] is ends_with:
                 break
-        return logged
+        return answers
+
+    async def _answered(self, asked: Request | PermanentError, caller: Caller) -> Mapping[str, Any]:
+        """The answer to one of several questions; what is none, or none of its caller's, is denied."""
+        if isinstance(asked, PermanentError):
+            return _error(400, asked)
+        try:
+            return authzen(await self._decided(_about(asked, caller), caller))
+        except ForbiddenError as error:
+            return _error(403, error)
 
     async def _search_subject(self, http: web.Request) -> web.Response:
-        return answered(self._search(http).subjects(await body_of(http)))
+        return answered(self._search(http).subjects(await json_of(http)))
 
     async def _search_resource(self, http: web.Request) -> web.Response:
-        return answered(self._search(http).resources(await body_of(http)))
+        return answered(self._search(http).resources(await json_of(http)))
 
     async def _search_action(self, http: web.Request) -> web.Response:
-        return answered(self._search(http).actions(await body_of(http)))
+        return answered(self._search(http).actions(await json_of(http)))
 
     def _search(self, http: web.Request) -> Search:
         return Search(snapshot=self.snapshot(), moment=self._moment, own=self._asker(http).instance_id)
@@ -111,7 +121,7 @@ class ControlServer:
             return answered(_hook_denied("control could not decide, so the tool may not run"))
 
     async def _metadata(self, http: web.Request) -> web.Response:
-        return answered(metadata(f"{http.scheme}://{http.host}"))
+        return answered(metadata(f"{http.scheme}://{http.host}"), headers={"cache-control": METADATA_CACHING})
 
     def _asker(self, http: web.Request) -> Caller:
         return self.doors.caller(http.headers.get("authorization"))
@@ -126,6 +136,7 @@ class ControlServer:
             at_unix_nano=self.clock(),
             session=session if isinstance(session, str) else None,
             identities=() if key_id is None else (key_id,),
+            is_stale=self.is_stale(),
         )
 
 
@@ -138,6 +149,11 @@ def _about(request: Request, caller: Caller) -> Request:
     if caller.role == "agent" and request.subject.id != caller.instance_id:
         raise ForbiddenError("an agent may ask about itself alone")
     return request
+
+
+def _error(status: int, error: Exception) -> Mapping[str, Any]:
+    """What one of several questions is answered that cannot be decided."""
+    return {"decision": False, "context": {"error": {"status": status, "message": str(error)}}}
 
 
 def _hook_denied(reason: str) -> dict[str, Any]:

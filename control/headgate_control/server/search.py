@@ -7,8 +7,11 @@ What is searched is what is known: registered instances, and the names that mani
 import base64
 import binascii
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, TypeVar
+
+import orjson
 
 from headgate_control.decide.core import Moment, Snapshot, decide
 from headgate_control.manifests.entries import effective
@@ -48,6 +51,7 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "runtime": ("runtime.driver",),
 }
 _ANY = "*"
+_SORTED = orjson.OPT_SORT_KEYS
 _T = TypeVar("_T")
 
 
@@ -84,7 +88,7 @@ class Search:
         """
         whole = _with(body, "resource")
         asked = parse_evaluation(whole)
-        instance = self.snapshot.instances.get(asked.subject.id)
+        instance = self.snapshot.registered(asked.subject)
         grant = self.snapshot.grants.get(instance.manifest_digest) if instance is not None else None
         known = named(grant, asked.resource.type) if grant is not None and self._is_about(asked) else ()
         return _paged(whole, known, lambda one: _written(one) if self._allows(whole, resource=one) else None)
@@ -117,7 +121,7 @@ class Search:
         if action is not None:
             changed["action"] = {"name": action}
         if resource is not None:
-            properties = {**whole["resource"].get("properties", {}), **resource.properties}
+            properties = {**(whole["resource"].get("properties") or {}), **resource.properties}
             changed["resource"] = {"type": resource.type, "id": resource.id, "properties": properties}
         request = parse_evaluation(changed)
         return decide(request, self.snapshot, self.moment(request)).allowed
@@ -185,37 +189,61 @@ def _paged(
 
     A page ends early where much was tried and little found: whoever decides live calls waits for nobody's search.
     """
-    place, limit = _page(whole.get("page", {}))
-    listed: list[Mapping[str, object]] = []
+    page = _page(whole)
+    place, listed = page.begin, list[Mapping[str, object]]()
     end = min(len(known), place + TRIED_MAX)
-    while place < end and len(listed) < limit:
+    while place < end and len(listed) < page.limit:
         found = result(known[place])
         place += 1
         if found is not None:
             listed.append(found)
-    token = base64.urlsafe_b64encode(str(place).encode()).decode() if place < len(known) else ""
-    return {"results": listed, "page": {"next_token": token, "count": len(listed)}}
+    token = replace(page, begin=place).token() if place < len(known) else ""
+    return {"page": {"next_token": token, "count": len(listed)}, "results": listed}
 
 
-def _page(page: object) -> tuple[int, int]:
-    """Where a page begins, and how long it is."""
-    if not isinstance(page, Mapping):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """Where a page begins and how long it is; `asked` is a digest of the search that it is a page of."""
+
+    begin: int
+    limit: int
+    asked: str
+
+    def token(self) -> str:
+        """The page as the text by which it is asked for."""
+        return base64.urlsafe_b64encode(orjson.dumps([self.begin, self.limit, self.asked])).decode()
+
+
+def _page(whole: Mapping[str, Any]) -> _Page:
+    """The page that is asked for: with a token the search must be that of the page before.
+
+    Raises:
+        WireError: it is none, or another search's.
+    """
+    page = whole.get("page")
+    if page is not None and not isinstance(page, Mapping):
         raise WireError("page: expected an object")
-    token, limit = page.get("token") or "", page.get("limit", RESULTS_MAX)
-    if type(limit) is not int or limit < 0:
+    page = page or {}
+    token, limit = page.get("token") or "", page.get("limit")
+    if limit is not None and (type(limit) is not int or limit < 0):
         raise WireError("page.limit: expected a whole number of at least 0")
-    try:
-        begin = (
-            int(
-                base64.urlsafe_b64decode(
-                    token,
-                )
-            )
-            if token
-            else 0
+    parts = orjson.dumps([whole.get(name) for name in ("subject", "action", "resource", "context")], option=_SORTED)
+    asked = sha256(parts).hexdigest()[:16]
+    if not token:
+        return _Page(begin=0, limit=min(RESULTS_MAX if limit is None else limit, RESULTS_MAX), asked=asked)
+    before = _page_of(token)
+    if before.asked != asked or (limit is not None and min(limit, RESULTS_MAX) != before.limit):
+        raise WireError(
+            "page.token: it is of another search; ask for the next page as for the first, but for the token"
         )
+    return before
+
+
+def _page_of(token: object) -> _Page:
+    try:
+        begin, limit, asked = orjson.loads(base64.urlsafe_b64decode(str(token)))
     except (ValueError, TypeError, binascii.Error) as error:
         raise WireError("page.token: expected the next_token of an earlier page") from error
-    if begin < 0:
+    if type(begin) is not int or type(limit) is not int or not 0 <= limit <= RESULTS_MAX or begin < 0:
         raise WireError("page.token: expected the next_token of an earlier page")
-    return begin, min(limit, RESULTS_MAX)
+    return _Page(begin=begin, limit=limit, asked=str(asked))

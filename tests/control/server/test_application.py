@@ -4,12 +4,15 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from headgate_control.audit.log import AuditLog
 from headgate_control.budgets.owner import BudgetOwner
@@ -78,15 +81,29 @@ class Site:
 
     def ask(self, path: str, body: object, *, token: str | None = "gateway-token") -> tuple[int, Any]:
         """Status and answer of a POST."""
+        status, _, answer = self.heard(path, body, token=token)
+        return status, answer
 
-        async def post() -> tuple[int, Any]:
+    def heard(
+        self, path: str, body: object, *, token: str | None = "gateway-token", method: str = "POST", **more: str
+    ) -> tuple[int, CIMultiDictProxy[str], Any]:
+        """Status, headers and answer of a request; `more` are headers of it, with `_` for `-`."""
+
+        async def go() -> tuple[int, CIMultiDictProxy[str], Any]:
             headers = {"authorization": f"Bearer {token}"} if token else {}
-            async with self.served() as address, aiohttp.ClientSession(headers=headers) as client:
-                sent: dict[str, Any] = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
-                async with client.post(address + path, **sent) as response:
-                    return response.status, await response.json()
+            headers |= {
+                "content-type": "application/json",
+                **{key.replace("_", "-"): told for key, told in more.items()},
+            }
+            sent = io.BytesIO(body if isinstance(body, bytes) else orjson.dumps(body))
+            async with (
+                self.served() as address,
+                aiohttp.ClientSession() as client,
+                client.request(method, address + path, data=sent, headers=headers) as response,
+            ):
+                return response.status, response.headers, await response.json()
 
-        return asyncio.run(post())
+        return asyncio.run(go())
 
     def question(self, tool: str, *, server: str | None = "github", instance: str | None = None) -> dict[str, Any]:
         """An evaluation of a tool call."""
@@ -136,6 +153,75 @@ def test_several_evaluations_end_where_they_are_to(site: Site, semantic: str, ex
     body = {**site.question("x"), "evaluations": listed, "options": {"evaluations_semantic": semantic}}
     _, answer = site.ask("/access/v1/evaluations", body)
     assert expected == [one["decision"] for one in answer["evaluations"]]
+
+
+def test_one_of_several_that_is_no_question_is_denied_and_the_others_answered(site: Site) -> None:
+    """In its place, with what is wrong with it; whoever asks about somebody else hears that alone."""
+    others = [{}, {"resource": 5}, {"subject": {"type": "agent_instance", "id": "ai-2"}}]
+    body = {**site.question("search"), "evaluations": others}
+    status, answer = site.ask("/access/v1/evaluations", body, token=site.key)
+    assert (200, [True, False, False]) == (status, [one["decision"] for one in answer["evaluations"]])
+    errors = [one["context"]["error"] for one in answer["evaluations"][1:]]
+    assert [
+        {"status": 400, "message": "resource: expected an object"},
+        {"status": 403, "message": "an agent may ask about itself alone"},
+    ] == errors
+    body["options"] = {"evaluations_semantic": "deny_on_first_deny"}
+    assert 2 == len(site.ask("/access/v1/evaluations", body, token=site.key)[1]["evaluations"])
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status"),
+    [
+        ("/access/v1/evaluation", "gateway-token", 200),
+        ("/access/v1/check", "gateway-token", 200),
+        ("/access/v1/search/action", "gateway-token", 200),
+        ("/access/v1/evaluation", "guess", 401),
+        ("/access/v1/nowhere", "gateway-token", 404),
+    ],
+)
+def test_the_id_of_a_request_comes_back(site: Site, path: str, token: str, status: int) -> None:
+    """Whatever the answer is."""
+    found, headers, _ = site.heard(path, site.question("search"), token=token, x_request_id="bfe9eb29 é")
+    assert (status, "bfe9eb29 é", "application/json") == (found, headers["x-request-id"], headers["content-type"])
+
+
+def test_a_request_without_an_id_gets_none(site: Site) -> None:
+    """It is the caller's to give."""
+    assert "x-request-id" not in site.heard("/access/v1/evaluation", site.question("search"))[1]
+
+
+@pytest.mark.parametrize("path", ["/access/v1/evaluation", "/access/v1/evaluations", "/access/v1/search/action"])
+def test_a_body_that_does_not_say_it_is_json_is_refused(site: Site, path: str) -> None:
+    """As AuthZEN wants it; a proxy that checks need not say so, and whoever says more than that is heard."""
+    body = site.question("search")
+    status, _, answer = site.heard(path, body, content_type="text/plain")
+    checked, _, _ = site.heard("/access/v1/check", body, content_type="text/plain")
+    more, _, _ = site.heard(path, body, content_type="application/json; charset=utf-8")
+    assert (400, "content-type: expected application/json, not text/plain", 200, 200) == (
+        status,
+        answer["error"],
+        checked,
+        more,
+    )
+
+
+def test_only_an_instance_is_decided_about(site: Site) -> None:
+    """A user of the same name is somebody else."""
+    body = {**site.question("search"), "subject": {"type": "user", "id": site.instance}}
+    status, answer = site.ask("/access/v1/evaluation", body)
+    found = site.ask("/access/v1/search/action", {**body, "action": {}})[1]["results"]
+    assert (200, False, "identity", []) == (status, answer["decision"], answer["context"]["code"], found)
+
+
+def test_the_metadata_is_of_the_address_it_was_asked_at(site: Site) -> None:
+    """And may be kept for a moment."""
+    status, headers, found = site.heard("/.well-known/authzen-configuration", b"", method="GET", host="pdp.example.com")
+    assert (200, "http://pdp.example.com", "max-age=60") == (
+        status,
+        found["policy_decision_point"],
+        headers["cache-control"],
+    )
 
 
 def test_a_stop_denies_at_once(site: Site) -> None:
@@ -232,3 +318,15 @@ def test_the_log_keeps_no_command_and_no_name_that_is_none(site: Site) -> None:
     assert b"sk-very-secret" not in lines
     assert b"curl sha256:" in lines
     assert b"long" not in lines
+
+
+def test_control_that_cannot_see_its_store_allows_nothing_with_effects(site: Site) -> None:
+    """Decisions and hooks are denied as stale: stops may have been given that it has not heard of."""
+    site.server = replace(site.server, is_stale=lambda: True)
+    _, decided = site.ask("/access/v1/evaluation", site.question("list"))
+    hook = {"hook_event_name": "PreToolUse", "tool_name": "Bash", "tool_input": {"command": "pytest -q"}}
+    _, hooked = site.ask("/hooks/claude-code", hook, token=site.key)
+    said = hooked["hookSpecificOutput"]
+    assert (False, "stale") == (decided["decision"], decided["context"]["code"])
+    assert "deny" == said["permissionDecision"]
+    assert "has not heard of stops" in said["permissionDecisionReason"]

@@ -120,6 +120,21 @@ def test_a_page_ends_where_much_was_tried() -> None:
     assert ([], ["z"], "") == (first["results"], [one["id"] for one in second["results"]], second["page"]["next_token"])
 
 
+def test_the_next_page_is_of_the_same_search() -> None:
+    """With its length where none is said; of another search it is refused."""
+    asked = body("tool", subject=None, named="read_file")
+    first = search().subjects({**asked, "page": {"limit": 2}})
+    token = first["page"]["next_token"]
+    assert ["d"] == [one["id"] for one in search().subjects({**asked, "page": {"token": token}})["results"]]
+    for other in (
+        {**asked, "context": {"session": "s"}, "page": {"token": token}},
+        {**asked, "page": {"token": token, "limit": 1}},
+    ):
+        with pytest.raises(WireError, match="it is of another search"):
+            search().subjects(other)
+    assert [*first] == ["page", "results"]
+
+
 def test_an_agent_hears_of_itself_alone() -> None:
     """Whoever it asks about."""
     own = search("c")

@@ -5,7 +5,7 @@ import pytest
 from headgate_control.decide.decision import Decision
 from headgate_control.request import Request, Resource, Subject
 from headgate_control.server.claude_code import answer, parse_hook
-from headgate_control.server.wire import WireError, parse_evaluation, parse_evaluations
+from headgate_control.server.wire import Evaluations, WireError, parse_evaluation, parse_evaluations
 
 WHO = Subject(type="agent_instance", id="ai-1")
 ASKED = {
@@ -23,20 +23,23 @@ def hook(tool: str, *, cwd: str | None = "/work", **given: object) -> list[tuple
 
 
 def test_an_evaluation_is_a_request() -> None:
-    """In AuthZEN's words."""
+    """In AuthZEN's words; what it says beside them is left alone."""
     assert Request(
         subject=WHO,
         action="tools/call",
         resource=Resource(type="tool", id="merge", properties={"server": "github"}),
         context={"input": {"number": 5}},
-    ) == parse_evaluation(ASKED)
+    ) == parse_evaluation({**ASKED, "newer": 1, "action": {"name": "tools/call", "properties": None}})
 
 
 @pytest.mark.parametrize(
     ("resource", "expected"),
     [
         ({"type": "tool", "id": "github/merge"}, ("merge", "github", "github/merge")),
-        ({"type": "tool", "id": "github/merge", "properties": {"server": "github"}}, ("merge", "github", "github/merge")),
+        (
+            {"type": "tool", "id": "github/merge", "properties": {"server": "github"}},
+            ("merge", "github", "github/merge"),
+        ),
         ({"type": "tool", "id": "a/b", "properties": {"server": "github"}}, ("a/b", "github", "github/a/b")),
         ({"type": "tool", "id": "a/b", "properties": {"server": None}}, ("a/b", None, "a/b")),
         ({"type": "tool", "id": "/merge"}, ("/merge", None, "/merge")),
@@ -61,6 +64,7 @@ def test_a_tool_of_a_server_may_be_named_in_one_piece(
         ({**ASKED, "action": {"name": "fly"}}, "action.name: 'fly' is none of model.call, model.list"),
         ({**ASKED, "resource": {"type": "tool", "id": "x" * 4_097}}, "resource.id: expected text of 1 to 4096"),
         ({**ASKED, "context": 5}, "context: expected an object"),
+        ({**ASKED, "action": {"name": "tools/call", "properties": "x"}}, "action.properties: expected an object"),
         ({**ASKED, "resource": {"type": "tool", "id": "x", "properties": []}}, "resource.properties: expected an obj"),
     ],
 )
@@ -76,13 +80,26 @@ def test_several_questions_share_what_they_leave_out() -> None:
     found = parse_evaluations(
         {**ASKED, "evaluations": [{}, other], "options": {"evaluations_semantic": "deny_on_first_deny"}}
     )
-    assert (["merge", "search"], "deny_on_first_deny") == (
-        [one.resource.id for one in found.requests],
-        found.semantic,
+    assert isinstance(found, Evaluations)
+    named = [one.resource.id if isinstance(one, Request) else one for one in found.requests]
+    assert (["merge", "search"], "deny_on_first_deny") == (named, found.semantic)
+    for body in (ASKED, {**ASKED, "evaluations": []}, {**ASKED, "evaluations": None}):
+        assert parse_evaluation(ASKED) == parse_evaluations(body)
+
+
+def test_a_part_of_one_question_is_whole_and_may_leave_its_name_to_all() -> None:
+    """Its properties are its own: those of the whole are of another resource."""
+    shared = {**ASKED, "resource": {"type": "tool", "properties": {"server": "github"}}}
+    found = parse_evaluations(
+        {**shared, "evaluations": [{"resource": {"id": "search"}}, {"resource": {"type": "tool"}}]}
     )
-    for body in (ASKED, {**ASKED, "evaluations": []}):
-        single = parse_evaluations(body)
-        assert ([parse_evaluation(ASKED)], True) == (list(single.requests), single.is_single)
+    assert isinstance(found, Evaluations)
+    first, second = found.requests
+    assert isinstance(first, Request)
+    assert (Resource(type="tool", id="search"), "resource.id: expected text of 1 to 4096 characters") == (
+        first.resource,
+        str(second),
+    )
 
 
 @pytest.mark.parametrize(
