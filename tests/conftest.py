@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from headgate_analytics import Deriver, open_views
+from headgate_control.testing.postgresql import Postgresql, programs, running
 from headgate_processors.dialects import Normaliser
 from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.enrich.price import PriceBook
@@ -129,3 +131,23 @@ def collector_binary() -> Path:
                 (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
             subprocess.run(["make", "collector"], cwd=ROOT, check=True, timeout=3000)
     return binary
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgresql]:
+    """A PostgreSQL of this test run."""
+    with running(_programs()) as made:
+        yield made
+
+
+def _programs() -> Path:
+    """The folder of PostgreSQL's programs; CI installs it where it is missing, one test process for all."""
+    with (Path(tempfile.gettempdir()) / "headgate-postgresql.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if programs() is None and os.environ.get("CI") and os.geteuid() == 0:
+            subprocess.run(["apt-get", "update", "-qq"], check=True, timeout=600)
+            subprocess.run(["apt-get", "install", "-qq", "-y", "postgresql"], check=True, timeout=600)
+    if found := programs():
+        return found
+    reason = "needs PostgreSQL: apt-get install postgresql"
+    return (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)

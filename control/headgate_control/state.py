@@ -1,6 +1,7 @@
 """Control state as one snapshot to decide by, kept current from the journal's events."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -27,6 +28,7 @@ from headgate_control.stops.stop import Stop
 from headgate_control.stops.stop_set import StopSet
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Body, Event
+from headgate_processors.errors import StoreError
 
 _PAGE = 1_000
 _T = TypeVar("_T")
@@ -47,26 +49,61 @@ Listener = Callable[[State, list[Event]], None]
 
 
 class ControlState:
-    """The state of a store. Reading is free of locks; `refresh` may be called by any thread."""
+    """The state of a store. Reading is free of locks; `refresh` may be called by any thread.
 
-    def __init__(self, store: ControlStore, policy: PolicyEngine | None = None) -> None:
-        self._store = store
+    `clock` is monotonic: whoever decides by the state asks it how old the state may be.
+    """
+
+    def __init__(
+        self,
+        store: ControlStore,
+        policy: PolicyEngine | None = None,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._store, self._clock = store, clock
         self._guard = threading.Lock()
         self._listeners: list[Listener] = []
-        self.now = _loaded(store, policy)
+        self._seen_ns = clock()
+        self.now, self._last = _loaded(store, policy)
+
+    def age_ns(self) -> int:
+        """How long ago the journal was read to its end, counted from before it was asked."""
+        return self._clock() - self._seen_ns
 
     def listen(self, listener: Listener) -> None:
         """Have every later change told to `listener`, in order, by the thread that learns of it."""
         self._listeners.append(listener)
 
     def refresh(self) -> State:
-        """Take in what the journal has got since."""
+        """Take in what the journal has got since.
+
+        Raises:
+            TransientError: the store cannot be read.
+            StoreError: its journal is another one by now, such as that of a copy that was put back.
+        """
         with self._guard:
-            while events := self._store.events(after=self.now.position, limit=_PAGE):
-                self.now = applied(self.now, events)
+            while True:
+                asked_ns, events = self._clock(), self._fresh()
+                if not events:
+                    self._seen_ns = asked_ns
+                    return self.now
+                self.now, self._last = applied(self.now, events), events[-1]
                 for listener in self._listeners:
                     listener(self.now, events)
-            return self.now
+
+    def _fresh(self) -> list[Event]:
+        """The events after the last that is known, which must still be where it was."""
+        if self._last is None:
+            return self._store.events(limit=_PAGE)
+        found = self._store.events(after=self._last.position - 1, limit=_PAGE)
+        if not found or (found[0].position, found[0].digest) != (self._last.position, self._last.digest):
+            message = (
+                "the journal is not the one that was followed so far, as after a copy was put back while control ran: "
+                "control must start anew"
+            )
+            raise StoreError(message)
+        return found[1:]
 
     def use_policy(self, policy: PolicyEngine) -> None:
         """Decide by another bundle from now on."""
@@ -74,12 +111,12 @@ class ControlState:
             self.now = replace(self.now, snapshot=replace(self.now.snapshot, policy=policy))
 
 
-def _loaded(store: ControlStore, policy: PolicyEngine | None) -> State:
-    """The state of all events there are: whoever writes meanwhile is heard of by `refresh`."""
-    state = State(snapshot=Snapshot(policy=policy))
+def _loaded(store: ControlStore, policy: PolicyEngine | None) -> tuple[State, Event | None]:
+    """The state of all events there are, and the last of them: whoever writes meanwhile is heard of by `refresh`."""
+    state, last = State(snapshot=Snapshot(policy=policy)), None
     while events := store.events(after=state.position, limit=_PAGE):
-        state = applied(state, events)
-    return state
+        state, last = applied(state, events), events[-1]
+    return state, last
 
 
 def applied(state: State, events: Iterable[Event]) -> State:

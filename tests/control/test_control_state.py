@@ -1,5 +1,8 @@
 """Control state: what is launched, stopped and limited is what is decided by, on every node and after every start."""
 
+import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,7 +20,7 @@ from headgate_control.stops.commands import resume, stop
 from headgate_control.store.opening import open_sqlite
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Event
-from headgate_processors.errors import ConfigError, ForbiddenError
+from headgate_processors.errors import ConfigError, ForbiddenError, StoreError, TransientError
 
 MANIFEST = """
 apiVersion: headgate.dev/v1
@@ -193,6 +196,67 @@ def test_a_state_of_all_events_is_that_of_each_in_turn(store: ControlStore) -> N
     early.refresh()
     late = ControlState(store).now
     assert (seen(early.now), store.events()) == (seen(late), heard)
+
+
+class Clock:
+    """A monotonic clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def __call__(self) -> int:
+        """Its time."""
+        return self.now_ns
+
+
+LOCK_ALL = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+# Where SQLite has the marks of those that read a WAL: offsets 123 to 127 of the shared memory.
+fcntl.lockf(file, fcntl.LOCK_EX, 5, 123)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_state_ages_while_its_file_is_locked(tmp_path: Path) -> None:
+    """By the clock, from before the store was last asked; as soon as it can be read, it is fresh again."""
+    path, clock = tmp_path / "control.db", Clock()
+    with closing(open_sqlite(path, writer="control-1")) as store:
+        stop(store, ("team", "a"), mode="stop", author="ada", reason="one")
+        state = ControlState(store, clock=clock)
+        command = [sys.executable, "-c", LOCK_ALL, f"{path}-shm"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as locking:
+            assert locking.stdout is not None
+            locking.stdout.readline()
+            clock.now_ns = 7
+            with pytest.raises(TransientError, match="lock"):
+                state.refresh()
+            late = state.age_ns()
+            locking.communicate(b"")
+        state.refresh()
+    assert (7, 0) == (late, state.age_ns())
+
+
+def test_a_state_of_a_journal_that_was_put_back_is_followed_no_further(tmp_path: Path) -> None:
+    """Positions that it knows are others there: what is stopped from now on would never be heard of."""
+    path, copy = tmp_path / "control.db", tmp_path / "copy.db"
+    with closing(open_sqlite(path, writer="control-1")) as store:
+        stop(store, ("team", "a"), mode="stop", author="ada", reason="one")
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copy)) as to:
+            source.backup(to)
+        stop(store, ("team", "b"), mode="stop", author="ada", reason="two")
+        clock = Clock()
+        state = ControlState(store, clock=clock)
+        with closing(sqlite3.connect(copy)) as source, closing(sqlite3.connect(path)) as to:
+            source.backup(to)
+        clock.now_ns = 9
+        for _ in range(2):
+            with pytest.raises(StoreError, match="control must start anew"):
+                state.refresh()
+            stop(store, ("team", "c"), mode="stop", author="ada", reason="three")
+    assert 9 == state.age_ns()
 
 
 def seen(state: State) -> tuple[object, ...]:

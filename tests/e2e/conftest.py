@@ -128,8 +128,8 @@ class ControlSite:
 
 
 @contextmanager
-def started(folder: Path, model: ModelServer) -> Iterator[ControlSite]:
-    """A `headgate up` on free ports."""
+def started(folder: Path, model: ModelServer, **more: str) -> Iterator[ControlSite]:
+    """A `headgate up` on free ports; `more` are variables of its own."""
     upstreams = {
         "openai": {"base_url": f"{model.url}/v1", "api_key": "env:SCRIPTED_KEY"},
         "anthropic": {"base_url": model.url, "api_key": "env:SCRIPTED_KEY"},
@@ -144,7 +144,7 @@ def started(folder: Path, model: ModelServer) -> Iterator[ControlSite]:
     with (folder / "up.err").open("a") as errors:
         process = subprocess.Popen(
             [*HEADGATE, "up", "--data", str(folder / "store"), *ports],
-            env={**os.environ, **variables},
+            env={**os.environ, **variables, **more},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -218,6 +218,12 @@ def agent(told: Callable[..., Any], control_site: ControlSite) -> Callable[..., 
         return made
 
     return create
+
+
+@pytest.fixture
+def start_site() -> Callable[..., Any]:
+    """Starts a site of a test's own."""
+    return started
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import errno
 import logging
 import os
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,18 +18,16 @@ from headgate_console.control.callers import kept_token
 from headgate_console.control.drill import DrillRoutes
 from headgate_console.control.follower import Follower
 from headgate_console.control.parts import Parts, classes_of, foreign_tokens_of, platform_of, routing_of, upstreams_of
-from headgate_console.control.place import WRITER
-from headgate_console.control.records import ControlRecords
+from headgate_console.control.rounds import rounds
 from headgate_console.settings.values import split_address
-from headgate_control.audit.heads import anchor_logs
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.decision import Logged
 from headgate_control.decide.service import DecisionService
 from headgate_control.feed.budget_routes import RemoteBudgetRoutes
 from headgate_control.feed.feed import Feed
+from headgate_control.feed.messages import BLIND_AFTER_S, STALE_AFTER_S
 from headgate_control.feed.routes import FeedRoutes
 from headgate_control.identity.credentials import Credentials
-from headgate_control.identity.foreign_tokens import ForeignTokens
 from headgate_control.identity.web_tokens import TokenVerifier
 from headgate_control.policy.watch import PolicyFolder, follow
 from headgate_control.room import Room
@@ -48,7 +46,7 @@ from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.telling import Teller, Telling
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
-from headgate_processors.errors import ConfigError, TransientError
+from headgate_processors.errors import ConfigError
 
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
@@ -58,9 +56,10 @@ POINT = "model-gateway"
 BEHIND_HTTP_PORT = ":14318"
 COLLECTOR_HTTP = "127.0.0.1:4318"
 SUPERVISOR = "supervisor"
-TICK_S = 1.0
-ANCHOR_EVERY_S = 60.0
 SHUTDOWN_S = 2.0
+THREADS_MAX = 32
+"""Waits for disks and the store at once: some that hang leave others for denials to become durable."""
+_NS_PER_S = 1_000_000_000
 CONNECTIONS_MAX = 1_024
 _LOG = logging.getLogger("control")
 Tell = Callable[[str, str, str], None]
@@ -75,9 +74,10 @@ async def serve(
         client = await stack.enter_async_context(provider_client())
         calls = OpenCalls(calls_max=CALLS_MAX)
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(THREADS_MAX))
         parts.room.state.listen(Follower(parts.room, calls, parts.place, point=POINT, loop=loop))
         parts.room.points.join(POINT)
-        feed = stack.enter_context(closing(Feed(parts.room.store, parts.room.state, parts.room.points)))
+        feed = stack.enter_context(closing(_feed(parts.room)))
         feed.start()
         foreign = foreign_tokens_of(settings)
         verifier = TokenVerifier(parts.signing.good)
@@ -101,7 +101,16 @@ async def serve(
         ready()
         stack.callback(feed.close)
         async with following(settings, parts.room):
-            await _ticking(parts, foreign, stopping)
+            await rounds(parts, foreign, stopping)
+
+
+def _older(room: Room, age_s: float) -> Callable[[], bool]:
+    """Whether control's own state is older than that: stops may have been given that it has not heard of."""
+    return lambda: room.state.age_ns() > age_s * _NS_PER_S
+
+
+def _feed(room: Room) -> Feed:
+    return Feed(room.store, room.state, room.points, is_blind=_older(room, BLIND_AFTER_S))
 
 
 def _otlp(settings: "Settings") -> str:
@@ -135,6 +144,7 @@ def _control(parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller) -> w
         clock=room.clock,
         told=told,
         more=more,
+        is_stale=_older(room, STALE_AFTER_S),
     )
     return server.application()
 
@@ -170,6 +180,7 @@ def _gateway(
         headroom=room.owner.headroom,
         credentials=credentials,
         clock=room.clock,
+        is_stale=_older(room, STALE_AFTER_S),
     )
 
 
@@ -231,35 +242,3 @@ async def _listening(
         yield f"[{name}]:{number}" if ":" in name else f"{name}:{number}"
     finally:
         await runner.cleanup()
-
-
-async def _ticking(parts: Parts, foreign: ForeignTokens | None, stopping: threading.Event) -> None:
-    """Once a second: what nobody settled in time is booked, other nodes are heard of, and the store is told."""
-    anchored_s = time.monotonic()
-    while True:
-        is_last = await asyncio.to_thread(stopping.wait, TICK_S)
-        try:
-            parts.room.owner.expire(time.time_ns())
-            await parts.room.refresh()
-            _tell_budgets(parts.room, parts.records)
-            await asyncio.to_thread(parts.records.send, parts.room.store)
-            if foreign is not None and foreign.is_due():
-                for problem in await asyncio.to_thread(foreign.refresh):
-                    _LOG.error("keys of an issuer could not be fetched: %s", problem)
-            if is_last or time.monotonic() - anchored_s > ANCHOR_EVERY_S:
-                anchored_s = time.monotonic()
-                logs = [parts.decisions, parts.room.owner.log]
-                await asyncio.to_thread(anchor_logs, parts.room.store, logs, author=WRITER)
-        except (TransientError, OSError) as error:
-            _LOG.error("%s", error)
-        except Exception:  # noqa: BLE001 - the edge of a loop that must not end
-            _LOG.exception("control could not do all that it does every second; trying again")
-        if is_last:
-            return
-
-
-def _tell_budgets(room: Room, records: ControlRecords) -> None:
-    """Tell of every budget."""
-    now = room.clock()
-    for budget in room.now.budgets.values():
-        records.budget(budget, room.owner.account(budget, now), now)

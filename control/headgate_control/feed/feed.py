@@ -51,7 +51,10 @@ class _Point:
 
 
 class Feed:
-    """For one event loop, in which it is `start`ed; changes may be learned of by any thread."""
+    """For one event loop, in which it is `start`ed; changes may be learned of by any thread.
+
+    While `is_blind` says that the store cannot be seen, nobody is told that everything was told.
+    """
 
     def __init__(
         self,
@@ -61,9 +64,10 @@ class Feed:
         config: FeedConfig = FeedConfig(),
         *,
         clock: Callable[[], int] = time.monotonic_ns,
+        is_blind: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store, self._source, self._points = store, state, points
-        self.config, self._clock = config, clock
+        self.config, self._clock, self._is_blind = config, clock, is_blind
         self._run = secrets.token_hex(8)
         self._changes: deque[tuple[int, bytes]] = deque()
         self._remote: dict[str, _Point] = {}
@@ -147,22 +151,22 @@ class Feed:
     def opening(self, since: int | None, run: str | None) -> Iterator[bytes]:
         """What a reader that has just joined hears first. Take it before anything else happens."""
         self._use_policy()
-        state, position, beat = self._state, self._position, self.told
+        state, position, told, last = self._state, self._position, self.told, self._beat()
         missed = self._since(since, run)
         policy = self._policy
 
         def pieces() -> Iterator[bytes]:
-            yield messages.hello(self._run, beat, control=_control())
+            yield messages.hello(self._run, told, control=_control())
             yield from messages.snapshot(state, position) if missed is None else missed
             yield policy[1]
-            yield messages.beat(beat)
+            yield last
 
         return pieces()
 
     def beat(self) -> bytes:
         """A beat, for a reader that has nothing waiting."""
         self._use_policy()
-        return messages.beat(self.told)
+        return self._beat()
 
     def gone(self, subscriber: Subscriber) -> None:
         """A reader's connection has ended: its point stays, silent, until it comes back or is forgotten."""
@@ -231,8 +235,11 @@ class Feed:
         self._use_policy()
         # A new epoch comes before the stops that it is about: it is not all of them yet.
         if not events or events[-1].kind != EPOCH:
-            self._tell(messages.beat(self.told))
+            self._tell(self._beat())
         self._forget()
+
+    def _beat(self) -> bytes:
+        return messages.blind() if self._is_blind() else messages.beat(self.told)
 
     def _use_policy(self) -> None:
         """Tell the bundle when it is another one by now."""

@@ -2,7 +2,8 @@
 
 `hello` says who speaks. `snapshot` is the whole state, in one or more pages. `change` is one change of a record;
 `after` is the position of the change before it, so that a reader notices when one is missing. `policy` is the bundle.
-`beat` says that nothing else has changed: everything up to its position and epoch was told.
+`beat` says that nothing else has changed: everything up to its position and epoch was told. `blind` stands in its
+place while control itself cannot see its store: stops may have been given that nobody here has heard of.
 
 Credentials travel as the digests that control itself keeps, and nothing that opens anything is among the kinds.
 """
@@ -38,6 +39,8 @@ VERSION_OLDEST = 1
 
 BEAT_EVERY_S = 1.0
 STALE_AFTER_S = 5.0
+BLIND_AFTER_S = 2.0
+"""How long control may not have read its store before it beats no more."""
 KINDS = frozenset({INSTANCE, MANIFEST, GATEWAY_KEY, BUDGET, LIMIT, STOP, EPOCH})
 RECORDS_A_PAGE = 500
 _RETRY_MS = 1_000
@@ -79,6 +82,11 @@ def change(event: Event, *, after: int) -> bytes:
 def beat(told: Beat) -> bytes:
     """Everything up to here was told."""
     return frame("beat", {"position": told.position, "epoch": told.epoch})
+
+
+def blind() -> bytes:
+    """Control cannot say that everything was told."""
+    return frame("blind", {"reason": "control cannot read its own store"})
 
 
 def policy(bundle: Bundle | None) -> bytes:

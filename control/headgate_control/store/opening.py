@@ -13,6 +13,14 @@ from headgate_processors.errors import ConfigError, StoreError
 
 BUSY_S = 10.0
 READERS_MAX = 8
+_PATIENCE = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+"""How long a database that has vanished without a word is waited for, in libpq's own words and units."""
 
 
 def open_sqlite(path: Path, *, writer: str) -> SqlControlStore:
@@ -51,7 +59,7 @@ def open_postgresql(address: str, *, writer: str) -> SqlControlStore:
     """
     try:
         url = make_url(address).set(drivername="postgresql+psycopg")
-        engine = create_engine(url, pool_size=READERS_MAX, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        engine = create_engine(url, pool_size=READERS_MAX, pool_pre_ping=True, connect_args=_PATIENCE)
     except ArgumentError as error:
         message = "the address of the control database: expected postgresql://USER@HOST/DATABASE"
         raise ConfigError(message) from error

@@ -66,6 +66,7 @@ class ControlLink:
         self._version = VERSION
         self._beaten_ns: int | None = None
         self._refused: str | None = None
+        self._blind: str | None = None
         self._is_changed, self._is_heard = asyncio.Event(), asyncio.Event()
         self._acknowledging = Acknowledging(cut, self._tell, point=config.point)
 
@@ -80,7 +81,7 @@ class ControlLink:
         if self._refused is not None:
             return self._refused
         if self.is_stale():
-            return f"control has not been heard of for {self._config.stale_after_s:g} s"
+            return self._blind or f"control has not been heard of for {self._config.stale_after_s:g} s"
         return self._replica.problem
 
     def is_stale(self) -> bool:
@@ -157,8 +158,10 @@ class ControlLink:
             self._acknowledging.strike(state)
         if state is not before:
             self._is_changed.set()
+        if frame.name == "blind":
+            self._blind = f"control beats no more: {frame.body.get('reason')}"
         if beat is not None:
-            self._beaten_ns, self._refused = self._clock(), None
+            self._beaten_ns, self._refused, self._blind = self._clock(), None, None
             self._is_heard.set()
             await self._acknowledging.acknowledge(beat.epoch)
 

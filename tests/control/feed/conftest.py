@@ -55,6 +55,7 @@ class Site:
         self.owner = BudgetOwner.open(folder / "budgets", self.state.now.budgets.values())
         self.points = EnforcementPoints()
         self.config = FeedConfig(beat_every_s=0.05)
+        self.is_blind = False
         self.feed = Feed(self.store, self.state, self.points, self.config)
         self.doors = Doors(keys=lambda: self.state.now.keys, authenticate=CALLERS.get, clock=lambda: NOW)
 
@@ -80,7 +81,7 @@ class Site:
     @asynccontextmanager
     async def served(self) -> AsyncIterator["Readers"]:
         """Control while it is served, as its readers see it."""
-        self.feed = Feed(self.store, self.state, self.points, self.config)
+        self.feed = Feed(self.store, self.state, self.points, self.config, is_blind=lambda: self.is_blind)
         self.feed.start()
         budgets = RemoteBudgetRoutes(owner=self.owner, doors=self.doors, clock=lambda: NOW)
         app = web.Application(middlewares=[told_errors])

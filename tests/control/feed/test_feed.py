@@ -342,3 +342,22 @@ async def ends(reading: Any) -> bool:
             await reading.until_beat()
     except (EOFError, aiohttp.ClientError):
         return True
+
+
+def test_nobody_is_told_that_this_was_all_while_the_store_cannot_be_seen(site: Any) -> None:
+    """Neither on arrival nor later; what changes is told all the same, and beats come back."""
+    site.is_blind = True
+
+    async def steps(readers: Any) -> tuple[list[str], list[str]]:
+        async with readers.reading() as reading:
+            opening = [(await reading.event())["event"] for _ in range(4)]
+            site.stop("team", "payments")
+            told = [(await reading.event())["event"] for _ in range(3)]
+            while told[-1] != "blind":
+                told.append((await reading.event())["event"])
+            site.is_blind = False
+            return opening, [*told, (await reading.until_beat(1))[-1]["event"]]
+
+    opening, told = site.run(steps)
+    assert ["hello", "snapshot", "policy", "blind"] == opening
+    assert ["beat"] == [one for one in told if one not in {"change", "blind"}]

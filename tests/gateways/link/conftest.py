@@ -69,6 +69,7 @@ class Site:
         self.owner = BudgetOwner.open(folder / "budgets", self.state.now.budgets.values())
         self.points = EnforcementPoints()
         self.feed: Feed | None = None
+        self.is_blind = False
         self.routes: list[web.RouteDef] = []
         self.tls: ssl.SSLContext | None = None
         self.ca_file: Path | None = None
@@ -100,7 +101,8 @@ class Site:
     async def served(self) -> AsyncIterator[None]:
         """While control runs. Each time it is another run of it."""
         room = self.room()
-        self.feed = Feed(room.store, room.state, room.points, FeedConfig(beat_every_s=BEAT_S))
+        config = FeedConfig(beat_every_s=BEAT_S)
+        self.feed = Feed(room.store, room.state, room.points, config, is_blind=lambda: self.is_blind)
         self.feed.start()
         budgets = RemoteBudgetRoutes(owner=self.owner, doors=room.doors, clock=room.clock)
         app = web.Application(middlewares=[told_errors])

@@ -110,6 +110,25 @@ def test_a_gateway_whose_feed_is_cut_denies_what_has_effects_and_goes_on_when_it
     assert "5 s" in problem
 
 
+def test_a_gateway_of_a_control_that_cannot_see_its_store_is_stale_too(site: Any, gateway: Any, provider: Any) -> None:
+    """It says why, and goes on with the first beat."""
+
+    async def steps() -> list[Any]:
+        async with site.served(), gateway.served(provider) as link:
+            await fresh(link)
+            site.is_blind = True
+            gateway.ahead_ns += 5_100_000_000
+            await until(lambda: link.problem is not None and "its own store" in link.problem)
+            async with gateway.chat() as response:
+                found = [response.status, (await response.json())["error"]["code"]]
+            site.is_blind = False
+            await fresh(link)
+            async with gateway.chat() as response:
+                return [*found, response.status, link.problem]
+
+    assert [403, "stale", 200, None] == site.run(steps)
+
+
 def test_a_gateway_that_starts_while_control_is_down_knows_its_agents_and_doubts(
     site: Any, another: Any, provider: Any
 ) -> None:
