@@ -199,7 +199,7 @@ def test_a_budget_is_set_spent_and_removed(control_site: Any, told: Told, agent:
 def test_a_limit_denies_what_is_too_fast(control_site: Any, told: Told, agent: Agent, run: Run) -> None:
     """With the code `rate`, and 403 as everything: an agent must not retry at once."""
     made = agent("hasty")
-    told("limit", "set", "team", "hasty", "--calls-per-minute", "1")
+    assert "hasty" == told("limit", "set", "team", "hasty", "--calls-per-minute", "1")["target"]
     assert 200 == control_site.call(made["gateway_key"]).status_code
     assert denied("rate") == refusal(control_site.call(made["gateway_key"]))
     assert ["hasty"] == [one["target"] for one in told("limit", "show")]

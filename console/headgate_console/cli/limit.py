@@ -1,11 +1,13 @@
 """`headgate limit set | show | remove`: how fast agents may call, and how much at once."""
 
+import json
+import sys
 from typing import Annotated
 
 import typer
 
 from headgate_console.cli.options import Data, Json, examples, settings
-from headgate_console.cli.screen import screen
+from headgate_console.cli.screen import screen, utf8_stdout
 from headgate_console.render.table import Column
 from headgate_processors.errors import ConfigError
 
@@ -56,7 +58,8 @@ def set_limit(
     body = {"scope": scope, "id": target, "calls_per_minute": calls_per_minute, "open_calls_max": open_calls}
     row = control_client(settings(context, data=data)).post("/v1/limits", body=body, method="PUT")
     if as_json:
-        screen().json([row])
+        json.dump(row, utf8_stdout(), ensure_ascii=False, indent=2)
+        sys.stdout.write("\n")
     else:
         screen().table(_COLUMNS, [row])
 

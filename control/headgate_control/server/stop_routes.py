@@ -10,9 +10,10 @@ from headgate_control.room import Room
 from headgate_control.server.answers import answered, object_of, text_of, whole_of
 from headgate_control.server.doors import Caller, only
 from headgate_control.server.wire import WireError
+from headgate_control.state import State
 from headgate_control.stops.enact import enact, lift
 from headgate_control.stops.points import Effects
-from headgate_control.stops.stop import Mode, Stop, parse_key
+from headgate_control.stops.stop import Key, Mode, Stop, parse_key
 
 _NS_PER_MS = 1_000_000
 
@@ -48,15 +49,9 @@ class StopRoutes:
             reason=text_of(body, "reason") or "",
             expires_unix_nano=None if lifetime_ns is None else self.room.clock() + lifetime_ns,
         )
-        told = {**shown_stop(made), **shown_effects(found), "warning": self._warning(made)}
+        is_known = known(self.room.now, made.key)
+        told = {**shown_stop(made), **shown_effects(found), "known": is_known, "warning": _warning(made.key, is_known)}
         return answered(told, status=504 if found.silent else 200)
-
-    def _warning(self, made: Stop) -> str | None:
-        """What whoever mistypes an id should know: it holds, and nothing is called so."""
-        scope, target = made.key
-        if scope == "instance" and target not in self.room.now.snapshot.instances:
-            return f"no instance is called {target!r} yet: see headgate instance list"
-        return None
 
     async def _resume(self, http: web.Request) -> web.Response:
         caller, body = self._operator(http), await object_of(http)
@@ -67,6 +62,28 @@ class StopRoutes:
 
     def _operator(self, http: web.Request) -> Caller:
         return only(self.room.doors.caller(http.headers.get("authorization")), "operator")
+
+
+def known(state: State, key: Key) -> bool | None:
+    """Whether control has heard of somebody or something that is called so; None of what it keeps no list of."""
+    scope, target = key
+    every = state.snapshot.instances
+    if scope == "instance":
+        return target in every
+    if scope in {"team", "workflow"}:
+        return any(getattr(one, scope) == target for one in every.values())
+    if scope == "identity":
+        return target in state.keys or any(target in {one.user, one.launched_by} for one in every.values())
+    return True if scope == "platform" else None
+
+
+def _warning(key: Key, is_known: bool | None) -> str | None:
+    """What whoever mistypes an id should know: it holds, and nothing is called so."""
+    scope, target = key
+    if is_known is not False:
+        return None
+    what = f"no instance is called {target!r}" if scope == "instance" else f"no instance is of {scope} {target!r}"
+    return f"{what} yet: see headgate instance list"
 
 
 def shown_stop(stop: Stop) -> dict[str, object]:

@@ -196,14 +196,35 @@ def test_a_point_that_does_not_speak_is_named(site: Commanded, monkeypatch: pyte
     assert [] == site.ask("GET", "/v1/stops")[1]["stops"]
 
 
-def test_a_stop_of_an_instance_that_nobody_knows_says_so(site: Commanded) -> None:
-    """It holds, in case the instance is yet to come; whoever mistyped an id is told."""
-    known = site.created()["instance_id"]
-    warnings = [
-        site.ask("POST", "/v1/stops", {"scope": "instance", "id": one, "reason": "it loops"})[1]["warning"]
-        for one in (known, "ai-mistyped")
-    ]
-    assert [None, "no instance is called 'ai-mistyped' yet: see headgate instance list"] == warnings
+@pytest.mark.parametrize(
+    ("scope", "target", "expected"),
+    [
+        ("instance", "ai-mistyped", (False, "no instance is called 'ai-mistyped' yet: see headgate instance list")),
+        ("team", "payments", (True, None)),
+        ("team", "paymnets", (False, "no instance is of team 'paymnets' yet: see headgate instance list")),
+        ("workflow", "x", (False, "no instance is of workflow 'x' yet: see headgate instance list")),
+        ("identity", "bob", (True, None)),
+        ("identity", "eve", (False, "no instance is of identity 'eve' yet: see headgate instance list")),
+        ("session", "s1", (None, None)),
+        ("tool", "github/merge", (None, None)),
+        ("platform", None, (True, None)),
+    ],
+)
+def test_a_stop_of_what_nobody_knows_holds_and_says_so(
+    site: Commanded, scope: str, target: str | None, expected: tuple[bool | None, str | None]
+) -> None:
+    """It may be yet to come; whoever mistyped an id is told. Of sessions and tools control has no list."""
+    site.created(user="bob")
+    _, answer = site.ask("POST", "/v1/stops", {"scope": scope, "id": target, "reason": "it loops"})
+    held = [one["target"] for one in site.ask("GET", "/v1/stops")[1]["stops"]]
+    assert (*expected, [target or ""]) == (answer["known"], answer["warning"], held)
+
+
+def test_a_stop_of_an_instance_that_is_there_is_known(site: Commanded) -> None:
+    """By its whole id."""
+    made = site.created()["instance_id"]
+    told = site.ask("POST", "/v1/stops", {"scope": "instance", "id": made, "reason": "it loops"})[1]
+    assert (True, None) == (told["known"], told["warning"])
 
 
 def test_a_stop_that_is_over_is_not_listed(site: Commanded) -> None:
