@@ -86,8 +86,10 @@ class ModelGateway:
         began, door, path = self.clock(), http.match_info["door"], http.match_info["path"]
         upstream = self.upstreams.get(door)
         target = upstream.target(http.method, path) if upstream is not None else None
-        if upstream is None or target is None or "upgrade" in http.headers:
+        if upstream is None or "upgrade" in http.headers:
             return web.Response(status=404, text="not found\n")
+        if target is None:
+            return _refused(upstream, 404, "unknown_path", f"expected one of {upstream.known}")
         caller = self._caller(http)
         if caller is None:
             if (times := self.refused.count()) is not None:

@@ -16,11 +16,12 @@ _OPERATIONS: Mapping[Kind, Mapping[tuple[str, str], Operation]] = {
         ("GET", "models"): "models",
     },
     "anthropic": {
-        ("POST", "v1/messages"): "messages",
-        ("POST", "v1/messages/count_tokens"): "count_tokens",
-        ("GET", "v1/models"): "models",
+        ("POST", "messages"): "messages",
+        ("POST", "messages/count_tokens"): "count_tokens",
+        ("GET", "models"): "models",
     },
 }
+_VERSION = "v1/"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 FREE: frozenset[Operation] = frozenset({"models", "count_tokens"})
 
@@ -46,14 +47,23 @@ class Upstream:
     base_url: str
     api_key: Callable[[], str]
 
+    @property
+    def known(self) -> str:
+        """What may be asked for, in words."""
+        return ", ".join(f"{method} /v1/{tail}" for method, tail in _OPERATIONS[self.kind])
+
     def target(self, method: str, path: str) -> Target | None:
-        """Where a request goes and what it asks for; None for what the gateway does not know, and lets not pass."""
-        tail = path.removeprefix("v1/") if self.kind == "openai" else path
+        """Where a request goes and what it asks for; None for what the gateway does not know, and lets not pass.
+
+        Some clients put the version of the API into their base URL, and some into their paths: both are right.
+        """
+        tail = path.removeprefix(_VERSION)
         known = _OPERATIONS[self.kind].get((method, tail))
         parent, _, name = tail.rpartition("/")
         if known is None and name and _NAME.fullmatch(name):
             known = _OPERATIONS[self.kind].get((method, parent)) if method == "GET" else None
-        return Target(operation=known, url=f"{self.base_url}/{tail}") if known is not None else None
+        version = _VERSION if self.kind == "anthropic" else ""
+        return Target(operation=known, url=f"{self.base_url}/{version}{tail}") if known is not None else None
 
     def credentials(self) -> dict[str, str]:
         """The headers that authenticate the gateway.

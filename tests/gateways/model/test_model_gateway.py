@@ -131,6 +131,36 @@ def test_a_path_that_the_gateway_does_not_know_is_not_there(site: Any, path: str
     assert [] == list(site.server.journal.exchanges())
 
 
+@pytest.mark.parametrize(
+    ("path", "is_typed"),
+    [("/openai/v1/batches", False), ("/openai/v1/images/generations", False), ("/anthropic/v1/files", True)],
+)
+def test_what_the_gateway_does_not_let_pass_is_told_in_the_shape_that_sdks_read(
+    site: Any, path: str, is_typed: bool
+) -> None:
+    """With what it does let pass."""
+
+    async def steps(agent: Any) -> tuple[int, Any]:
+        async with agent.post(path, {"model": "gpt-5"}) as response:
+            return await told(response)
+
+    status, answer = site.run(steps)
+    assert "POST /v1/" in answer["error"]["message"]
+    assert (404, "unknown_path", is_typed) == (status, answer["error"]["code"], "type" in answer)
+
+
+@pytest.mark.parametrize("path", ["/anthropic/messages", "/anthropic/v1/messages"])
+def test_the_version_of_the_api_may_stand_in_the_path_or_be_left_out(site: Any, path: str) -> None:
+    """SDKs differ in what they take a base URL to be."""
+
+    async def steps(agent: Any) -> int:
+        body = {"model": "claude-sonnet-4-5", "max_tokens": 100, "messages": [{"role": "user", "content": "hi"}]}
+        async with agent.post(path, body) as response:
+            return int(response.status)
+
+    assert (200, "/v1/messages") == (site.run(steps), site.server.journal.exchanges()[0].path)
+
+
 @pytest.mark.parametrize("key", ["", "hgk_0_0", "sk-the-gateways-own", "hgt_gateway-1_00"])
 def test_nobody_calls_without_a_gateway_key(site: Any, key: str) -> None:
     """The provider's own key is none."""
