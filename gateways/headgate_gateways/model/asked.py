@@ -13,6 +13,8 @@ from headgate_processors.errors import PermanentError
 BYTES_PER_TOKEN = 3
 OUTPUT_TOKENS_DEFAULT = 16_384
 MODEL_CHARS_MAX = 256
+SHORT_BYTES_MAX = 256 << 10
+"""What is parsed at once: that takes a few milliseconds at most."""
 CHOICES_MAX = 128
 _LIMITS: Mapping[Operation, tuple[str, ...]] = {
     "chat": ("max_completion_tokens", "max_tokens"),

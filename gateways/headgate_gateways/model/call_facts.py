@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from headgate_control.budgets.amount import Amount, Limits
 from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts
+from headgate_gateways.model.aside import Aside
 
 SESSIONS_MAX = 16_384
 NANO_PER_MICRO = 1_000
+SHORT_BYTES_MAX = 8 << 10
+"""What is looked at at once: that takes a few milliseconds at most."""
 UNLIMITED = Limits()
 Classes = Callable[[bytes], tuple[str, ...]]
 Key = tuple[str, str | None]
@@ -24,16 +27,23 @@ class CallFacts:
     """
 
     classes: Classes | None = None
+    aside: Aside = field(default_factory=Aside)
     _sessions: OrderedDict[Key, SessionFacts] = field(default_factory=OrderedDict)
     _engine: PolicyEngine | None = None
     _wants_content: bool = False
 
-    def of(
-        self, key: Key, engine: PolicyEngine | None, body: bytes, estimate: Amount | None, left: Limits = UNLIMITED
-    ) -> PolicyFacts:
+    async def content(self, engine: PolicyEngine | None, body: bytes) -> tuple[str, ...]:
+        """The classes of a body, where a policy asks for them; a body that is not short is looked at in a thread."""
+        classes = self.classes
+        if classes is None or not self._asks_for_content(engine):
+            return ()
+        if len(body) <= SHORT_BYTES_MAX:
+            return classes(body)
+        return await self.aside(lambda: classes(body))
+
+    def of(self, key: Key, classes: tuple[str, ...], estimate: Amount | None, left: Limits = UNLIMITED) -> PolicyFacts:
         """The facts of a call that begins; `left` is what its budgets still have, where that is known here."""
         known = self._sessions.get(key, SessionFacts())
-        classes = self.classes(body) if self.classes is not None and self._asks_for_content(engine) else ()
         return PolicyFacts(
             session=known,
             content_classes=classes,

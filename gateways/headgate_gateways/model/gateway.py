@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 import aiohttp
@@ -20,7 +20,7 @@ from headgate_control.identity.credentials import Credentials, Identified
 from headgate_control.request import Request, Resource, Subject
 from headgate_control.state import State
 from headgate_control.stops.stop import Facts
-from headgate_gateways.model.asked import BadCallError, parse_call
+from headgate_gateways.model.asked import SHORT_BYTES_MAX, Asked, BadCallError, parse_call
 from headgate_gateways.model.cache import Kept
 from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
@@ -33,9 +33,10 @@ from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, code_of, re
 from headgate_gateways.model.router import Routed, Router
 from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.seldom import Seldom
+from headgate_gateways.model.standing import Standing, skipped
 from headgate_gateways.model.telling import Silent, Teller
 from headgate_gateways.model.told import ToldCall, is_told_as_span, told_from_cache
-from headgate_gateways.model.upstream import FREE, Upstream
+from headgate_gateways.model.upstream import FREE, Operation, Upstream
 from headgate_gateways.model.usage import Usage
 from headgate_processors.errors import TransientError
 
@@ -43,6 +44,7 @@ BODY_BYTES_MAX = 32 << 20
 CALLS_MAX = 4_096
 _LOG = logging.getLogger(__name__)
 BODY_S = 60.0
+_UNAFFORDABLE = frozenset({"budget", "rate"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,9 @@ class ModelGateway:
         if upstream is None or "upgrade" in http.headers:
             return web.Response(status=404, text="not found\n")
         if target is None:
-            return _refused(upstream, 404, "unknown_path", f"expected one of {upstream.known}")
+            return _refused(
+                upstream, 404, "unknown_path", f"expected one of {upstream.known}"
+            )
         caller = self._caller(http)
         if caller is None:
             if (times := self.refused.count()) is not None:
@@ -105,7 +109,7 @@ class ModelGateway:
         except TimeoutError:
             return _refused(upstream, 408, "too_slow", f"the body did not come within {self.body_s:g} seconds")
         try:
-            asked = parse_call(target.operation, body) if target.operation != "models" else None
+            asked = await self._parsed(target.operation, body) if target.operation != "models" else None
         except BadCallError as error:
             return _refused(upstream, 400, "bad_request", str(error))
         inbound = Inbound(
@@ -122,27 +126,35 @@ class ModelGateway:
         )
         return await self._answered(inbound, caller)
 
+    async def _parsed(self, operation: Operation, body: bytes) -> Asked:
+        """The call of a body; a long one is read in a thread, so that nobody waits for it."""
+        if len(body) <= SHORT_BYTES_MAX:
+            return parse_call(operation, body)
+        return await self.facts.aside(lambda: parse_call(operation, body))
+
     async def _answered(self, inbound: Inbound, caller: Identified) -> web.StreamResponse:
+        content = await self.facts.content(self.state().snapshot.policy, inbound.body)
         now, snapshot = self.clock(), self.state().snapshot
         shown = (caller.credential_id, *((caller.user,) if caller.user is not None else ()))
         moment = Moment(at_unix_nano=now, session=inbound.session, identities=shown, is_stale=self.is_stale())
         instance = snapshot.instances.get(caller.instance_id)
 
         def is_allowed(other: Inbound) -> bool:
-            return decide(_request(other, caller.instance_id), snapshot, moment).allowed
+            seen, _ = self._seen(other, caller.instance_id, moment, content)
+            return decide(_request(other, caller.instance_id), snapshot, seen).allowed
 
         routed = self.router.routed(inbound, instance, is_allowed, now)
         kept = self.router.found(routed, now)
         if routed.objection is not None:
             moment = replace(moment, objection=routed.objection)
-        estimate = self._estimate(routed.inbound, now) if kept is None else None
-        about = (caller.instance_id, inbound.session)
-        amount = estimate.amount if estimate is not None else None
-        left = Limits()
-        if instance is not None and self.headroom is not None:
-            left = self.headroom(budget_places(_request(routed.inbound, caller.instance_id), instance, moment), now)
-        moment = replace(moment, policy=self.facts.of(about, snapshot.policy, inbound.body, amount, left))
-        logged = await self._decided(routed.inbound, caller.instance_id, moment, estimate)
+        seen, estimate = self._seen(routed.inbound, caller.instance_id, moment, content, is_free=kept is not None)
+        logged = await self._decided(routed.inbound, caller.instance_id, seen, estimate)
+        if routed.from_model is not None and logged.decision.code in _UNAFFORDABLE:
+            routed = routed.unchanged(skipped(routed.inbound, logged))
+            content = await self.facts.content(self.state().snapshot.policy, inbound.body)
+            moment = replace(moment, at_unix_nano=self.clock(), is_stale=self.is_stale())
+            seen, estimate = self._seen(inbound, caller.instance_id, moment, content)
+            logged = await self._decided(inbound, caller.instance_id, seen, estimate)
         if not logged.decision.allowed:
             code = code_of(logged.decision.code)
             self._tell(routed, logged, error_type=code)
@@ -153,6 +165,19 @@ class ModelGateway:
             return web.Response(body=kept.body, headers={**headers, "content-type": kept.content_type})
         return await self._passed(routed, logged, moment, estimate)
 
+    def _seen(
+        self, inbound: Inbound, instance_id: str, moment: Moment, content: tuple[str, ...], *, is_free: bool = False
+    ) -> tuple[Moment, Estimate | None]:
+        """The moment as policies see it, of a call to where it goes; and what is to be reserved for it there."""
+        estimate = self._estimate(inbound, moment.at_unix_nano) if not is_free else None
+        instance, left = self.state().snapshot.instances.get(instance_id), Limits()
+        if instance is not None and self.headroom is not None:
+            whose = budget_places(_request(inbound, instance_id), instance, moment)
+            left = self.headroom(whose, moment.at_unix_nano)
+        amount = estimate.amount if estimate is not None else None
+        facts = self.facts.of((instance_id, inbound.session), content, amount, left)
+        return replace(moment, policy=facts), estimate
+
     def _estimate(self, inbound: Inbound, at_unix_nano: int) -> Estimate | None:
         """What is to be reserved for a call; None for what is free."""
         asked = inbound.asked
@@ -162,7 +187,12 @@ class ModelGateway:
         return Estimate(amount=amount, lifetime_ns=LIFETIME_NS)
 
     async def _decided(
-        self, inbound: Inbound, instance_id: str, moment: Moment, estimate: Estimate | None = None
+        self,
+        inbound: Inbound,
+        instance_id: str,
+        moment: Moment,
+        estimate: Estimate | None,
+        instead_of: Logged | None = None,
     ) -> Logged:
         """The decision for a call, with its estimate reserved."""
         instance = self.state().snapshot.instances.get(instance_id)
@@ -170,33 +200,32 @@ class ModelGateway:
         def heard(logged: Logged) -> None:
             self.teller.decision(logged, instance, inbound.trace)
 
-        return await self.service(_request(inbound, instance_id), moment, estimate, heard=heard)
+        request = _request(inbound, instance_id)
+        return await self.service(request, moment, estimate, heard=heard, instead_of=instead_of)
 
     async def _passed(
         self, routed: Routed, logged: Logged, moment: Moment, estimate: Estimate | None
     ) -> web.StreamResponse:
         """Pass the call on; whatever becomes of it, its upstream is closed and its reservation settled."""
-        snapshot, facts = self.state().snapshot, self._facts(logged.request, moment)
-        call = self.calls.opened(facts)
-        # What was stopped between the decision and this line is cut like any open call.
-        stop = snapshot.stops.matching(facts, at_unix_nano=moment.at_unix_nano)
-        if stop is not None and stop.mode == "stop":
-            call.cut("stopped", stop.reason)
+        call = self.calls.opened(self._facts(logged.request, moment))
+        self._cut_if_stopped(call, moment)
+        standing = Standing(logged=logged, skipped=list(routed.skipped))
         passing = Passing(
             routed.inbound,
             self.client,
             call,
             decision_id=logged.decision_id,
-            more=self._more(routed.inbound, call, logged, moment),
+            more=self._more(routed.inbound, call, standing, moment),
             backoff_s=self.router.routing.backoff_ms / 1_000,
             keeps=routed.key is not None,
         )
-        passing.meter = self._meter(logged, passing, estimate)
+        passing.meter = standing.meter = self._meter(logged, passing, estimate)
         began_ns = time.perf_counter_ns()
         try:
             return await passing.run()
         finally:
             self.calls.closed(call)
+            logged, routed = standing.logged, replace(routed, skipped=tuple(standing.skipped))
             self.service.ended(logged)
             amount = self._cost(logged, passing, time.perf_counter_ns() - began_ns)
             self._tell(routed, logged, passing, amount, error_type=passing.error_type)
@@ -208,24 +237,47 @@ class ModelGateway:
                 is_error=passing.error_type is not None,
             )
             # What cannot be booked stays reserved, and is spent in full when it expires.
-            with suppress(TransientError, KeyError):
-                if logged.reservation_id is not None:
-                    await self.budgets.settle(logged.reservation_id, amount)
+            for reservation_id, spent in standing.settlements(amount):
+                with suppress(TransientError, KeyError):
+                    await self.budgets.settle(reservation_id, spent)
 
-    def _more(self, inbound: Inbound, call: OpenCall, logged: Logged, moment: Moment) -> More:
-        """The same call to the next provider that it may go to; each is decided, and stops may be about it."""
-        others, instance_id = self.router.fallbacks(inbound), logged.request.subject.id
+    def _more(self, inbound: Inbound, call: OpenCall, standing: Standing, moment: Moment) -> More:
+        """The same call to the next provider that it may go to; stops may be about that one."""
+        others = self.router.fallbacks(inbound)
 
-        async def following() -> Inbound | None:
+        async def following() -> tuple[Inbound, str] | None:
             for other in others:
                 again = replace(moment, at_unix_nano=self.clock(), is_stale=self.is_stale())
-                found = await self._decided(other, instance_id, again)
+                found = await self._moved(other, standing, again)
                 if found.decision.allowed:
                     call.facts = self._facts(found.request, again)
-                    return other
+                    self._cut_if_stopped(call, again)
+                    return other, found.decision_id
+                standing.skipped.append(skipped(other, found))
             return None
 
         return following
+
+    async def _moved(self, other: Inbound, standing: Standing, moment: Moment) -> Logged:
+        """The decision for a call to another provider: what it may cost there is reserved in place of what it has."""
+        instance_id = standing.logged.request.subject.id
+        content = await self.facts.content(self.state().snapshot.policy, other.body)
+        async with standing.meter.still if standing.meter is not None else nullcontext():
+            seen, estimate = self._seen(other, instance_id, moment, content)
+            if estimate is not None and standing.meter is not None:
+                # Time that has passed is spent there too.
+                spent_ms = max(estimate.amount.duration_ms, standing.meter.reserved.duration_ms)
+                estimate = replace(estimate, amount=replace(estimate.amount, duration_ms=spent_ms))
+            found = await self._decided(other, instance_id, seen, estimate, standing.logged)
+            if found.decision.allowed:
+                standing.moved(found, estimate.amount if estimate is not None else None)
+        return found
+
+    def _cut_if_stopped(self, call: OpenCall, moment: Moment) -> None:
+        """What was stopped between its decision and its opening is cut like any open call."""
+        stop = self.state().snapshot.stops.matching(call.facts, at_unix_nano=moment.at_unix_nano)
+        if stop is not None and stop.mode == "stop":
+            call.cut("stopped", stop.reason)
 
     def _facts(self, request: Request, moment: Moment) -> Facts:
         snapshot, instance_id = self.state().snapshot, request.subject.id
@@ -313,6 +365,7 @@ class ModelGateway:
             is_stream=asked.is_stream,
             error_type=error_type,
             routed_from_model=routed.from_model,
+            skipped=routed.skipped,
         )
         if kept is not None:
             told = told_from_cache(told, kept)

@@ -4,6 +4,7 @@ The piece of an answer that does not fit any more is not passed on, so a ceiling
 each call that is open. What a call is not known to have spent is what was estimated of it.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +44,8 @@ class Meter:
         self._budgets, self._price, self._id = budgets, price, reservation_id
         self._reserved, self._input_tokens, self._covered_tokens = reserved, input_tokens, output_tokens
         self._clock, self._monotonic = clock, monotonic
-        self._seen: tuple[object, ...] | None = (None, None, None, None)
+        self._output_tokens, self._still = output_tokens, asyncio.Lock()
+        self._seen: tuple[object, ...] = (None, None, None, None)
         self._is_tight = False
         self._began_ns = monotonic()
         self._steps = 0
@@ -54,9 +56,15 @@ class Meter:
         """All that is reserved for the call."""
         return self._reserved
 
-    def repriced(self) -> None:
-        """The call goes elsewhere, where it may cost more: look again at the next piece, however small."""
-        self._covered_tokens, self._seen = 0, None
+    @property
+    def still(self) -> asyncio.Lock:
+        """Held while the reservation is not to change under one's hands."""
+        return self._still
+
+    def moved(self, reservation_id: str, reserved: Amount) -> None:
+        """The call goes elsewhere, where nothing of it is answered yet, by another reservation. Call it `still`."""
+        self._id, self._reserved, self._covered_tokens = reservation_id, reserved, self._output_tokens
+        self._is_tight, self._refused = False, None
 
     async def passed(self, reader: UsageReader) -> str | None:
         """Look at an answer that has grown by a piece; why it may not go on, or None."""
@@ -107,6 +115,10 @@ class Meter:
         return (self._monotonic() - self._began_ns) // _NS_PER_MS
 
     async def _top_up(self, more: Amount) -> str | None:
+        async with self._still:
+            return await self._topped_up(more)
+
+    async def _topped_up(self, more: Amount) -> str | None:
         try:
             answer = await self._budgets.top_up(self._id, more, expires_unix_nano=self._clock() + LIFETIME_NS)
         except KeyError:

@@ -34,8 +34,8 @@ OK = 200
 TOO_MANY = 429
 _LAST_EVENTS = (b"data: [DONE]", b'"message_stop"', b'"response.completed"')
 
-More = Callable[[], Awaitable[Inbound | None]]
-"""The same call to the next provider that may be tried; None when there is none."""
+More = Callable[[], Awaitable[tuple[Inbound, str] | None]]
+"""The same call to the next provider that it may go to, and by which decision; None when there is none."""
 
 
 class Passing:
@@ -189,9 +189,7 @@ class Passing:
             if response is not None:
                 response.close()
             self.failed_attempts += 1
-            self.inbound = following
-            if self.meter is not None:
-                self.meter.repriced()
+            self.inbound, self._decision_id = following
             await asyncio.sleep(self._backoff_s * 2 ** (self.attempts - 1))
 
     async def _sent(self) -> aiohttp.ClientResponse:

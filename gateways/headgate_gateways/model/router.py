@@ -21,13 +21,21 @@ _NS_PER_S = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Routed:
-    """A call with its way: as it came, or changed. `key` is that of its answer, where it may be kept for `cache_s`."""
+    """A call with its way: as it came, or changed. `key` is that of its answer, where it may be kept for `cache_s`.
+
+    `skipped` says of each way that it was not given why not.
+    """
 
     inbound: Inbound
     asked_as: Inbound
     objection: str | None = None
     key: bytes | None = None
     cache_s: int = 0
+    skipped: tuple[str, ...] = ()
+
+    def unchanged(self, why: str) -> "Routed":
+        """The call as it came, for the reason that its other way is closed; its answer is not kept."""
+        return Routed(inbound=self.asked_as, asked_as=self.asked_as, skipped=(*self.skipped, why))
 
     @property
     def from_model(self) -> str | None:

@@ -22,6 +22,7 @@ class ToldCall:
 
     `error_type` is None where it ended well: the status of a provider that refused it, the code of a decision that
     denied or cut it, `cancelled` where its agent left. `saved_nano_usd` is what a route or the cache has saved.
+    `skipped` are the models that it might have gone to and did not, each with the decision and why.
     """
 
     trace: CallTrace
@@ -44,6 +45,7 @@ class ToldCall:
     attempts: int = 0
     failed_attempts: int = 0
     routed_from_model: str | None = None
+    skipped: Sequence[str] = ()
     saved_nano_usd: int | None = None
     is_from_cache: bool = False
     cost_nano_usd: int | None = None
@@ -74,6 +76,7 @@ class ToldCall:
                 "headgate.attempts": self.attempts,
                 "headgate.failed_attempts": self.failed_attempts,
                 "headgate.routed_from_model": self.routed_from_model,
+                "headgate.skipped_models": tuple(self.skipped) or None,
                 "headgate.saved_micro_usd": None if self.saved_nano_usd is None else self.saved_nano_usd // 1_000,
                 "headgate.response_cache_hit": True if self.is_from_cache else None,
                 "headgate.cost_usd": _usd(self.cost_nano_usd),

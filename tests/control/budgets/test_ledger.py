@@ -231,8 +231,8 @@ def test_no_ceiling_is_passed_by_reservations_and_a_replay_gives_the_same_books(
             assert books.account(one.budget_id, one.turn(now)).used.tokens <= limit
     again = ledger(*budgets)
     for entry in journal:
-        name, what = (None, entry) if isinstance(entry, Reservation) else entry
-        again.hold(what, instead_of=name) if isinstance(what, Reservation) else again.settle(str(name), what)
+        before, what = ("", entry) if isinstance(entry, Reservation) else entry
+        again.hold(what, instead_of=before) if isinstance(what, Reservation) else again.settle(before, what)
     turns = {(one.budget_id, one.turn(now)) for one in budgets}
     assert [books.account(*turn) for turn in turns] == [again.account(*turn) for turn in turns]
     assert list(books.open()) == list(again.open())

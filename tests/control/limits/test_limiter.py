@@ -33,7 +33,8 @@ def test_calls_beyond_the_rate_are_refused_until_time_has_passed() -> None:
 
 def test_a_call_that_goes_on_elsewhere_counts_once() -> None:
     """In the limits of both places it is the same call; in those of the new one it is another."""
-    here, there = ("model", "openai/gpt-5"), ("model", "azure/gpt-5")
+    here: Place = ("model", "openai/gpt-5")
+    there: Place = ("model", "azure/gpt-5")
     limits = {
         name: Limit(limit_id=name, place=place, calls_per_minute=1, open_calls_max=1)
         for name, place in (("team", TEAM), ("here", here), ("there", there))

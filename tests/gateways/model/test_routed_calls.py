@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from headgate_control.budgets.amount import Amount
+from headgate_control.budgets.amount import Amount, Limits
+from headgate_control.budgets.budget import Budget, Place
+from headgate_control.kinds import LIMIT
+from headgate_control.limits.limit import Limit
 from headgate_control.manifests.load import parse_manifest
+from headgate_control.store.record import Change
 from headgate_gateways.model.router import Router
 from headgate_gateways.model.routing import Routing, Rule
 from headgate_gateways.model.upstream import Upstream
@@ -46,7 +51,7 @@ def failing(**fault: Any) -> Scenario:
     return Scenario.model_validate({"task": "x", "turns": [{"say": "x"}] * 9, "faults": [fault]})
 
 
-def chat(site: Any, *bodies: dict[str, Any]) -> list[tuple[int, Any]]:
+def chat(site: Any, *bodies: dict[str, Any], key: int = 0) -> list[tuple[int, Any]]:
     """What comes of chats."""
 
     async def steps(agent: Any) -> list[tuple[int, Any]]:
@@ -56,7 +61,7 @@ def chat(site: Any, *bodies: dict[str, Any]) -> list[tuple[int, Any]]:
                 found.append((response.status, await response.json(content_type=None)))
         return found
 
-    answers: list[tuple[int, Any]] = site.run(steps)
+    answers: list[tuple[int, Any]] = site.run(steps, key=key)
     return answers
 
 
@@ -121,6 +126,78 @@ def test_a_provider_that_the_manifest_does_not_name_is_never_tried(site: Any, se
     assert ["allow", "deny"] == [one.log_record.attributes["headgate.effect"] for one in site.decisions()]
 
 
+@pytest.fixture
+def elsewhere(site: Any, second: ModelServer) -> Budget:
+    """The budget of a provider at whose price nobody knows, which may answer a third agent for the first one."""
+    grant = parse_manifest(
+        MANIFEST.replace("models: [", "models: [{provider: elsewhere, model: '*'}, "), {}, source="m"
+    )
+    site.join(grant, launched_by="cy")
+    join(site, second, name="elsewhere")
+    site.server.play(failing(status=429))
+    budget = Budget(budget_id="e", place=("model", "elsewhere/gpt-5-mini"), window="total", limits=Limits(calls=1))
+    site.owner.set(budget)
+    return budget
+
+
+def test_a_fallback_spends_the_budgets_of_its_own_model_in_place_of_the_first_ones(
+    site: Any, elsewhere: Budget
+) -> None:
+    """At its own price; in the budgets of both it is one call from beginning to end."""
+    first = Budget(budget_id="f", place=("model", "openai/gpt-5-mini"), window="total", limits=Limits(calls=1))
+    both = Budget(budget_id="b", place=("team", "payments"), window="total", limits=Limits(calls=1))
+    site.owner.set(first)
+    site.owner.set(both)
+    assert [200] == [status for status, _ in chat(site, {}, key=2)]
+    found = [site.owner.account(one, 0) for one in (first, both, elsewhere)]
+    assert [0, 1, 1] == [one.settled.calls for one in found]
+    assert [Amount()] * 3 == [one.reserved for one in found]
+    (told,) = attributes(site)
+    _, last = site.decisions()
+    assert ("elsewhere", last.log_record.attributes["headgate.decision_id"]) == (
+        told["gen_ai.provider.name"],
+        told["headgate.decision_id"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("limits", "scope"),
+    [({"calls": 0}, "model"), ({"tokens": 10}, "model"), ({"nano_usd": 200_000_000}, "instance")],
+)
+def test_a_fallback_that_may_not_be_afforded_is_not_taken(
+    site: Any, second: ModelServer, elsewhere: Budget, limits: dict[str, int], scope: str
+) -> None:
+    """The agent hears what its own provider said, and the record says why nobody else was asked."""
+    own = next(one for one in site.state.now.budgets.values() if one.place == ("instance", site.instances[2]))
+    budget = replace(elsewhere if scope == "model" else own, limits=Limits(**limits))
+    site.owner.set(budget)
+    ((status, answer),) = chat(site, {}, key=2)
+    assert (429, []) == (status, list(second.journal.exchanges()))
+    assert "policy_denied" not in str(answer)
+    (told,) = attributes(site)
+    denied = site.decisions()[1].log_record.attributes
+    (skipped,) = told["headgate.skipped_models"]
+    assert skipped.startswith(f"second/gpt-5-mini ({denied['headgate.decision_id']}): budget: hard budget of {scope} ")
+    assert ("429", 1, "budget") == (told["error.type"], told["headgate.attempts"], denied["headgate.code"])
+    assert [Amount()] * 2 == [site.owner.account(one, 0).used for one in (elsewhere, own)]
+
+
+def test_a_fallback_keeps_within_the_limits_of_its_own_model(site: Any, elsewhere: Budget) -> None:
+    """It does not count again in those that held for the call before."""
+    places: list[Place] = [("model", "elsewhere/gpt-5-mini"), ("team", "payments")]
+    limits = [
+        Limit(limit_id=place[0], place=place, calls_per_minute=number, open_calls_max=number)
+        for number, place in enumerate(places, start=1)
+    ]
+    changes = [Change(kind=LIMIT, id=one.limit_id, body=one.written()) for one in limits]
+    site.store.change(changes, author="ada", action="limit.set")
+    site.state.refresh()
+    site.owner.set(replace(elsewhere, limits=Limits(calls=9)))
+    assert [200, 429, 403] == [status for status, _ in chat(site, {}, {}, {}, key=2)]
+    skipped = [one.get("headgate.skipped_models", ("",))[0].partition("): ")[2] for one in attributes(site)]
+    assert ["", "rate: limit of model elsewhere/gpt-5-mini: 1 calls a minute, and as many were made", ""] == skipped
+
+
 def test_a_stop_ends_a_call_between_two_attempts(site: Any, second: ModelServer) -> None:
     """It waits for no backoff."""
     join(site, second)
@@ -161,6 +238,22 @@ def test_a_rule_cannot_send_calls_past_the_manifest(site: Any) -> None:
     assert [200] == [status for status, _ in chat(site, {"model": "gpt-5"})]
     assert ["gpt-5"] == [one["gen_ai.request.model"] for one in attributes(site)]
     assert 1 == len(site.decisions())
+
+
+def test_a_route_that_may_not_be_afforded_is_not_taken(site: Any) -> None:
+    """The call goes where it was to go, and the record says why."""
+    cheap = Budget(budget_id="c", place=("model", "openai/gpt-5-mini"), window="total", limits=Limits(calls=1))
+    site.owner.set(cheap)
+    site.routing = Routing(rules=[Rule(name="cheap", to="openai/gpt-5-mini", cache_s=60)])
+    assert [200, 200] == [status for status, _ in chat(site, {"model": "gpt-5"}, {"model": "gpt-5", "seed": 1})]
+    first, second = attributes(site)
+    assert ["gpt-5-mini", "gpt-5"] == [one["gen_ai.request.model"] for one in (first, second)]
+    assert "headgate.routed_from_model" not in second
+    (skipped,) = second["headgate.skipped_models"]
+    assert "openai/gpt-5-mini" == skipped.partition(" ")[0]
+    assert "hard budget of model openai/gpt-5-mini" in skipped
+    effects = [one.log_record.attributes["headgate.effect"] for one in site.decisions()]
+    assert ["allow", "deny", "allow"] == effects
 
 
 def test_a_call_that_is_too_large_burns_nothing(site: Any) -> None:
