@@ -78,6 +78,20 @@ def test_a_token_is_kept_until_it_is_good_no_more(keys: KeyStore, tmp_path: Path
     assert path.read_text().strip() == found[-1]
 
 
+def test_whoever_kept_a_copy_of_a_token_that_was_replaced_is_nobody(keys: KeyStore, tmp_path: Path) -> None:
+    """Only those made for the file end, and they are told; what people made themselves stays good."""
+    path, told = tmp_path / "admin.token", list[str]()
+    own = keys.create("admin", name="ada").credential.token_id
+    first = kept_token(keys, "admin", path, replaced=told.extend)
+    assert [] == told
+    path.unlink()
+    second = kept_token(keys, "admin", path, replaced=told.extend)
+    find = callers_of(keys)
+    assert (None, "admin") == (find(first), getattr(find(second), "name", None))
+    assert [first.removeprefix("hgt_").rpartition("_")[0]] == told
+    assert "valid" == keys.keys().by_id[own].state(NOW)
+
+
 def test_a_token_that_cannot_be_kept_is_revoked(keys: KeyStore, tmp_path: Path) -> None:
     """Nobody has it, so nobody may use it."""
     (tmp_path / "file").touch()

@@ -77,9 +77,9 @@ def test_records_of_control_are_in_the_store_once(control_site: Any, told: Told,
 
 
 def test_an_admin_token_that_is_gone_is_made_anew(control_site: Any, told: Told, run: Run) -> None:
-    """At the next start, as good as the one before."""
+    """At the next start, and whoever kept a copy of the one before is refused; the journal says so."""
     path = control_site.data / "admin.token"
-    old = path.read_text()
+    old = path.read_text().strip()
     path.unlink()
     result = run("stops")
     assert 1 == result.code
@@ -88,5 +88,10 @@ def test_an_admin_token_that_is_gone_is_made_anew(control_site: Any, told: Told,
     os.kill(pid, signal.SIGKILL)
     wait_until(path.exists)
     wait_until(control_site.is_answering)
-    assert (0o600, True) == (path.stat().st_mode & 0o777, old != path.read_text())
+    assert 0o600 == path.stat().st_mode & 0o777
     assert isinstance(told("stops"), list)
+    rows = control_site.seen("SELECT id FROM audit WHERE action = 'token.revoke'")
+    assert ([old.removeprefix("hgt_").rpartition("_")[0]], 401) == (
+        [row["id"] for row in rows],
+        control_site.ask("GET", "/v1/stops", old).status_code,
+    )

@@ -28,8 +28,12 @@ def callers_of(keys: KeyStore, clock: Callable[[], int] = time.time_ns) -> Calla
     return found
 
 
-def kept_token(keys: KeyStore, role: CredentialRole, path: Path) -> str:
+def kept_token(
+    keys: KeyStore, role: CredentialRole, path: Path, *, replaced: Callable[[list[str]], None] = lambda _: None
+) -> str:
     """The token of a role in a file that its owner alone may read; made when it is missing, or not good any more.
+
+    Those that were made for the file before are revoked then, whoever has a copy; `replaced` is told their ids first.
 
     Raises:
         ConfigError: the key store cannot be read.
@@ -39,15 +43,29 @@ def kept_token(keys: KeyStore, role: CredentialRole, path: Path) -> str:
     credential = keys.keys().by_id.get(token_id_of(text) or "")
     if credential is not None and credential.is_digest_of(text) and credential.state(time.time_ns()) == "valid":
         return text
+    if earlier := _minted(keys, role, path.stem):
+        replaced(earlier)
     issued = keys.create(role, name=path.stem)
     assert issued.token is not None
     try:
+        for token_id in earlier:
+            keys.revoke(token_id)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(path, issued.token.encode() + b"\n")
     except OSError:
         keys.revoke(issued.credential.token_id)
         raise
     return issued.token
+
+
+def _minted(keys: KeyStore, role: CredentialRole, name: str) -> list[str]:
+    """The good tokens that were made for a file of this name."""
+    now, every = time.time_ns(), keys.keys().by_id.values()
+    return [
+        one.token_id
+        for one in every
+        if (one.role, one.name, one.subject) == (role, name, None) and one.digest and one.state(now) == "valid"
+    ]
 
 
 def token_ender(keys: KeyStore) -> Callable[[str], None]:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate_console.control.callers import callers_of, kept_token, telemetry_token, token_ender
-from headgate_console.control.place import WRITER, Place
+from headgate_console.control.place import ADMIN_FILE, WRITER, Place
 from headgate_console.control.records import ControlRecords, exporter_to
 from headgate_console.settings.values import NOWHERE
 from headgate_control.audit.log import AuditLog
@@ -27,6 +28,8 @@ from headgate_control.server.doors import Doors
 from headgate_control.state import ControlState
 from headgate_control.stops.points import EnforcementPoints
 from headgate_control.store.opening import open_postgresql, open_sqlite
+from headgate_control.store.port import ControlStore
+from headgate_control.store.record import Change
 from headgate_control.store.sql import SqlControlStore
 from headgate_gateways.model.provider_keys import key_source
 from headgate_gateways.model.routing import Routing, Rule
@@ -43,6 +46,7 @@ PLATFORM = "127.0.0.1:4319"
 PROFILES = "profiles"
 SIGNING = "keys"
 DECISIONS = "decisions"
+CREDENTIAL = "credential"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +72,9 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
     place = Place(data=settings.data)
     place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = KeyStore(settings.data)
-    kept_token(keys, "admin", place.admin_token)
     signing = SigningKeys.open(place.folder / SIGNING)
     with closing(_store(settings, place)) as store:
+        kept_token(keys, "admin", place.admin_token, replaced=partial(_note_replaced, store))
         state = ControlState(store, PolicyEngine(bundle_of_settings(settings)))
         with (
             closing(AuditLog.open(place.logs, DECISIONS)) as decisions,
@@ -118,6 +122,13 @@ def upstreams_of(settings: "Settings") -> Mapping[str, Upstream]:
         )
         for name, given in settings.gateways.model.upstreams.items()
     }
+
+
+def _note_replaced(store: ControlStore, token_ids: list[str]) -> None:
+    """Write into the journal that tokens end, because the file that held the last of them is gone."""
+    changes = [Change(kind=CREDENTIAL, id=one, body={"token_id": one, "state": "revoked"}) for one in token_ids]
+    reason = f"{ADMIN_FILE} was missing or held no good token, so a new one was made"
+    store.change(changes, author=WRITER, action="token.revoke", reason=reason)
 
 
 def _records(settings: "Settings", place: Place, keys: KeyStore) -> ControlRecords:
