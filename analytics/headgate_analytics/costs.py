@@ -10,6 +10,7 @@ from headgate_processors.enrich.price import PriceBook
 SUM_MAX = Decimal(10**9)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_NS = 86_400_000_000_000
+_NOT_WHOLE = frozenset({"no_usage", "no_input_tokens", "no_output_tokens", "no_reasoning_tokens"})
 _UNPRICED: Row = {"cost_usd": None, "cost_basis": None, "price_version": None}
 
 
@@ -40,6 +41,13 @@ def pricing(book: PriceBook) -> Callable[[Row, object, bool], Row]:
         return listed
 
     return price
+
+
+def as_booked(row: Row, booked_usd: Decimal | None) -> Row:
+    """The cost of a call whose tokens nobody knows whole: what a gateway charged budgets for it, which is no less."""
+    if booked_usd is None or row["cost_missing_reason"] not in _NOT_WHOLE:
+        return {}
+    return {"cost_usd": booked_usd, "cost_basis": "upper_bound", "cost_missing_reason": None}
 
 
 def _listed(book: PriceBook, row: Row, cache_told: bool) -> Row:

@@ -3,9 +3,11 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from headgate_analytics.model_calls import Call
-from headgate_analytics.node import Node
+from headgate_analytics.node import Facts, Node
+from headgate_processors.dialects.coerce import to_money
 
 SLACK_NS = 1_000_000_000
 LONGEST_NS = 3_600 * 1_000_000_000
@@ -22,7 +24,10 @@ def is_of_gateway(node: Node) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayTold:
-    """What gateways say of one call; attempts are those towards the provider, summed over the agent's retries."""
+    """What gateways say of one call; attempts are those towards the provider, summed over the agent's retries.
+
+    `booked_usd` is what budgets were charged for it, `saved_usd` what a route, the cache or a refusal has saved.
+    """
 
     decision_id: str | None = None
     attempts: int | None = None
@@ -30,6 +35,8 @@ class GatewayTold:
     is_counted: bool = False
     routed_from_model: str | None = None
     response_cache_hit: bool | None = None
+    saved_usd: Decimal | None = None
+    booked_usd: Decimal | None = None
     denial: str | None = None
     was_sent: bool = False
 
@@ -52,6 +59,8 @@ class GatewayTold:
             is_counted=telling is not None and telling.own.get("headgate.usage_source") == "counted",
             routed_from_model=_text(own.get("headgate.routed_from_model")),
             response_cache_hit=cached if isinstance(cached, bool) else None,
+            saved_usd=_money(own.get("headgate.saved_usd")),
+            booked_usd=_booked(tried),
             denial=code if code in DENIALS else None,
             was_sent=_int(own.get("headgate.attempts")) > 0,
         )
@@ -135,6 +144,19 @@ def _same_model(one: Call, other: Call) -> bool:
 def _summed(told: Sequence[object], name: str) -> int | None:
     known = [value for own in told if isinstance(own, dict) and type(value := own.get(name)) is int]
     return sum(known) if known else None
+
+
+def _booked(told: Sequence[Facts]) -> Decimal | None:
+    known = [cost for own in told if (cost := _money(own.get("headgate.cost_usd"))) is not None]
+    return sum(known, Decimal(0)) if known else None
+
+
+def _money(value: object) -> Decimal | None:
+    """Dollars as a gateway writes them; what it saved may be less than nothing."""
+    if not isinstance(value, str):
+        return None
+    amount = to_money(value.removeprefix("-"))
+    return -amount if amount is not None and value.startswith("-") else amount
 
 
 def _int(value: object) -> int:

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import orjson
 
-from headgate_analytics.costs import total_usd
+from headgate_analytics.costs import as_booked, total_usd
 from headgate_analytics.decided import Decided
-from headgate_analytics.gateway_calls import attested, led_by_agents
+from headgate_analytics.gateway_calls import GatewayTold, attested, led_by_agents
 from headgate_analytics.model_calls import Call, container_usage, model_calls
 from headgate_analytics.node import CALL_KINDS, CONTAINER_KINDS, Node, deduplicated, link
 from headgate_analytics.rows import Row, Who, agents_of, call_status, model_call_row, tokens_row, tool_call_row
@@ -141,6 +141,8 @@ def _price(rows: Sequence[Row], calls: Sequence[Call], rules: Rules) -> None:
     telling = {row["dialect"] for row in rows if row["cache_read_tokens"] is not None}
     for row, call in zip(rows, calls, strict=True):
         row.update(rules.price(row, call.first("reported_cost_usd"), row["dialect"] in telling))
+        seen = GatewayTold.of(call)
+        row.update(as_booked(row, seen.booked_usd if seen is not None else None))
         if row["response_cache_hit"]:
             row.update(cost_usd=Decimal(0), cost_basis="reported", cost_missing_reason=None, price_version=None)
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,23 @@ def test_an_answer_from_the_gateways_cache_costs_nothing(workbench: Any) -> None
     workbench.derive()
     [row] = workbench.query("SELECT response_cache_hit, routed_from_model, cost_usd, cost_basis FROM model_calls")
     assert (True, "gpt-5", 0, "reported") == tuple(row.values())
+
+
+def test_a_call_that_was_cut_costs_what_its_budgets_were_charged(workbench: Any) -> None:
+    """Nobody knows its input, so that is an upper bound; what it has saved stands beside it."""
+    sender, request = _seen(
+        1,
+        error__type="stopped",
+        headgate__attempts=1,
+        headgate__usage_source="counted",
+        headgate__cost_usd="0.000123",
+        headgate__saved_usd="-0.5",
+        gen_ai__usage__output_tokens=7,
+    )
+    workbench.ingest([request], sender=sender)
+    workbench.derive()
+    [row] = workbench.query("SELECT usage_source, cost_usd, cost_basis, saved_usd FROM model_calls")
+    assert ("counted", Decimal("0.000123"), "upper_bound", Decimal("-0.5")) == tuple(row.values())
 
 
 def test_an_agent_cannot_speak_as_a_gateway(workbench: Any) -> None:

@@ -91,9 +91,7 @@ class ModelGateway:
         if upstream is None or "upgrade" in http.headers:
             return web.Response(status=404, text="not found\n")
         if target is None:
-            return _refused(
-                upstream, 404, "unknown_path", f"expected one of {upstream.known}"
-            )
+            return _refused(upstream, 404, "unknown_path", f"expected one of {upstream.known}")
         caller = self._caller(http)
         if caller is None:
             if (times := self.refused.count()) is not None:
@@ -157,7 +155,8 @@ class ModelGateway:
             logged = await self._decided(inbound, caller.instance_id, seen, estimate)
         if not logged.decision.allowed:
             code = code_of(logged.decision.code)
-            self._tell(routed, logged, error_type=code)
+            spared = estimate if moment.objection is not None and logged.decision.reason == moment.objection else None
+            self._tell(routed, logged, error_type=code, spared=spared)
             return _refused(inbound.upstream, STATUS, code, logged.decision.reason, logged.decision_id)
         if kept is not None:
             self._tell(routed, logged, kept=kept)
@@ -348,6 +347,7 @@ class ModelGateway:
         *,
         kept: Kept | None = None,
         error_type: str | None = None,
+        spared: Estimate | None = None,
     ) -> None:
         inbound, asked = routed.inbound, routed.inbound.asked
         if asked is None or not is_told_as_span(asked.operation):
@@ -366,6 +366,7 @@ class ModelGateway:
             error_type=error_type,
             routed_from_model=routed.from_model,
             skipped=routed.skipped,
+            saved_nano_usd=spared.amount.nano_usd if spared is not None else None,
         )
         if kept is not None:
             told = told_from_cache(told, kept)

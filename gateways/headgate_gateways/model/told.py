@@ -21,7 +21,8 @@ class ToldCall:
     """One call, allowed or denied, at its end. Times are nanoseconds since the epoch; None is unknown.
 
     `error_type` is None where it ended well: the status of a provider that refused it, the code of a decision that
-    denied or cut it, `cancelled` where its agent left. `saved_nano_usd` is what a route or the cache has saved.
+    denied or cut it, `cancelled` where its agent left. `saved_nano_usd` is what a route or the
+    cache has saved, or what a call that a route refuses was estimated at.
     `skipped` are the models that it might have gone to and did not, each with the decision and why.
     """
 
@@ -77,7 +78,7 @@ class ToldCall:
                 "headgate.failed_attempts": self.failed_attempts,
                 "headgate.routed_from_model": self.routed_from_model,
                 "headgate.skipped_models": tuple(self.skipped) or None,
-                "headgate.saved_micro_usd": None if self.saved_nano_usd is None else self.saved_nano_usd // 1_000,
+                "headgate.saved_usd": _usd(self.saved_nano_usd),
                 "headgate.response_cache_hit": True if self.is_from_cache else None,
                 "headgate.cost_usd": _usd(self.cost_nano_usd),
                 **who(self.instance),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -229,7 +230,7 @@ def test_a_rule_sends_calls_to_a_cheaper_model(site: Any) -> None:
     (told,) = attributes(site)
     assert ("gpt-5-mini", "gpt-5") == (told["gen_ai.request.model"], told["headgate.routed_from_model"])
     assert "gpt-5-mini" == exchange.model
-    assert told["headgate.saved_micro_usd"] > 0
+    assert Decimal(told["headgate.saved_usd"]) > 0
 
 
 def test_a_rule_cannot_send_calls_past_the_manifest(site: Any) -> None:
@@ -257,11 +258,12 @@ def test_a_route_that_may_not_be_afforded_is_not_taken(site: Any) -> None:
 
 
 def test_a_call_that_is_too_large_burns_nothing(site: Any) -> None:
-    """It is denied by policy, in words that say how large it may be."""
+    """It is denied by policy, in words that say how large it may be, and what it might have cost is saved."""
     site.routing = Routing(rules=[Rule(name="small", input_tokens_max=10)])
     ((status, answer),) = chat(site, {})
     assert (403, "policy") == (status, answer["error"]["code"])
     assert "small: about" in answer["error"]["message"]
+    assert Decimal(attributes(site)[0]["headgate.saved_usd"]) > 0
     assert [] == list(site.server.journal.exchanges())
 
 
@@ -288,7 +290,7 @@ def test_the_same_call_gets_the_same_answer_again(site: Any, is_stream: bool) ->
         told["headgate.cost_usd"],
         told["headgate.attempts"],
     )
-    assert told["headgate.saved_micro_usd"] > 0
+    assert Decimal(told["headgate.saved_usd"]) > 0
     assert 2 == site.owner.account(site.budget(), 0).settled.calls
 
 
