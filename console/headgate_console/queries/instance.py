@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 LISTED_MAX = 12
 _VIEWS = ("sessions", "model_calls", "tool_calls", "decisions")
 _SPENT = """
-    SELECT count(*) AS model_calls, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
-        sum(cost_usd) AS cost_usd, count(*) FILTER (WHERE status NOT IN ('ok', 'in_flight')) AS not_ok
+    SELECT count(*) FILTER (WHERE status <> 'denied') AS model_calls, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+        sum(cost_usd) AS cost_usd, count(*) FILTER (WHERE status NOT IN ('ok', 'in_flight', 'denied')) AS not_ok
     FROM model_calls WHERE instance_id = ?
 """
 _SESSIONS = """
@@ -21,7 +21,7 @@ _SESSIONS = """
 """
 _MODELS = """
     SELECT coalesce(model, request_model) AS model, count(*) AS calls FROM model_calls
-    WHERE instance_id = ? GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?
+    WHERE instance_id = ? AND status <> 'denied' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ?
 """
 _TOOLS = """
     SELECT tool, mcp_server, count(*) AS calls, count(*) FILTER (WHERE result_class NOT IN ('ok', 'empty')) AS not_ok
