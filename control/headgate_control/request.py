@@ -50,16 +50,8 @@ class Resource:
         value = self.properties.get(name)
         return value if isinstance(value, str) else None
 
-    @property
-    def name(self) -> str:
-        """What stops, policies and the log call it: a tool of an MCP server is `server/tool`."""
-        server = self.text("server") if self.type == "tool" else None
-        return self.id if server is None else f"{server}/{self.id}"
-
-    def settled(self) -> "Resource":
+    def as_tool(self) -> "Resource":
         """The same with the server of a tool as a property, also where its id says it: `server/tool`."""
-        if self.type != "tool":
-            return self
         if "server" not in self.properties:
             server, _, tool = self.id.partition("/")
             return replace(self, id=tool, properties={**self.properties, "server": server}) if server and tool else self
@@ -75,6 +67,12 @@ class Request:
     action: ActionName
     resource: Resource
     context: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def named(self) -> str:
+        """What stops, policies and the log call the resource: a tool of an MCP server is `server/tool`."""
+        server = self.resource.text("server") if self.action == "tools/call" else None
+        return self.resource.id if server is None else f"{server}/{self.resource.id}"
 
     @property
     def arguments(self) -> Mapping[str, object]:

@@ -124,8 +124,9 @@ def unregistered(subject: Subject) -> str:
 
 def places(request: Request, instance: Instance | None, lineage: tuple[str, ...], moment: Moment) -> Facts:
     """What a request is part of, for stops."""
-    provider, _, model = request.resource.id.partition("/") if request.resource.type == "model" else ("", "", "")
-    is_tool = request.resource.type == "tool"
+    is_model = request.resource.type == "model" or request.action == "model.call"
+    provider, _, model = request.resource.id.partition("/") if is_model else ("", "", "")
+    is_tool = request.resource.type == "tool" or request.action == "tools/call"
     user = (instance.user, instance.launched_by) if instance is not None else ()
     return Facts(
         lineage=lineage,

@@ -82,7 +82,7 @@ def _short(value: object) -> str | None:
 
 def _named(request: Request) -> str:
     """The resource as the log has it: of a command its first word and a digest, for the rest may hold secrets."""
-    found = request.resource.name
+    found = request.named
     if request.resource.type == "command":
         word = found.split(maxsplit=1)[0][:NAME_CHARS_MAX] if found.strip() else ""
         return f"{word} sha256:{sha256(found.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

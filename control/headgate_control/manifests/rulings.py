@@ -75,7 +75,7 @@ def _tool(spec: Spec, request: Request) -> Ruling | None:
         return reached
     if spec.tools is None:
         return None
-    named = request.resource.name
+    named = request.named
     wrong = f"tools does not name {named!r}"
     for rule in spec.tools:
         if fits_tool(rule, tool, server):

@@ -199,7 +199,7 @@ def _resource(request: Request) -> Iterator[dict[str, Any]]:
     elif kind == "Tool":
         server = resource.text("server")
         above = [("McpServer", server)] if server is not None else []
-        yield _entity("Tool", resource.name, {"name": resource.id, **traits}, above)
+        yield _entity("Tool", request.named, {"name": resource.id, **traits}, above)
         for other, name in above:
             yield _entity(other, name)
     else:

@@ -200,4 +200,4 @@ class Simulation:
         cause.nano_usd += call.amount.nano_usd
         cause.unpriced += not call.cost_known
         cause.sessions[call.session_id] = call.row.get("success")
-        cause.example = cause.example or f"{call.kind} {call.call_id}: {call.requests[0].resource.name}"
+        cause.example = cause.example or f"{call.kind} {call.call_id}: {call.requests[0].named}"

@@ -122,11 +122,12 @@ def _of_decision(case: Case, decision: Decision) -> Iterator[Difference]:
 
 
 def _request(case: Case) -> Request:
-    resource = case.request.resource
+    told = case.request.resource
+    resource = Resource(type=told.type, id=told.id, properties=told.properties)
     return Request(
         subject=Subject(type="agent_instance", id=case.instance.id),
         action=case.request.action,
-        resource=Resource(type=resource.type, id=resource.id, properties=resource.properties).settled(),
+        resource=resource.as_tool() if case.request.action == "tools/call" else resource,
         context=case.request.context,
     )
 

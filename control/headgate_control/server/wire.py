@@ -43,6 +43,11 @@ def parse_evaluation(body: object) -> Request:
     known = next((one for one in ACTIONS if one == name), None)
     if known is None:
         raise WireError(f"action.name: {name!r} is none of {', '.join(ACTIONS)}")
+    found = Resource(
+        type=_text(resource.get("type"), "resource.type"),
+        id=_text(resource.get("id"), "resource.id"),
+        properties=_optional(resource, "properties", "resource.properties"),
+    )
     return Request(
         subject=Subject(
             type=_text(subject.get("type"), "subject.type"),
@@ -50,11 +55,7 @@ def parse_evaluation(body: object) -> Request:
             properties=_optional(subject, "properties", "subject.properties"),
         ),
         action=known,
-        resource=Resource(
-            type=_text(resource.get("type"), "resource.type"),
-            id=_text(resource.get("id"), "resource.id"),
-            properties=_optional(resource, "properties", "resource.properties"),
-        ).settled(),
+        resource=found.as_tool() if known == "tools/call" else found,
         context=_optional(whole, "context", "context"),
     )
 

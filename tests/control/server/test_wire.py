@@ -43,15 +43,17 @@ def test_an_evaluation_is_a_request() -> None:
         ({"type": "tool", "id": "a/b", "properties": {"server": "github"}}, ("a/b", "github", "github/a/b")),
         ({"type": "tool", "id": "a/b", "properties": {"server": None}}, ("a/b", None, "a/b")),
         ({"type": "tool", "id": "/merge"}, ("/merge", None, "/merge")),
-        ({"type": "model", "id": "openai/gpt-5"}, ("openai/gpt-5", None, "openai/gpt-5")),
+        ({"type": "function", "id": "github/merge"}, ("merge", "github", "github/merge")),
     ],
 )
 def test_a_tool_of_a_server_may_be_named_in_one_piece(
     resource: dict[str, object], expected: tuple[str, str | None, str]
 ) -> None:
     """As stops name it; a tool of the agent's own with a slash in its name says that it has no server."""
-    found = parse_evaluation({**ASKED, "resource": resource}).resource
-    assert expected == (found.id, found.text("server"), found.name)
+    found = parse_evaluation({**ASKED, "resource": resource})
+    model = parse_evaluation({**ASKED, "resource": resource, "action": {"name": "model.call"}})
+    assert resource["id"] == model.resource.id
+    assert expected == (found.resource.id, found.resource.text("server"), found.named)
 
 
 @pytest.mark.parametrize(
