@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -48,6 +51,16 @@ SOFT = Budget(budget_id="soft", place=("session", "s1"), window="total", limits=
 CALL = Estimate(amount=Amount(tokens=60, calls=1), lifetime_ns=1_000)
 
 
+def request_of(instance: str, session: str | None = None) -> Request:
+    """A model call."""
+    return Request(
+        subject=Subject(type="agent_instance", id=instance),
+        action="model.call",
+        resource=Resource(type="model", id="openai/gpt-5"),
+        context={"session": session, "input": {"prompt": "secret"}},
+    )
+
+
 class Bench:
     """A service over real books and a real log."""
 
@@ -68,14 +81,8 @@ class Bench:
         instead_of: Logged | None = None,
     ) -> Logged:
         """What the service says to a model call."""
-        request = Request(
-            subject=Subject(type="agent_instance", id=instance),
-            action="model.call",
-            resource=Resource(type="model", id="openai/gpt-5"),
-            context={"session": session, "input": {"prompt": "secret"}},
-        )
         moment = Moment(at_unix_nano=0, session=session)
-        return asyncio.run(self.service(request, moment, estimate, instead_of=instead_of))
+        return asyncio.run(self.service(request_of(instance, session), moment, estimate, instead_of=instead_of))
 
     def rows(self) -> list[dict[str, object]]:
         """What the log has."""
@@ -168,3 +175,30 @@ def test_what_cannot_be_reserved_for_good_is_denied(bench: Bench) -> None:
     bench.owner.close()
     assert (False, "error") == (bench.ask().decision.allowed, bench.ask().decision.code)
     assert bench.ask(estimate=None).decision.allowed
+
+
+def test_a_denial_is_told_before_it_is_durable_and_answered_after(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that one whose caller does not wait for the disk is told all the same."""
+    asked, released = threading.Event(), threading.Event()
+    told: list[Logged] = []
+
+    def slow(handle: int) -> None:
+        asked.set()
+        released.wait(60)
+        os.fsync(handle)
+
+    monkeypatch.setattr("headgate_control.audit.log.os", SimpleNamespace(**{**vars(os), "fsync": slow}))
+
+    async def steps() -> tuple[bool, list[Logged]]:
+        call = asyncio.create_task(bench.service(request_of("ai-nobody"), Moment(at_unix_nano=0), heard=told.append))
+        await asyncio.to_thread(asked.wait, 60)
+        is_answered, heard = call.done(), list(told)
+        call.cancel()
+        released.set()
+        await asyncio.gather(call, return_exceptions=True)
+        return is_answered, heard
+
+    is_answered, heard = asyncio.run(steps())
+    assert (False, ["identity"]) == (is_answered, [one.decision.code for one in heard])

@@ -299,3 +299,11 @@ def test_a_gateway_may_have_tokens_and_nothing_else(site: Commanded) -> None:
     assert 403 == site.ask("POST", f"/v1/instances/{made['instance_id']}/revoke", {}, token="gateway")[0]
     assert "revoked" == site.ask("POST", f"/v1/instances/{made['instance_id']}/revoke", {"reason": "done"})[1]["state"]
     assert 403 == site.ask("POST", path, {}, token="gateway")[0]
+
+
+def test_the_journal_names_who_registered_an_instance_not_who_it_is_said_to_be_of(site: Commanded) -> None:
+    """`launched_by` may be anybody; the author is whoever showed the token."""
+    made = site.created(launched_by="bob")
+    events = [event for event in site.store.events() if event.action == "instance.create"]
+    assert {"ada"} == {event.author for event in events}
+    assert ("bob", "bob") == (made["launched_by"], site.state.now.snapshot.instances[made["instance_id"]].launched_by)
