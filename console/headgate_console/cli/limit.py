@@ -11,10 +11,11 @@ from headgate_console.cli.screen import screen, utf8_stdout
 from headgate_console.render.table import Column
 from headgate_processors.errors import ConfigError
 
-HELP = "Limit how many calls are made in a minute, and how many run at once, at each gateway."
+HELP = "Limit calls and tokens a minute, and how many calls run at once, at each gateway."
 SET_EXAMPLES = """
     headgate limit set team payments --calls-per-minute 600
     headgate limit set instance ai-01KB0EXAMPLE --open-calls 2
+    headgate limit set model openai/gpt-5 --tokens-per-minute 200000
 """
 SHOW_EXAMPLES = """
     headgate limit show
@@ -25,7 +26,14 @@ _COLUMNS = (
     Column(key="scope", title="SCOPE", style="cyan"),
     Column(key="target", title="ID", shrink_to=12),
     Column(key="calls_per_minute", title="CALLS A MINUTE", format=lambda value: "–" if value is None else str(value)),
+    Column(key="tokens_per_minute", title="TOKENS A MINUTE", format=lambda value: "–" if value is None else str(value)),
     Column(key="open_calls_max", title="AT ONCE", format=lambda value: "–" if value is None else str(value)),
+    Column(
+        key="limit_id",
+        title="BY",
+        rank=1,
+        format=lambda value: "its manifest" if value.startswith("manifest/") else "set",
+    ),
 )
 ScopeName = Annotated[
     str,
@@ -43,6 +51,15 @@ def set_limit(
     calls_per_minute: Annotated[
         int | None, typer.Option("--calls-per-minute", metavar="N", min=0, help="Evenly, after as many at once.")
     ] = None,
+    tokens_per_minute: Annotated[
+        int | None,
+        typer.Option(
+            "--tokens-per-minute",
+            metavar="N",
+            min=0,
+            help="A call counts with all that it may need, then what it used.",
+        ),
+    ] = None,
     open_calls: Annotated[
         int | None, typer.Option("--open-calls", metavar="N", min=0, help="That run at the same time.")
     ] = None,
@@ -52,10 +69,15 @@ def set_limit(
     """Set the limit of a scope; setting it again changes it. What exceeds it is denied with the code `rate`."""
     from headgate_console.control.client import control_client
 
-    if calls_per_minute is None and open_calls is None:
-        message = "a limit without a number: give --calls-per-minute or --open-calls"
+    amounts = {
+        "calls_per_minute": calls_per_minute,
+        "tokens_per_minute": tokens_per_minute,
+        "open_calls_max": open_calls,
+    }
+    if all(amount is None for amount in amounts.values()):
+        message = "a limit without a number: give --calls-per-minute, --tokens-per-minute or --open-calls"
         raise ConfigError(message)
-    body = {"scope": scope, "id": target, "calls_per_minute": calls_per_minute, "open_calls_max": open_calls}
+    body = {"scope": scope, "id": target, **amounts}
     row = control_client(settings(context, data=data)).post("/v1/limits", body=body, method="PUT")
     if as_json:
         json.dump(row, utf8_stdout(), ensure_ascii=False, indent=2)
@@ -65,7 +87,7 @@ def set_limit(
 
 
 def show(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
-    """Show every limit."""
+    """Show every limit: those that were set, and those of the manifests of instances that live."""
     from headgate_console.control.client import control_client
 
     rows, to = control_client(settings(context, data=data)).get("/v1/limits")["limits"], screen()

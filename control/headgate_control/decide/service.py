@@ -70,9 +70,9 @@ class DecisionService:
                 await asyncio.to_thread(self._log.sync, record)
         return logged
 
-    def ended(self, logged: Logged) -> None:
-        """What was allowed is over, and counts as open no more."""
-        self._limiter.ended(logged.decision_id)
+    def ended(self, logged: Logged, *, tokens: int | None = None) -> None:
+        """What was allowed is over, and open no more; it has used `tokens`, all of its estimate where None."""
+        self._limiter.ended(logged.decision_id, tokens=tokens)
 
     async def _decided(
         self, request: Request, moment: Moment, estimate: Estimate | None, instead_of: Logged | None
@@ -101,7 +101,13 @@ class DecisionService:
         """The decision after its limits, and then the reservation: what is not let in is not open."""
         places = budget_places(logged.request, instance, moment)
         before = instead_of.decision_id if instead_of is not None else None
-        over = self._limiter.take(logged.decision_id, places, at_unix_nano=moment.at_unix_nano, instead_of=before)
+        over = self._limiter.take(
+            logged.decision_id,
+            places,
+            at_unix_nano=moment.at_unix_nano,
+            tokens=estimate.amount.tokens,
+            instead_of=before,
+        )
         if over is not None:
             return replace(logged, decision=_denied(logged.decision, "rate", over))
         reserved = logged
@@ -109,7 +115,7 @@ class DecisionService:
             reserved = await self._reserved(logged, places, moment, estimate, instead_of)
         finally:
             if reserved.reservation_id is None:
-                self.ended(logged)
+                self.ended(logged, tokens=0)
         if before is not None and reserved.reservation_id is not None:
             self._limiter.handed_over(logged.decision_id, places, instead_of=before)
         return reserved
@@ -140,7 +146,7 @@ class DecisionService:
         return replace(logged, decision=warned, reservation_id=logged.decision_id)
 
     async def _unlogged(self, logged: Logged, error: TransientError) -> Logged:
-        self.ended(logged)
+        self.ended(logged, tokens=0)
         if logged.reservation_id is not None:
             # Nobody will use it: it is free again, or at the latest when it expires.
             with suppress(TransientError, KeyError):

@@ -9,8 +9,10 @@ from headgate_control.budgets.rules import limits_of
 from headgate_control.decide.core import Snapshot
 from headgate_control.identity.gateway_key import GatewayKey, new_key
 from headgate_control.identity.instance import Instance, new_id
-from headgate_control.kinds import BUDGET, GATEWAY_KEY, INSTANCE, MANIFEST, write_budget, write_grant
+from headgate_control.kinds import BUDGET, GATEWAY_KEY, INSTANCE, LIMIT, MANIFEST, write_budget, write_grant
+from headgate_control.limits.limit import Limit
 from headgate_control.manifests.grant import Grant
+from headgate_control.manifests.limits import held_by
 from headgate_control.manifests.spec import TIERS, BudgetRule
 from headgate_control.stops.stop import Facts
 from headgate_control.store.port import ControlStore
@@ -57,12 +59,13 @@ def launch(
     instance = _instance(snapshot, asked, now)
     _refuse_stopped(snapshot, instance, now)
     text, key = new_key(instance.instance_id, created_unix_nano=now, expires_unix_nano=instance.expires_unix_nano)
-    budgets = list(budgets_of(asked.grant, instance))
+    budgets, limit = list(budgets_of(asked.grant, instance)), limit_of(asked.grant, instance)
     changes = [
         Change(kind=MANIFEST, id=instance.manifest_digest, body=write_grant(asked.grant)),
         Change(kind=INSTANCE, id=instance.instance_id, body=instance.written(), revision=0),
         Change(kind=GATEWAY_KEY, id=key.key_id, body=key.written(), revision=0),
         *(Change(kind=BUDGET, id=budget.budget_id, body=write_budget(budget)) for budget in budgets),
+        *(() if limit is None else (Change(kind=LIMIT, id=limit.limit_id, body=limit.written()),)),
     ]
     store.change(changes, author=asked.author or asked.launched_by, action="instance.create")
     return Launched(instance=instance, gateway_key=text)
@@ -105,6 +108,21 @@ def budgets_of(grant: Grant, instance: Instance) -> Iterator[Budget]:
                     limits=limits_of(rule),
                     mode=rule.mode,
                 )
+
+
+def limit_of(grant: Grant, instance: Instance) -> Limit | None:
+    """How fast a manifest and its profiles let an instance call, if they say so."""
+    held = held_by(grant)
+    if not held:
+        return None
+    most = {unit: one.most for unit, one in held.items()}
+    return Limit(
+        limit_id=f"{MANIFEST}/{instance.instance_id}",
+        place=("instance", instance.instance_id),
+        calls_per_minute=most.get("calls_per_minute"),
+        tokens_per_minute=most.get("tokens_per_minute"),
+        open_calls_max=most.get("open_calls"),
+    )
 
 
 def _instance(snapshot: Snapshot, asked: Launch, now: int) -> Instance:

@@ -13,18 +13,23 @@ from headgate_processors.errors import ConfigError
 class Limit:
     """What `place` may do, at each enforcement point; None leaves it free.
 
-    `calls_per_minute` may be made at once when there were none for a minute, and evenly after that.
+    `calls_per_minute` may be made at once when there were none for a minute, and evenly after that. So it is with
+    `tokens_per_minute`: a call counts with all that it may need while it runs, and with what it has used at its end.
     """
 
     limit_id: str
     place: Place
     calls_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     open_calls_max: int | None = None
 
     def __post_init__(self) -> None:
-        given = [one for one in (self.calls_per_minute, self.open_calls_max) if one is not None]
+        all_of = (self.calls_per_minute, self.tokens_per_minute, self.open_calls_max)
+        given = [one for one in all_of if one is not None]
         if not given or min(given) < 0:
-            message = f"limit {self.limit_id!r}: expected calls_per_minute or open_calls_max, 0 or more"
+            message = (
+                f"limit {self.limit_id!r}: expected calls_per_minute, tokens_per_minute or open_calls_max, 0 or more"
+            )
             raise ConfigError(message)
 
     def written(self) -> dict[str, object]:

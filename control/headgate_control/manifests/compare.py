@@ -6,6 +6,7 @@ from typing import Literal
 
 from headgate_control.manifests.entries import Entry, effective
 from headgate_control.manifests.grant import Grant
+from headgate_control.manifests.limits import SECTION, held_by, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,27 @@ def differences(old: Grant, new: Grant) -> Iterator[Difference]:
             if entry not in has:
                 lost: Literal["narrows", "same"] = "same" if _covered(entry, has) else "narrows"
                 yield Difference(section=section, sign="-", entry=entry.text, effect=lost)
+    yield from _limits(old, new)
+
+
+def _limits(old: Grant, new: Grant) -> Iterator[Difference]:
+    """A limit is no grant: what is gone or higher widens, what is new or lower narrows."""
+    had, has = held_by(old), held_by(new)
+    for unit in dict.fromkeys((*had, *has)):
+        before, after = had.get(unit), has.get(unit)
+        if before is not None and after is not None and before.most == after.most:
+            continue
+        narrows = after is not None and (before is None or after.most < before.most)
+        effect: Literal["widens", "narrows"] = "narrows" if narrows else "widens"
+        for sign, held in (("+", after), ("-", before)):
+            if held is not None:
+                is_told = sign == "+" or after is None
+                yield Difference(
+                    section=SECTION,
+                    sign="+" if sign == "+" else "-",
+                    entry=shown(unit, held.most),
+                    effect=effect if is_told else "same",
+                )
 
 
 def _covered(entry: Entry, by: Sequence[Entry]) -> bool:

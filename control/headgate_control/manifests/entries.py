@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from headgate_control.manifests.globs import Glob, Kind
 from headgate_control.manifests.grant import Grant
+from headgate_control.manifests.limits import SECTION, held_by, limit_widenings, shown
 from headgate_control.manifests.spec import MEMORY_SCOPES, Memory, ModelRule, Spec, ToolRule
 
 
@@ -79,6 +80,8 @@ def granted(grant: Grant) -> Iterator[tuple[str, str, str]]:
     for name, entries in effective(grant).items():
         for entry in entries:
             yield name, entry.text, owners[name]
+    for unit, (most, level_name) in held_by(grant).items():
+        yield SECTION, shown(unit, most), level_name
 
 
 def widenings(grant: Grant) -> Iterator[str]:
@@ -91,6 +94,7 @@ def widenings(grant: Grant) -> Iterator[str]:
                 if not any(upper.covers(entry) for upper in above.get(name, ())):
                     yield f"{level.metadata.name}: {name}: {entry.text!r} is wider than what stands above grants"
         above = {name: own.get(name, entries) for name, entries in above.items()}
+    yield from limit_widenings(grant)
 
 
 def _entry(text: str, *parts: str, kind: Kind = "name") -> Entry:

@@ -116,6 +116,20 @@ class BudgetRule(Document):
         return self
 
 
+class Limits(Document):
+    """How fast each instance may call at each gateway, and how much of it at once."""
+
+    calls_per_minute: int | None = Field(default=None, ge=0)
+    tokens_per_minute: int | None = Field(default=None, ge=0)
+    open_calls: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "Limits":
+        if all(most is None for most in (self.calls_per_minute, self.tokens_per_minute, self.open_calls)):
+            raise ValueError("limits without a number: give calls_per_minute, tokens_per_minute or open_calls")
+        return self
+
+
 class Runtime(Document):
     """Where the agent runs."""
 
@@ -123,7 +137,10 @@ class Runtime(Document):
 
 
 class Spec(Document):
-    """What is granted. A section that is left out is that of the profile above."""
+    """What is granted. A section that is left out is that of the profile above.
+
+    Budgets of all levels hold, and of limits the least.
+    """
 
     models: list[ModelRule] | None = Field(default=None, max_length=ENTRIES_MAX)
     tools: list[ToolRule] | None = Field(default=None, max_length=ENTRIES_MAX)
@@ -136,6 +153,7 @@ class Spec(Document):
     credentials: list[NamePattern] | None = Field(default=None, max_length=ENTRIES_MAX)
     memory: Memory | None = None
     budgets: list[BudgetRule] = Field(default_factory=list, max_length=ENTRIES_MAX)
+    limits: Limits | None = None
     risk_tier: Literal["low", "medium", "high"] | None = None
     runtime: Runtime | None = None
     artifacts: list[PathPattern] | None = Field(default=None, max_length=ENTRIES_MAX)

@@ -17,7 +17,7 @@ from headgate_control.store.record import Change
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitRoutes:
-    """`/v1/limits`. A place has one limit; setting it again changes it, without amounts removes it."""
+    """`/v1/limits`. A place has one limit that is set, which setting again changes; that of a manifest is its own."""
 
     room: Room
 
@@ -27,17 +27,24 @@ class LimitRoutes:
 
     async def _list(self, http: web.Request) -> web.Response:
         self._operator(http)
-        found = sorted(self.room.now.limits.values(), key=lambda one: one.place)
+        found = sorted(filter(self._holds, self.room.now.limits.values()), key=lambda one: (one.place, one.limit_id))
         return answered({"limits": [shown_limit(one) for one in found]})
+
+    def _holds(self, limit: Limit) -> bool:
+        """Whether anybody may still be held to it: an instance that is over calls no more."""
+        scope, target = limit.place
+        instance = self.room.now.snapshot.instances.get(target) if scope == "instance" else None
+        return instance is None or instance.is_living(self.room.clock())
 
     async def _set(self, http: web.Request) -> web.Response:
         caller, body = self._operator(http), await object_of(http)
         scope, target = parse_place(body)
-        limit_id, rate, most = f"{scope}:{target}", whole_of(body, "calls_per_minute"), whole_of(body, "open_calls_max")
+        limit_id = f"{scope}:{target}"
+        amounts = {name: whole_of(body, name) for name in ("calls_per_minute", "tokens_per_minute", "open_calls_max")}
         told: dict[str, object] = {"limit_id": limit_id, "scope": scope, "target": target}
         change = Change(kind=LIMIT, id=limit_id, body=None)
         if text_of(body, "remove") is None:
-            limit = Limit(limit_id=limit_id, place=(scope, target), calls_per_minute=rate, open_calls_max=most)
+            limit = Limit(limit_id=limit_id, place=(scope, target), **amounts)
             told, change = shown_limit(limit), Change(kind=LIMIT, id=limit_id, body=limit.written())
         await asyncio.to_thread(self.room.store.change, [change], author=caller.name, action="limit.set")
         await self.room.refresh()
@@ -55,5 +62,6 @@ def shown_limit(limit: Limit) -> dict[str, object]:
         "scope": scope,
         "target": target,
         "calls_per_minute": limit.calls_per_minute,
+        "tokens_per_minute": limit.tokens_per_minute,
         "open_calls_max": limit.open_calls_max,
     }

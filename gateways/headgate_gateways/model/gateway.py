@@ -225,8 +225,8 @@ class ModelGateway:
         finally:
             self.calls.closed(call)
             logged, routed = standing.logged, replace(routed, skipped=tuple(standing.skipped))
-            self.service.ended(logged)
             amount = self._cost(logged, passing, time.perf_counter_ns() - began_ns)
+            self.service.ended(logged, tokens=amount.tokens)
             self._tell(routed, logged, passing, amount, error_type=passing.error_type)
             self._learn(routed, passing, amount)
             self.facts.ended(

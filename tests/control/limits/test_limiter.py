@@ -116,14 +116,85 @@ def test_no_minute_sees_more_than_twice_the_rate(rate: int, steps: list[int]) ->
         assert sum(start <= at < start + 60 * SECOND for at in passed) <= 2 * rate
 
 
+def taken(found: Limiter, call_id: str, tokens: int, at: int = 0) -> str | None:
+    """Whether a call of so many tokens may begin."""
+    return found.take(call_id, PLACES, at_unix_nano=at, tokens=tokens)
+
+
+def test_tokens_count_with_what_a_call_may_need_and_then_with_what_it_used() -> None:
+    """What it did not use is there for the next."""
+    found = limiter(tokens_per_minute=100)
+    first, second = taken(found, "a", 80), taken(found, "b", 30)
+    found.ended("a", tokens=60)
+    assert (None, "limit of team payments: 100 tokens a minute, and 20 are left of the 30 that it may need", None) == (
+        first,
+        second,
+        taken(found, "b", 40),
+    )
+
+
+def test_a_call_that_used_more_than_was_taken_for_it_is_paid_off_by_waiting() -> None:
+    """No more passes until the minute has made up for it."""
+    found = limiter(tokens_per_minute=60)
+    assert taken(found, "a", 10) is None
+    found.ended("a", tokens=120)
+    at = [taken(found, str(second), 1, second * SECOND) is None for second in (1, 59, 61)]
+    assert [False, False, True] == at
+
+
+def test_a_call_larger_than_a_minute_passes_when_nothing_was_used() -> None:
+    """Else it never would."""
+    found = limiter(tokens_per_minute=100)
+    first, second = taken(found, "a", 5_000), taken(found, "b", 1)
+    found.ended("a")
+    assert (None, True, True) == (first, second is not None, taken(found, "c", 1) is not None)
+
+
+def test_no_tokens_a_minute_let_nothing_pass() -> None:
+    """Not even what needs none that is known."""
+    assert "0 tokens a minute" in (taken(limiter(tokens_per_minute=0), "a", 0) or "")
+
+
+def test_what_a_call_took_goes_with_it_where_it_goes_on() -> None:
+    """It is settled there by its new name, and where it is no more it has used nothing."""
+    limits = {name: Limit(limit_id=name, place=(name, "x"), tokens_per_minute=100) for name in ("team", "model")}
+    found = Limiter(lambda: limits)
+    team, model = [place.place for place in limits.values()]
+    assert found.take("a", [team, model], at_unix_nano=0, tokens=100) is None
+    assert found.take("b", [team], at_unix_nano=0, tokens=100, instead_of="a") is None
+    found.handed_over("b", [team], instead_of="a")
+    elsewhere = found.take("c", [model], at_unix_nano=0, tokens=100)
+    found.ended("b", tokens=40)
+    assert (None, None) == (elsewhere, found.take("d", [team], at_unix_nano=0, tokens=60))
+
+
+@given(
+    rate=st.integers(1, 50),
+    calls=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60), st.integers(0, 60)), max_size=40),
+)
+def test_what_is_used_in_a_minute_stays_below_what_two_of_them_have_and_one_call(
+    rate: int, calls: list[tuple[int, int, int]]
+) -> None:
+    """Calls one after the other, each of which needs no more than it says."""
+    found, now, used = limiter(tokens_per_minute=rate), 0, []
+    for number, (wait_s, wanted, real) in enumerate(calls):
+        now += wait_s * SECOND
+        if taken(found, str(number), wanted, now) is None:
+            spent = min(wanted, real)
+            found.ended(str(number), tokens=spent)
+            used.append((now, spent))
+    for start, _ in used:
+        assert sum(spent for at, spent in used if start <= at < start + 60 * SECOND) <= 2 * rate + 60
+
+
 def test_a_limit_is_written_and_read() -> None:
     """As control keeps it."""
-    limit = Limit(limit_id="l", place=TEAM, open_calls_max=3)
+    limit = Limit(limit_id="l", place=TEAM, open_calls_max=3, tokens_per_minute=9)
     assert limit == Limit.read(limit.written())
 
 
-@pytest.mark.parametrize("given", [{}, {"calls_per_minute": -1}])
+@pytest.mark.parametrize("given", [{}, {"calls_per_minute": -1}, {"tokens_per_minute": -1}])
 def test_a_limit_of_nothing_is_an_error(given: dict[str, int]) -> None:
     """It says what is expected."""
-    with pytest.raises(ConfigError, match="expected calls_per_minute or open_calls_max"):
+    with pytest.raises(ConfigError, match="expected calls_per_minute, tokens_per_minute or open_calls_max"):
         Limit(limit_id="l", place=TEAM, **given)

@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 from inline_snapshot import snapshot
 
-from headgate_control.manifests.entries import effective, widenings
+from headgate_control.manifests.compare import differences
+from headgate_control.manifests.entries import effective, granted, widenings
 from headgate_control.manifests.grant import Grant
+from headgate_control.manifests.limits import held_by
 from headgate_control.manifests.load import load_manifest, load_profiles, parse_manifest
 from headgate_control.manifests.rulings import Ruling
 from headgate_control.manifests.spec import ManifestFile
@@ -225,6 +228,69 @@ def test_what_is_granted_in_the_end_can_be_read() -> None:
             "network": ["*.example.com:443"],
         }
     ) == {name: [entry.text for entry in entries] for name, entries in effective(granted).items()}
+
+
+def limited(*levels: str) -> Grant:
+    """A manifest below profiles that say these limits, from the top down; `-` says none."""
+    names = ("everyone", "payments", "fixer")
+    files = [
+        ManifestFile.model_validate(
+            {
+                "apiVersion": "headgate.dev/v1",
+                "kind": "AgentProfile",
+                "metadata": {"name": name, "level": "platform"},
+                "spec": {} if said == "-" else {"limits": yaml.safe_load(said)},
+            }
+        )
+        for name, said in zip(names, levels, strict=False)
+    ]
+    return Grant(tuple(files))
+
+
+def test_of_the_limits_of_every_level_the_least_holds() -> None:
+    """What no level says is free, and what one asks for beyond those above has no effect, which it should know."""
+    found = limited(
+        "{calls_per_minute: 60, open_calls: 4}", "-", "{calls_per_minute: 90, tokens_per_minute: 5000, open_calls: 1}"
+    )
+    assert {
+        "calls_per_minute": (60, "everyone"),
+        "open_calls": (1, "fixer"),
+        "tokens_per_minute": (5000, "fixer"),
+    } == held_by(found)
+    assert ["fixer: limits: '90 calls a minute' is wider than what stands above grants"] == list(widenings(found))
+    assert [("limits", "60 calls a minute", "everyone"), ("limits", "1 calls at once", "fixer")] == [
+        one for one in granted(found) if one[0] == "limits"
+    ][:2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("-", "{open_calls: 4}", [("+", "4 calls at once", "narrows")]),
+        ("{open_calls: 4}", "-", [("-", "4 calls at once", "widens")]),
+        ("{open_calls: 4}", "{open_calls: 4}", []),
+        (
+            "{open_calls: 4}",
+            "{open_calls: 2, tokens_per_minute: 9}",
+            [
+                ("+", "2 calls at once", "narrows"),
+                ("-", "4 calls at once", "same"),
+                ("+", "9 tokens a minute", "narrows"),
+            ],
+        ),
+        ("{open_calls: 4}", "{open_calls: 5}", [("+", "5 calls at once", "widens"), ("-", "4 calls at once", "same")]),
+    ],
+)
+def test_a_limit_that_is_new_or_lower_narrows(old: str, new: str, expected: list[tuple[str, str, str]]) -> None:
+    """One that is gone or higher widens."""
+    found = [(one.sign, one.entry, one.effect) for one in differences(limited(old), limited(new))]
+    assert sorted(expected) == sorted(found)
+
+
+def test_limits_without_a_number_are_a_mistake() -> None:
+    """It says what may be given."""
+    with pytest.raises(ConfigError, match="give calls_per_minute, tokens_per_minute or open_calls"):
+        parse_manifest(HEAD + "metadata: {name: x}\nspec: {limits: {}}", {}, source="x.yaml")
 
 
 def test_the_digest_is_of_what_is_said_and_of_every_level() -> None:

@@ -282,11 +282,27 @@ def test_a_limit_is_set_changed_and_removed(site: Commanded) -> None:
     """One for each place."""
     place = {"scope": "team", "id": "x"}
     for rate in (5, 6):
-        site.ask("PUT", "/v1/limits", {**place, "calls_per_minute": rate})
-    assert [(6, None)] == [
-        (one["calls_per_minute"], one["open_calls_max"]) for one in site.ask("GET", "/v1/limits")[1]["limits"]
+        site.ask("PUT", "/v1/limits", {**place, "calls_per_minute": rate, "tokens_per_minute": rate})
+    amounts = ("calls_per_minute", "tokens_per_minute", "open_calls_max")
+    assert [(6, 6, None)] == [
+        tuple(one[name] for name in amounts) for one in site.ask("GET", "/v1/limits")[1]["limits"]
     ]
     site.ask("PUT", "/v1/limits", {**place, "remove": "yes"})
+    assert [] == site.ask("GET", "/v1/limits")[1]["limits"]
+
+
+def test_the_limits_of_a_manifest_are_those_of_its_instance(site: Commanded) -> None:
+    """They are shown while it lives, and no command lifts them."""
+    text = MANIFEST + "  limits: {calls_per_minute: 60, open_calls: 2}\n"
+    made = site.ask("POST", "/v1/instances", {"manifest": text})[1]["instance_id"]
+    site.ask("PUT", "/v1/limits", {"scope": "instance", "id": made, "remove": "yes"})
+    before = site.ask("GET", "/v1/limits")[1]["limits"]
+    shown = site.ask("GET", f"/v1/instances/{made}")[1]["granted"]
+    site.ask("POST", f"/v1/instances/{made}/revoke", {"reason": "done"})
+    assert [(f"manifest/{made}", 60, None, 2)] == [
+        (one["limit_id"], one["calls_per_minute"], one["tokens_per_minute"], one["open_calls_max"]) for one in before
+    ]
+    assert ["60 calls a minute", "2 calls at once"] == [one["entry"] for one in shown if one["section"] == "limits"]
     assert [] == site.ask("GET", "/v1/limits")[1]["limits"]
 
 
