@@ -37,8 +37,9 @@ def named(case: Case) -> str:
 
 
 def is_plain(case: Case) -> bool:
-    """Whether all that decides it is said by a request: facts and reservations are a gateway's own."""
-    return case.facts == CaseFacts() and case.estimate is None and not case.stale
+    """Whether all that decides it is said by a request, or known to control; the rest is a gateway's own."""
+    known = case.facts.model_dump(include={"session", "micro_usd_left", "tokens_left", "calls_left"})
+    return case.facts == CaseFacts(**known) and case.estimate is None and not case.stale
 
 
 def is_hook(case: Case) -> bool:
@@ -113,6 +114,7 @@ class Site:
             snapshot=lambda: self.tried.snapshot,
             doors=Doors(keys=dict, authenticate=callers.get, clock=lambda: NOW_UNIX_NANO),
             clock=lambda: NOW_UNIX_NANO,
+            facts=lambda _request, _instance, _moment: self.tried.moment.policy,
         )
         runner = web.AppRunner(server.application())
         await runner.setup()

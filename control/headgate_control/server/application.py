@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -10,6 +10,8 @@ from aiohttp import web
 from headgate_control.decide.core import Moment, Snapshot
 from headgate_control.decide.decision import Logged, authzen
 from headgate_control.decide.service import DecisionService
+from headgate_control.identity.instance import Instance
+from headgate_control.policy.engine import PolicyFacts
 from headgate_control.request import Request, Subject
 from headgate_control.server.answers import answered, body_of, identified, json_of, told_errors
 from headgate_control.server.claude_code import answer, parse_hook
@@ -21,6 +23,8 @@ from headgate_processors.errors import ForbiddenError, HeadgateError, PermanentE
 BODY_BYTES_MAX = 1 << 20
 METADATA_CACHING = "max-age=60"
 _LOG = logging.getLogger(__name__)
+Facts = Callable[[Request, Instance, Moment], PolicyFacts]
+"""What is known beside a request of whoever asks, in the session that the moment names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,8 @@ class ControlServer:
     """What the routes stand on; `more` are those of commands and the feed.
 
     `told` hears of every decision, and may neither wait nor fail. `is_stale` says that stops may have been missed.
+    `facts` are what policies may know of a request's session and budgets, and `tool_called` hears of each tool call
+    that a hook lets run.
     """
 
     service: DecisionService
@@ -37,6 +43,8 @@ class ControlServer:
     told: Callable[[Logged], None] = lambda _: None
     more: Iterable[web.AbstractRouteDef] = field(default_factory=tuple)
     is_stale: Callable[[], bool] = lambda: False
+    facts: Facts = lambda _request, _instance, _moment: PolicyFacts()
+    tool_called: Callable[[Request], None] = lambda _: None
 
     def application(self) -> web.Application:
         """The application, to be run by aiohttp."""
@@ -113,7 +121,10 @@ class ControlServer:
             caller = only(self.doors.caller(http.headers.get("authorization")), "agent")
             subject = Subject(type="agent_instance", id=caller.instance_id or "")
             requests = parse_hook(await body_of(http), subject)
-            return answered(answer([(await self._decided(request, caller)).decision for request in requests]))
+            decisions = [(await self._decided(request, caller)).decision for request in requests]
+            if all(one.allowed for one in decisions):
+                self.tool_called(requests[0])
+            return answered(answer(decisions))
         except HeadgateError as error:
             return answered(_hook_denied(str(error)))
         except Exception:  # noqa: BLE001 - whatever it is, the tool may not run
@@ -132,12 +143,14 @@ class ControlServer:
     def _moment(self, request: Request, caller: Caller | None = None) -> Moment:
         """The moment of a request; the key that an agent shows is one of its identities."""
         session, key_id = request.context.get("session"), caller.key_id if caller is not None else None
-        return Moment(
+        moment = Moment(
             at_unix_nano=self.clock(),
             session=session if isinstance(session, str) else None,
             identities=() if key_id is None else (key_id,),
             is_stale=self.is_stale(),
         )
+        instance = self.snapshot().registered(request.subject)
+        return moment if instance is None else replace(moment, policy=self.facts(request, instance, moment))
 
 
 def _about(request: Request, caller: Caller) -> Request:

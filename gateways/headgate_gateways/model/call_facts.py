@@ -64,6 +64,15 @@ class CallFacts:
             retries=known.retries + failed_attempts,
             micro_usd=known.micro_usd + -(-cost.nano_usd // NANO_PER_MICRO),
         )
+        self._bound()
+
+    def tool_called(self, key: Key) -> None:
+        """A tool was let run, as a hook was told."""
+        known = self._sessions.pop(key, SessionFacts())
+        self._sessions[key] = replace(known, tool_calls=known.tool_calls + 1)
+        self._bound()
+
+    def _bound(self) -> None:
         while len(self._sessions) > SESSIONS_MAX:
             self._sessions.popitem(last=False)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
@@ -21,7 +22,7 @@ from headgate_control.decide.service import DecisionService
 from headgate_control.identity.launch import Launch, launch
 from headgate_control.manifests.load import parse_manifest
 from headgate_control.policy.bundle import bundle_of
-from headgate_control.policy.engine import PolicyEngine
+from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts
 from headgate_control.server.application import ControlServer
 from headgate_control.server.doors import Caller, Doors
 from headgate_control.state import ControlState
@@ -291,6 +292,39 @@ def test_a_hook_that_cannot_be_answered_denies_with_200(site: Site, token: str |
     """On any other status Claude Code would run the tool."""
     status, answer = site.ask("/hooks/claude-code", body, token=site.key if token == "key" else token)
     assert (200, "deny") == (status, answer["hookSpecificOutput"]["permissionDecision"])
+
+
+POLICIES_OF_FACTS = (
+    POLICIES
+    + """
+@id("tired") @reason("too many calls") forbid(principal, action, resource) when { context.session.tool_calls >= 2 };
+"""
+)
+
+
+def test_what_control_knows_of_a_session_is_asked_for_on_every_wire(site: Site) -> None:
+    """Of whoever and whatever session the request names; a tool that a hook lets run counts, a question does not."""
+    called: Counter[object] = Counter()
+    site.state.use_policy(PolicyEngine(bundle_of({"a.cedar": POLICIES_OF_FACTS})))
+    site.server = replace(
+        site.server,
+        facts=lambda request, instance, moment: PolicyFacts(
+            session=SessionFacts(tool_calls=called[instance.instance_id, moment.session])
+        ),
+        tool_called=lambda request: called.update([(request.subject.id, request.context["session"])]),
+    )
+    hook = {"hook_event_name": "PreToolUse", "tool_name": "mcp__github__search", "tool_input": {}, "session_id": "s1"}
+    refused = {**hook, "tool_name": "mcp__github__delete"}
+    body = {**site.question("search"), "context": {"session": "s1"}}
+    hooked = [
+        site.ask("/hooks/claude-code", one, token=site.key)[1]["hookSpecificOutput"]["permissionDecision"]
+        for one in (hook, refused, hook, hook)
+    ]
+    checked = site.ask("/access/v1/check", body)[0]
+    several = site.ask("/access/v1/evaluations", {**body, "evaluations": [{}, {"context": {"session": "s2"}}]})[1]
+    searched = site.ask("/access/v1/search/action", {**body, "action": {}})[1]["results"]
+    assert ["allow", "deny", "allow", "deny"] == hooked
+    assert (403, [False, True], []) == (checked, [one["decision"] for one in several["evaluations"]], searched)
 
 
 def test_a_stop_of_a_key_holds_on_controls_own_wires(site: Site) -> None:

@@ -1,0 +1,44 @@
+"""What control says of those that ask it: what its gateway counted in their session, what their budgets have left."""
+
+from headgate_console.control.asked_facts import AskedFacts
+from headgate_control.budgets.amount import Amount, Limits
+from headgate_control.budgets.budget import Budget
+from headgate_control.budgets.ledger import Ledger
+from headgate_control.decide.core import Moment
+from headgate_control.policy.engine import PolicyFacts, SessionFacts
+from headgate_control.request import Request, Resource, Subject
+from headgate_control.testing.identities import NOW, instance
+from headgate_gateways.model.call_facts import CallFacts
+
+ADA = instance("ai-1")
+ASKED = Request(
+    subject=Subject(type="agent_instance", id="ai-1"),
+    action="tools/call",
+    resource=Resource(type="tool", id="read_file"),
+    context={"session": "s1"},
+)
+
+
+def test_the_facts_are_of_the_session_and_the_budgets_that_a_request_names() -> None:
+    """Calls of models as the gateway counted them, of tools as the hook did; of another session nothing."""
+    counted, books = CallFacts(), Ledger()
+    books.set(
+        Budget(
+            budget_id="b", place=("team", "payments"), window="total", limits=Limits(nano_usd=5_000_000), mode="hard"
+        )
+    )
+    books.set(Budget(budget_id="s", place=("session", "s1"), window="total", limits=Limits(calls=3), mode="hard"))
+    facts = AskedFacts(counted=counted, headroom=books.headroom)
+    counted.ended(("ai-1", "s1"), cost=Amount(nano_usd=7_000), failed_attempts=1, is_error=True)
+    facts.tool_called(ASKED)
+    here, elsewhere = (facts(ASKED, ADA, Moment(at_unix_nano=NOW, session=name)) for name in ("s1", "s2"))
+    session = SessionFacts(model_calls=1, tool_calls=1, errors=1, retries=1, micro_usd=7)
+    assert PolicyFacts(session=session, micro_usd_left=5_000, calls_left=3) == here
+    assert PolicyFacts(micro_usd_left=5_000) == elsewhere
+
+
+def test_calls_that_name_no_session_are_those_of_a_request_that_names_none() -> None:
+    """As the gateway counts them."""
+    facts = AskedFacts(counted=CallFacts(), headroom=Ledger().headroom)
+    facts.tool_called(Request(subject=ASKED.subject, action="tools/call", resource=ASKED.resource))
+    assert 1 == facts(ASKED, ADA, Moment(at_unix_nano=NOW)).session.tool_calls
