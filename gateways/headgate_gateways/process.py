@@ -7,6 +7,7 @@ speaks.
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
@@ -45,7 +46,7 @@ class GatewayConfig:
     """`name`: what control and the log call it. `folder`: what it keeps; one process has it.
 
     `upstreams` by the door through which they are reached; `prices`: overrides of the price list, where there are any.
-    `classes` finds what content holds, for policies that ask.
+    `classes` finds what content holds, for policies that ask. `tls`: what it listens with; None is for this machine.
     """
 
     name: str
@@ -58,6 +59,7 @@ class GatewayConfig:
     unpriced: Conservative = field(default_factory=Conservative)
     routing: Routing = field(default_factory=Routing)
     classes: Classes | None = None
+    tls: ssl.SSLContext | None = None
 
     @property
     def link(self) -> LinkConfig:
@@ -124,7 +126,7 @@ async def _serve(
         try:
             if not await link.heard(wait_s=FIRST_S):
                 _LOG.warning("control does not answer: this gateway begins with what it knew last, and is stale")
-            async with _listening(app, config.host, config.port) as address:
+            async with _listening(app, config) as address:
                 collect_rarely()
                 ready(address)
                 await stopping.wait()
@@ -134,14 +136,15 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+async def _listening(app: web.Application, config: GatewayConfig) -> AsyncIterator[str]:
+    host, port = config.host, config.port
     runner = web.AppRunner(
         app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, handle_signals=False
     )
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
+            await web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=config.tls).start()
         except OSError as error:
             message = f"cannot listen on {host}:{port}: {error.strerror}. Choose another, or end what holds it"
             raise ConfigError(message) from error

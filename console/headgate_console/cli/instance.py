@@ -157,14 +157,14 @@ def _environment(chosen: "Settings", made: dict[str, Any]) -> Any:
     from headgate_console.control.place import Place
     from headgate_console.control.surroundings import agent_environment
 
-    addresses = Place(data=chosen.data).addresses()
+    place = Place(data=chosen.data)
     return agent_environment(
         instance_id=made["instance_id"],
         gateway_key=made["gateway_key"],
         telemetry_token=made["telemetry_token"],
-        control=addresses.get("control", chosen.control.listen),
-        gateway=addresses.get("model", chosen.gateways.model.listen),
-        otlp=addresses.get("otlp", chosen.receiver.http),
+        control=place.url("control") or chosen.control.listen,
+        gateway=place.url("model") or chosen.gateways.model.listen,
+        otlp=place.addresses().get("otlp", chosen.receiver.http),
     )
 
 

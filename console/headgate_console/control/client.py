@@ -4,12 +4,14 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from headgate_console.control.place import Place
+from headgate_console.control.place import Place, certificate_name
 from headgate_console.errors import CommandError
 from headgate_processors.errors import ConfigError
+from headgate_processors.receiver.tls import pinned
 
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
@@ -21,10 +23,14 @@ SILENT = 504
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlClient:
-    """Asks control. Its own answers come back as they are; its errors are raised as sentences."""
+    """Asks control. Its own answers come back as they are; its errors are raised as sentences.
+
+    `certificate`: the file of the one that control shows, where it speaks TLS.
+    """
 
     address: str
     token: str = field(repr=False)
+    certificate: Path | None = None
 
     def get(self, path: str, *names: str) -> Any:
         """The answer to a GET; `names` are put into the path, escaped.
@@ -47,7 +53,7 @@ class ControlClient:
     def _asked(self, method: str, path: str, names: tuple[str, ...], body: object) -> tuple[int, Any]:
         target = path.format(*(quote(name, safe="") for name in names))
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
-        connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT_S)
+        connection = self._connection()
         try:
             connection.request(method, target, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
@@ -59,6 +65,11 @@ class ControlClient:
             connection.close()
         return status, _answer(status, content, self.address)
 
+    def _connection(self) -> http.client.HTTPConnection:
+        if self.certificate is None:
+            return http.client.HTTPConnection(self.address, timeout=TIMEOUT_S)
+        return http.client.HTTPSConnection(self.address, timeout=TIMEOUT_S, context=pinned(self.certificate))
+
 
 def control_client(settings: "Settings") -> ControlClient:
     """The client of the control that runs on a data folder.
@@ -67,7 +78,8 @@ def control_client(settings: "Settings") -> ControlClient:
         CommandError: there is no token, because nothing was ever started there.
     """
     place = Place(data=settings.data)
-    told = place.addresses().get("control") or settings.control.listen
+    told = place.addresses()
+    certificate = told.get(certificate_name("control"))
     try:
         token = place.admin_token.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
@@ -79,7 +91,11 @@ def control_client(settings: "Settings") -> ControlClient:
     if not token.isascii() or not token.isprintable() or not token:
         message = f"{place.admin_token} holds no token: remove it, and the next start of headgate up makes it anew"
         raise CommandError(message)
-    return ControlClient(address=told, token=token)
+    return ControlClient(
+        address=told.get("control") or settings.control.listen,
+        token=token,
+        certificate=None if certificate is None else Path(certificate),
+    )
 
 
 def _answer(status: int, content: bytes, address: str) -> Any:

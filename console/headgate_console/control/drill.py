@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -19,6 +20,7 @@ from headgate_control.server.wire import WireError
 from headgate_control.stops.enact import enact, lift
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.errors import TransientError
+from headgate_processors.receiver.tls import pinned
 
 DOOR = "drill"
 AUTHOR = "drill"
@@ -37,11 +39,15 @@ spec: {models: [{provider: drill, model: "*"}]}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillRoutes:
-    """`/v1/drill`. `upstreams` are the gateway's own; `gateway` is where it listens, once it does."""
+    """`/v1/drill`. `upstreams` are the gateway's own; `gateway` is where it listens, once it does.
+
+    `certificate` is the one that the gateway shows, where it speaks TLS.
+    """
 
     room: Room
     upstreams: MutableMapping[str, Upstream]
     gateway: MutableMapping[str, str]
+    certificate: Path | None = None
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
@@ -59,7 +65,7 @@ class DrillRoutes:
     async def _run(self, runs: int) -> list[dict[str, Any]]:
         """Each run of each phase; what was made for the drill is taken away at its end."""
         upstream = DrillUpstream()
-        async with upstream.listening() as url, aiohttp.ClientSession(trust_env=False) as client:
+        async with upstream.listening() as url, self._client() as client:
             self.upstreams[DOOR] = Upstream(name=DOOR, kind="openai", base_url=url, api_key=lambda: "drill")
             grant = parse_manifest(MANIFEST, {}, source="drill")
             asked = Launch(grant=grant, launched_by=AUTHOR, lifetime_ns=LIFETIME_NS)
@@ -70,7 +76,7 @@ class DrillRoutes:
                 upstream=upstream,
                 client=client,
                 instance_id=made.instance.instance_id,
-                url=f"http://{self.gateway['model']}/{DOOR}/v1/chat/completions",
+                url=f"{self._scheme}://{self.gateway['model']}/{DOOR}/v1/chat/completions",
                 key=made.gateway_key,
             )
             try:
@@ -81,6 +87,14 @@ class DrillRoutes:
                 told = {"author": AUTHOR, "reason": "the drill is over"}
                 await asyncio.to_thread(revoke, self.room.store, drill.instance_id, keys, **told)
                 await self.room.refresh()
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self.certificate is None else "https"
+
+    def _client(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(ssl=True if self.certificate is None else pinned(self.certificate))
+        return aiohttp.ClientSession(trust_env=False, connector=connector)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

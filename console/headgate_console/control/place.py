@@ -12,6 +12,11 @@ ADMIN_FILE = "admin.token"
 WRITER = "control"
 
 
+def certificate_name(name: str) -> str:
+    """The name under which the file of addresses has the certificate of a listener."""
+    return f"{name}_certificate"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """The files of control in a data folder."""
@@ -50,6 +55,13 @@ class Place:
     def tell(self, addresses: Mapping[str, str]) -> None:
         """Say where control and its gateways listen: `HOST:PORT` by name."""
         write_whole(self._addresses, json.dumps(dict(addresses)).encode())
+
+    def url(self, name: str) -> str | None:
+        """Where something that speaks HTTP is, such as `https://127.0.0.1:7410`; None while it was never started."""
+        told = self.addresses()
+        if name not in told:
+            return None
+        return f"{'https' if certificate_name(name) in told else 'http'}://{told[name]}"
 
     def addresses(self) -> Mapping[str, str]:
         """Where they listen, or did; nothing while control was never started here."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headgate_console.control.listening import model_door
 from headgate_console.control.parts import classes_of, routing_of, upstreams_of
 from headgate_console.serve.lifeline import log_to_stderr
-from headgate_console.settings.values import split_address
 from headgate_gateways.link.address import ControlAddress
 from headgate_gateways.model.provider_keys import key_source
 from headgate_gateways.model.telling import Silent, Teller, Telling
@@ -41,13 +41,14 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
     """
     log_to_stderr()
     token = key_source(f"file:{remote.token_file}")
-    host, port = split_address(settings.gateways.model.listen)
+    door = model_door(settings)
     config = GatewayConfig(
         name=remote.name,
         control=ControlAddress(url=remote.control, token=token, ca_file=remote.ca_file),
         folder=remote.folder,
-        host=host,
-        port=port,
+        host=door.host,
+        port=door.port,
+        tls=door.context,
         upstreams=upstreams_of(settings),
         prices=settings.prices.overrides,
         routing=routing_of(settings),

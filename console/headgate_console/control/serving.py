@@ -1,7 +1,6 @@
 """Control and the model gateway, listening in one process."""
 
 import asyncio
-import errno
 import logging
 import os
 import threading
@@ -14,12 +13,20 @@ from typing import TYPE_CHECKING
 import aiohttp
 from aiohttp import web
 
+from headgate_console.control.asked_facts import AskedFacts
 from headgate_console.control.callers import kept_token
 from headgate_console.control.drill import DrillRoutes
 from headgate_console.control.follower import Follower
+from headgate_console.control.listening import (
+    SUPERVISOR,
+    control_door,
+    is_first_start,
+    listening,
+    model_door,
+)
 from headgate_console.control.parts import Parts, classes_of, foreign_tokens_of, platform_of, routing_of, upstreams_of
+from headgate_console.control.place import certificate_name
 from headgate_console.control.rounds import rounds
-from headgate_console.settings.values import split_address
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.decision import Logged
 from headgate_control.decide.service import DecisionService
@@ -46,21 +53,16 @@ from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.telling import Teller, Telling
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
-from headgate_processors.errors import ConfigError
 
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
-    from headgate_console.settings.definition import ControlSettings, ModelGatewaySettings
 
 POINT = "model-gateway"
 BEHIND_HTTP_PORT = ":14318"
 COLLECTOR_HTTP = "127.0.0.1:4318"
-SUPERVISOR = "supervisor"
-SHUTDOWN_S = 2.0
 THREADS_MAX = 32
 """Waits for disks and the store at once: some that hang leave others for denials to become durable."""
 _NS_PER_S = 1_000_000_000
-CONNECTIONS_MAX = 1_024
 _LOG = logging.getLogger("control")
 Tell = Callable[[str, str, str], None]
 """Told for each listener: its name, `HOST:PORT`, and the setting that it comes from."""
@@ -70,6 +72,7 @@ async def serve(
     settings: "Settings", parts: Parts, tell: Tell, ready: Callable[[], None], stopping: threading.Event
 ) -> None:
     """Listen until `stopping` is set."""
+    doors = {"control": control_door(settings), "model": model_door(settings)}
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(provider_client())
         calls = OpenCalls(calls_max=CALLS_MAX)
@@ -84,18 +87,31 @@ async def serve(
         credentials = Credentials(lambda: parts.room.now, tokens=verifier, foreign=foreign)
         teller = stack.enter_context(closing(_telling(settings, parts)))
         upstreams, addresses = dict(upstreams_of(settings)), dict[str, str]()
-        drills = DrillRoutes(room=parts.room, upstreams=upstreams, gateway=addresses)
+        drills = DrillRoutes(
+            room=parts.room, upstreams=upstreams, gateway=addresses, certificate=doors["model"].certificate
+        )
+        counted = CallFacts(classes_of(settings))
         gateway = application(
             _gateway(
-                settings, parts, upstreams=upstreams, client=client, calls=calls, teller=teller, credentials=credentials
+                settings,
+                parts,
+                upstreams=upstreams,
+                client=client,
+                calls=calls,
+                teller=teller,
+                credentials=credentials,
+                facts=counted,
             )
         )
         own = str(os.getppid())
-        listening = partial(_listening, is_first=parts.place.addresses().get(SUPERVISOR) != own)
-        addresses["model"] = await stack.enter_async_context(listening(settings.gateways.model, gateway))
-        control = _control(parts, feed, drills, teller)
-        addresses["control"] = await stack.enter_async_context(listening(settings.control, control))
-        await asyncio.to_thread(parts.place.tell, {**addresses, "otlp": _otlp(settings), SUPERVISOR: own})
+        served = partial(listening, is_first=is_first_start(parts.place, own))
+        addresses["model"] = await stack.enter_async_context(served(doors["model"], gateway))
+        asked = AskedFacts(counted=counted, headroom=parts.room.owner.headroom)
+        control = _control(parts, feed, drills, teller, asked)
+        addresses["control"] = await stack.enter_async_context(served(doors["control"], control))
+        secured = {certificate_name(name): str(door.certificate) for name, door in doors.items() if door.certificate}
+        told = {**addresses, **secured, "otlp": _otlp(settings), SUPERVISOR: own}
+        await asyncio.to_thread(parts.place.tell, told)
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
         ready()
@@ -119,7 +135,7 @@ def _otlp(settings: "Settings") -> str:
     return COLLECTOR_HTTP if is_behind else settings.receiver.http
 
 
-def _control(parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller) -> web.Application:
+def _control(parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller, asked: AskedFacts) -> web.Application:
     room = parts.room
     rooms = (
         StopRoutes(room=room),
@@ -145,6 +161,8 @@ def _control(parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller) -> w
         told=told,
         more=more,
         is_stale=_older(room, STALE_AFTER_S),
+        facts=asked,
+        tool_called=asked.tool_called,
     )
     return server.application()
 
@@ -164,6 +182,7 @@ def _gateway(
     calls: OpenCalls,
     teller: Telling,
     credentials: Credentials,
+    facts: CallFacts,
 ) -> ModelGateway:
     room = parts.room
     return ModelGateway(
@@ -176,7 +195,7 @@ def _gateway(
         calls=calls,
         teller=teller,
         routing=routing_of(settings),
-        facts=CallFacts(classes_of(settings)),
+        facts=facts,
         headroom=room.owner.headroom,
         credentials=credentials,
         clock=room.clock,
@@ -209,36 +228,3 @@ async def following(settings: "Settings", room: Room) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _listening(
-    section: "ControlSettings | ModelGatewaySettings", app: web.Application, *, is_first: bool
-) -> AsyncIterator[str]:
-    """The application at its address; where it really listens.
-
-    At the first start a default port that is taken gives way to a free one. Later agents know where it is, and their
-    keys must not go to whoever has taken it meanwhile.
-
-    Raises:
-        ConfigError: the address cannot be had.
-    """
-    address, is_default = section.listen, is_first and section.listen == type(section)().listen
-    host, port = split_address(address)
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, handle_signals=False
-    )
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port, backlog=CONNECTIONS_MAX).start()
-        except OSError as error:
-            if not is_default or error.errno != errno.EADDRINUSE:
-                message = f"cannot listen on {address}: {error.strerror}. Choose another, or end what holds it"
-                raise ConfigError(message) from error
-            _LOG.warning("%s is taken, so a free port is used instead", address)
-            await web.TCPSite(runner, host, 0, backlog=CONNECTIONS_MAX).start()
-        name, number = runner.addresses[0][:2]
-        yield f"[{name}]:{number}" if ":" in name else f"{name}:{number}"
-    finally:
-        await runner.cleanup()

@@ -12,18 +12,19 @@ def agent_environment(
 ) -> Mapping[str, str]:
     """Variables that agents and SDKs read: where models are, the key, and where telemetry goes.
 
-    `control`, `gateway` and `otlp` are `HOST:PORT`; `otlp` speaks OTLP over HTTP.
+    `control` and `gateway` are `HOST:PORT` or a URL; `otlp` is `HOST:PORT` and speaks OTLP over HTTP.
     """
+    control, gateway = (one if "://" in one else f"http://{one}" for one in (control, gateway))
     return {
-        "OPENAI_BASE_URL": f"http://{gateway}/openai/v1",
+        "OPENAI_BASE_URL": f"{gateway}/openai/v1",
         "OPENAI_API_KEY": gateway_key,
-        "ANTHROPIC_BASE_URL": f"http://{gateway}/anthropic",
+        "ANTHROPIC_BASE_URL": f"{gateway}/anthropic",
         "ANTHROPIC_API_KEY": gateway_key,
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{otlp}",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{telemetry_token}",
         "OTEL_RESOURCE_ATTRIBUTES": f"headgate.instance.id={instance_id}",
-        HOOK_URL: f"http://{control}/hooks/claude-code",
+        HOOK_URL: f"{control}/hooks/claude-code",
         HOOK_KEY: gateway_key,
     }
 

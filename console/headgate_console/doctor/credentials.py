@@ -17,9 +17,9 @@ LISTED_MAX = 5
 _NS_PER_S = 1_000_000_000
 
 
-def examine_credentials(data: Path, tls: TlsConfig | None, *, now: datetime) -> list[Finding]:
-    """Every check of the tokens of a folder and of the certificate of its receiver; nothing when there are none."""
-    return [*_tokens(data, now), *_certificate(tls, now)]
+def examine_credentials(data: Path, *tls: TlsConfig | None, now: datetime) -> list[Finding]:
+    """Every check of the tokens of a folder and of the certificates of its listeners; nothing when there are none."""
+    return [*_tokens(data, now), *(finding for one in tls for finding in _certificate(one, now))]
 
 
 def _tokens(data: Path, now: datetime) -> Iterator[Finding]:
@@ -64,8 +64,8 @@ def _certificate(config: TlsConfig | None, now: datetime) -> Iterator[Finding]:
         yield Finding(
             topic="certificate",
             level=Level.WARNING,
-            text=f"The receiver could not start with its certificate: {error}",
-            next_step="Give files that fit together: receiver.tls.cert_file and receiver.tls.key_file.",
+            text=f"A listener could not start with its certificate: {error}",
+            next_step=f"Give files that fit together: {config.setting}.cert_file and {config.setting}.key_file.",
         )
         return
     soon = end - now < SOON
@@ -73,7 +73,7 @@ def _certificate(config: TlsConfig | None, now: datetime) -> Iterator[Finding]:
         topic="certificate",
         level=Level.WARNING if soon else Level.OK,
         text=f"{config.cert_file} {_ends(end, now)}.",
-        next_step="Replace the files; the receiver takes them up without a restart." if soon else "",
+        next_step="Replace the files; they are taken up without a restart." if soon else "",
         rows=({"file": str(config.cert_file), "expires_time": end},),
     )
 

@@ -54,6 +54,13 @@ class TlsSettings(Section):
     )
 
 
+class ListenerTlsSettings(Section):
+    """TLS of one listener; the files are read again when they are replaced."""
+
+    cert_file: Path | None = _text("Certificate chain in PEM; with it and its key the listener speaks TLS.", None)
+    key_file: Path | None = _text("Key of the certificate in PEM, without a password.", None)
+
+
 class ReceiverSettings(Section):
     """Where and what the receiver takes."""
 
@@ -105,6 +112,8 @@ class ControlSettings(Section):
         "Where control answers: decisions, hooks, commands and the feed; each caller shows a credential.",
         "127.0.0.1:7410",
     )
+    tls: ListenerTlsSettings = _text("TLS.", ListenerTlsSettings())
+    insecure: bool = _text("Whether it may do without TLS where other machines reach it.", False)
     issuers: Path | None = _text(
         "Issuers whose tokens are believed at the gateways, in YAML: their names, audiences and keys.", None
     )
@@ -161,6 +170,8 @@ class ModelGatewaySettings(Section):
         "Where agents call models: `/openai/v1` and `/anthropic`, and `/NAME` of every other upstream.",
         "127.0.0.1:7411",
     )
+    tls: ListenerTlsSettings = _text("TLS.", ListenerTlsSettings())
+    insecure: bool = _text("Whether it may do without TLS where other machines reach it.", False)
     upstreams: dict[Door, UpstreamSettings] = Field(
         default=KNOWN_UPSTREAMS,
         validate_default=True,

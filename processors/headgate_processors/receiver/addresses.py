@@ -34,18 +34,21 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def guarded_address(text: str, *, setting: str, is_private: bool) -> tuple[str, int]:
+def guarded_address(text: str, *, setting: str, is_private: bool, front: str = "a Collector") -> tuple[str, int]:
     """Host and port of a listener; `is_private` says that nobody on the way can read along.
+
+    `front` is what may stand before it.
 
     Raises:
         ConfigError: `text` is not `HOST:PORT`, or other machines would send tokens and content in clear.
     """
     host, port = parsed_address(text, setting=setting)
     if not is_private and not is_loopback(host):
+        section = setting.rpartition(".")[0]
         message = (
             f"{setting}: {text} can be reached from other machines, and what they send could be read on the way. "
-            f"Give it a certificate (receiver.tls.cert_file, receiver.tls.key_file), listen on 127.0.0.1:{port} "
-            "and let a Collector take what comes from outside, or trust the network: receiver.insecure: true"
+            f"Give it a certificate ({section}.tls.cert_file, {section}.tls.key_file), listen on 127.0.0.1:{port} "
+            f"and let {front} take what comes from outside, or trust the network: {section}.insecure: true"
         )
         raise ConfigError(message)
     return host, port

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from headgate_processors.errors import ConfigError
 from headgate_processors.files import FileState, file_state
@@ -21,12 +22,13 @@ _State = tuple[FileState | None, ...]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsConfig:
     """A certificate chain and its key in PEM files. With `client_ca_file` every peer must show a certificate
-    that one of these authorities signed.
+    that one of these authorities signed. `setting` is what errors call it.
     """
 
     cert_file: Path
     key_file: Path
     client_ca_file: Path | None = None
+    setting: str = "receiver.tls"
 
     @property
     def files(self) -> Sequence[Path]:
@@ -80,6 +82,35 @@ class TlsFiles:
         return tuple(file_state(path) for path in self._config.files)
 
 
+def rotating(files: TlsFiles) -> ssl.SSLContext:
+    """A context for a server that takes one for good: each handshake is made with the files of its moment."""
+    context = files.current().context
+
+    def renewed(connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        connection.context = files.current().context
+
+    context.sni_callback = renewed
+    return context
+
+
+def pinned(cert_file: Path) -> ssl.SSLContext:
+    """A context for clients that trust the one certificate with which a chain begins, by whatever name it is called.
+
+    Raises:
+        ConfigError: it cannot be read, or is none.
+    """
+    try:
+        first = x509.load_pem_x509_certificates(cert_file.read_bytes())[0]
+        text = first.public_bytes(Encoding.PEM).decode("ascii")
+        context = ssl.create_default_context(cadata=text)
+    except (OSError, ValueError) as error:
+        message = f"{cert_file}: {error}. Expected the certificate of the server, in PEM"
+        raise ConfigError(message) from error
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
+
+
 def certificate_names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
     """The names of a verified certificate, as `ssl` gives it: SPIFFE ids and other URIs first, then common names."""
     if not certificate:
@@ -113,7 +144,7 @@ def _read(config: TlsConfig) -> TlsMaterial:
     except (OSError, ValueError) as error:
         files = ", ".join(map(str, config.files))
         message = (
-            f"receiver.tls: {files}: {error}. Expected PEM files: a certificate chain, its unencrypted key, "
+            f"{config.setting}: {files}: {error}. Expected PEM files: a certificate chain, its unencrypted key, "
             "and authorities"
         )
         raise ConfigError(message) from error
