@@ -1,5 +1,6 @@
 """What every route of control shares: JSON in and out, and errors in one shape."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from headgate_processors.errors import (
 
 _LOG = logging.getLogger(__name__)
 REQUEST_ID = "x-request-id"
+BODY_S = web.AppKey("body_s", float)
+BODY_S_DEFAULT = 30.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -27,9 +30,14 @@ async def body_of(http: web.Request) -> object:
 
     Raises:
         WireError: it is none.
+        HTTPRequestTimeout: it does not come within the seconds of its application.
     """
+    body_s = http.app.get(BODY_S, BODY_S_DEFAULT)
     try:
-        return orjson.loads(await http.read())
+        async with asyncio.timeout(body_s):
+            return orjson.loads(await http.read())
+    except TimeoutError as error:
+        raise web.HTTPRequestTimeout(reason=f"the body did not come within {body_s:g} seconds") from error
     except orjson.JSONDecodeError as error:
         raise WireError(f"the body is no JSON: {error}") from error
 

@@ -13,7 +13,15 @@ from headgate_control.decide.service import DecisionService
 from headgate_control.identity.instance import Instance
 from headgate_control.policy.engine import PolicyFacts
 from headgate_control.request import Request, Subject
-from headgate_control.server.answers import answered, body_of, identified, json_of, told_errors
+from headgate_control.server.answers import (
+    BODY_S,
+    BODY_S_DEFAULT,
+    answered,
+    body_of,
+    identified,
+    json_of,
+    told_errors,
+)
 from headgate_control.server.claude_code import answer, parse_hook
 from headgate_control.server.doors import Caller, Doors, only
 from headgate_control.server.search import Search, metadata
@@ -45,10 +53,12 @@ class ControlServer:
     is_stale: Callable[[], bool] = lambda: False
     facts: Facts = lambda _request, _instance, _moment: PolicyFacts()
     tool_called: Callable[[Request], None] = lambda _: None
+    body_s: float = BODY_S_DEFAULT
 
     def application(self) -> web.Application:
         """The application, to be run by aiohttp."""
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[told_errors])
+        app[BODY_S] = self.body_s
         app.on_response_prepare.append(identified)
         app.add_routes(
             [

@@ -364,3 +364,22 @@ def test_control_that_cannot_see_its_store_allows_nothing_with_effects(site: Sit
     assert (False, "stale") == (decided["decision"], decided["context"]["code"])
     assert "deny" == said["permissionDecision"]
     assert "has not heard of stops" in said["permissionDecisionReason"]
+
+
+def test_a_body_that_never_ends_is_waited_for_so_long(site: Site) -> None:
+    """And whoever sends it hears so."""
+    site.server = replace(site.server, body_s=0.05)
+    lines = ("POST /access/v1/check HTTP/1.1", "host: x", "authorization: Bearer gateway-token", "content-length: 9")
+
+    async def go() -> bytes:
+        async with site.served() as address:
+            reader, writer = await asyncio.open_connection(*address.removeprefix("http://").split(":"))
+            writer.write("\r\n".join((*lines, "content-type: application/json", "", "{")).encode())
+            async with asyncio.timeout(30):
+                said = await reader.readuntil(b"}")
+            writer.close()
+            await writer.wait_closed()
+            return said
+
+    said = asyncio.run(go())
+    assert (b"HTTP/1.1 408", True) == (said[:12], b"the body did not come within 0.05 seconds" in said)

@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace import ReadableSpan
@@ -37,6 +36,7 @@ from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Telling
 from headgate_gateways.model.upstream import Upstream
+from headgate_gateways.serving import listening
 from headgate_processors.enrich.price import PriceBook
 from headgate_processors.testing.model_server import ModelServer
 
@@ -121,13 +121,10 @@ class Site:
             routing=self.routing,
             body_s=self.body_s,
         )
-        runner = web.AppRunner(application(gateway), handler_cancellation=True)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
         try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+            async with listening(application(gateway), "127.0.0.1", 0) as address:
+                yield f"http://{address}"
         finally:
-            await runner.cleanup()
             await client.close()
 
     def run(self, steps: Callable[["Agent"], Any], *, key: int = 0) -> Any:
