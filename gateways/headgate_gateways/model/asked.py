@@ -7,14 +7,16 @@ from typing import Any
 
 import orjson
 
+from headgate_gateways.model.media import BYTES_PER_TOKEN, media_of
 from headgate_gateways.model.upstream import Operation
 from headgate_processors.errors import PermanentError
 
-BYTES_PER_TOKEN = 3
 OUTPUT_TOKENS_DEFAULT = 16_384
 MODEL_CHARS_MAX = 256
 SHORT_BYTES_MAX = 256 << 10
 """What is parsed at once: that takes a few milliseconds at most."""
+VALUES_MAX = 1 << 20
+"""What a long body may consist of: parsing holds everybody up, and takes some 50 nanoseconds for each."""
 CHOICES_MAX = 128
 _LIMITS: Mapping[Operation, tuple[str, ...]] = {
     "chat": ("max_completion_tokens", "max_tokens"),
@@ -60,6 +62,8 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
     Raises:
         BadCallError: it is no JSON object, names no model, or says otherwise what nobody could hold it to.
     """
+    if len(body) > SHORT_BYTES_MAX and sum(map(body.count, (b",", b"{", b"["))) > VALUES_MAX:
+        raise BadCallError(f"the body consists of more than {VALUES_MAX} values, more than any model reads")
     try:
         found: Any = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -74,13 +78,14 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
     if not isinstance(found.get("stream"), bool | None):
         raise BadCallError("stream: expected true or false")
     limits = [value for name in _LIMITS.get(operation, ()) if type(value := found.get(name)) is int and value >= 0]
+    media = media_of(operation, model, found)
     # Another reader may take the other one of two names, or see one that is escaped: it gets what was read here.
     is_plain = b"\\u" not in body and len(_MODEL.findall(body)) == 1
     return Asked(
         operation=operation,
         model=model,
         is_stream=found.get("stream") is True,
-        input_tokens_max=-(-len(body) // BYTES_PER_TOKEN),
+        input_tokens_max=-(-(len(body) - media.characters) // BYTES_PER_TOKEN) + media.tokens,
         output_tokens_max=max(limits) if limits else None,
         choices=_choices(found.get("n")) if operation == "chat" else 1,
         rewritten=None if is_plain else orjson.dumps(found),

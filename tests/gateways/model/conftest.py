@@ -30,6 +30,7 @@ from headgate_control.stops.commands import stop
 from headgate_control.stops.stop import Mode, parse_key
 from headgate_control.store.opening import open_sqlite
 from headgate_gateways.model.application import application, provider_client
+from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
@@ -74,6 +75,7 @@ class Site:
         self.telling = Telling(self.spans, self.logs)
         self.routing = Routing()
         self.body_s = 60.0
+        self.facts = CallFacts()
         self.more: dict[str, Upstream] = {}
 
     def _launch(self, grant: Grant, *names: str) -> None:
@@ -120,6 +122,7 @@ class Site:
             teller=self.telling,
             routing=self.routing,
             body_s=self.body_s,
+            facts=self.facts,
         )
         try:
             async with listening(application(gateway), "127.0.0.1", 0) as address:

@@ -2,15 +2,20 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from headgate_control.budgets.amount import Amount
+from headgate_control.policy.bundle import bundle_of
+from headgate_control.policy.engine import PolicyEngine
+from headgate_gateways.model.call_facts import SHORT_BYTES_MAX, CallFacts
 from headgate_processors.testing.model_server import Scenario
 from headgate_processors.testing.waiting import until
 
 WORDS = 400
+FOREVER_S = 30
 KINDS = ["chat", "messages"]
 
 
@@ -190,3 +195,43 @@ def test_an_agent_that_does_not_read_is_cut_all_the_same(site: Any) -> None:
 
     site.run(steps)
     assert Amount() == site.owner.account(site.budget(), 0).reserved
+
+
+def test_a_stop_does_not_wait_for_a_long_body_that_is_looked_at(site: Any) -> None:
+    """While somebody else's is classified, a stream ends; then that one is decided by what it holds."""
+    site.server.play(slow())
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def classes(body: bytes) -> tuple[str, ...]:
+        if len(body) > SHORT_BYTES_MAX:
+            begun.set()
+            goes_on.wait(FOREVER_S)
+        return ("card",) if b"4111" in body else ()
+
+    site.facts = CallFacts(classes)
+    policies = (
+        '@id("all") permit(principal, action, resource);\n'
+        '@id("cards") @reason("no cards") forbid(principal, action, resource)'
+        ' when { context.content_classes.contains("card") };'
+    )
+    site.state.use_policy(PolicyEngine(bundle_of({"a.cedar": policies})))
+
+    async def steps(agent: Any) -> tuple[int, bool, str]:
+        async def long(key: str) -> str:
+            said = [{"role": "user", "content": "4111" + "x" * SHORT_BYTES_MAX}]
+            shown, path = {"authorization": f"Bearer {key}"}, "/openai/v1/chat/completions"
+            async with agent.post(path, {"model": "gpt-5-mini", "messages": said}, headers=shown) as response:
+                return str((await response.json())["error"]["message"])
+
+        async with agent.chat(stream=True) as response:
+            await response.content.readany()
+            looked_at = asyncio.create_task(long(site.keys[1]))
+            await until(begun.is_set)
+            async with asyncio.timeout(FOREVER_S):
+                cut = await site.stop("instance", site.instances[0])
+                await heard(response)
+            was_done = looked_at.done()
+            goes_on.set()
+            return cut, was_done, await looked_at
+
+    assert (1, False, "no cards") == site.run(steps)
