@@ -149,6 +149,7 @@ def test_lines_for_a_shell_give_what_was_meant() -> None:
     script = "\n".join([*export_lines(environment), *(f'printf "%s\\0" "${name}"' for name in environment)])
     done = subprocess.run(["bash", "-euc", script], check=True, capture_output=True, text=True)
     assert [*environment.values(), ""] == done.stdout.split("\0")
+    assert environment["OPENAI_BASE_URL"] == environment["OPENAI_API_BASE"]
     assert ("http://[::1]:2/openai/v1", "http://[::1]:2/anthropic", "authorization=Bearer%20hgt_1") == (
         environment["OPENAI_BASE_URL"],
         environment["ANTHROPIC_BASE_URL"],

@@ -17,6 +17,8 @@ def agent_environment(
     control, gateway = (one if "://" in one else f"http://{one}" for one in (control, gateway))
     return {
         "OPENAI_BASE_URL": f"{gateway}/openai/v1",
+        # What clients read that are older than the name above, and those that keep to them.
+        "OPENAI_API_BASE": f"{gateway}/openai/v1",
         "OPENAI_API_KEY": gateway_key,
         "ANTHROPIC_BASE_URL": f"{gateway}/anthropic",
         "ANTHROPIC_API_KEY": gateway_key,
