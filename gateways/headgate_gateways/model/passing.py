@@ -122,12 +122,10 @@ class Passing:
             if pump.cancelled() or (self._call.reason is not None and pump.exception() is not None):
                 return await self._ended()
             return pump.result()
-        except asyncio.CancelledError:
-            self.error_type = LEFT
-            raise
-        except ConnectionResetError:
-            # The agent left while it was written to.
-            self.error_type = LEFT
+        except (asyncio.CancelledError, ConnectionResetError):
+            # The agent left, maybe while it was written to. Some do so as soon as they have the last event.
+            if not self._reader.is_over:
+                self.error_type = LEFT
             raise
         except TransientError as error:
             _LOG.error("%s", error)
@@ -278,7 +276,7 @@ class Passing:
         if is_stream and transport is not None and not transport.get_write_buffer_size():
             with suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(LAST_EVENT_S):
-                    await answer.write(last_event(self.inbound.upstream.kind, code, message))
+                    await answer.write(last_event(self.inbound.target.operation, code, message))
                     await answer.write_eof()
                     return answer
         self._abort()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import orjson
 
 from headgate_control.decide.decision import Code
-from headgate_gateways.model.upstream import Kind
+from headgate_gateways.model.upstream import Kind, Operation
 
 DECISION_HEADER = "x-headgate-decision-id"
 STATUS = 403
@@ -31,7 +31,12 @@ def refusal(kind: Kind, code: str, message: str) -> bytes:
     )
 
 
-def last_event(kind: Kind, code: str, message: str) -> bytes:
-    """The same as the last event of a stream that is cut."""
-    head = b"event: error\n" if kind == "anthropic" else b""
-    return b"\n\n" + head + b"data: " + refusal(kind, code, message) + b"\n\n"
+def last_event(operation: Operation, code: str, message: str) -> bytes:
+    """The same as the last event of a stream that is cut, in the shape that its API has for it."""
+    data = refusal("anthropic" if operation == "messages" else "openai", code, message)
+    if operation == "responses":
+        # Both of what its clients look for: the fields of the event itself, and an error as answers have it.
+        told = {"type": "error", "sequence_number": 0, "code": code, "message": message, "param": None}
+        data = orjson.dumps({**told, **orjson.loads(data)})
+    head = b"" if operation == "chat" else b"event: error\n"
+    return b"\n\n" + head + b"data: " + data + b"\n\n"

@@ -11,6 +11,7 @@ import orjson
 
 LINE_BYTES_MAX = 4 << 20
 CHARS_PER_TOKEN = 4
+_ENDS = frozenset({"message_delta", "response.completed", "response.incomplete", "response.failed"})
 _DELTAS = ("content", "text", "partial_json", "thinking", "arguments", "reasoning_content", "refusal")
 
 
@@ -27,13 +28,17 @@ class Usage:
 
 
 class UsageReader:
-    """Reads one answer, piece by piece; `is_stream` says that it is server-sent events."""
+    """Reads one answer, piece by piece; `is_stream` says that it is server-sent events.
+
+    `is_over`: a stream has said that nothing more comes, though it may not have been closed yet.
+    """
 
     def __init__(self, *, is_stream: bool) -> None:
         self._is_stream = is_stream
         self._rest = bytearray()
         self._is_too_long = False
         self._ended = False
+        self.is_over = False
         self._chars = 0
         self._reported = Usage(source="reported")
         self.model: str | None = None
@@ -90,6 +95,7 @@ class UsageReader:
 
     def _event(self, text: bytes) -> None:
         if text == b"[DONE]":
+            self.is_over = True
             return
         try:
             found: Any = orjson.loads(text)
@@ -108,6 +114,7 @@ class UsageReader:
                 self._reported = _merged(self._reported, usage)
         self.finish_reasons = _finish_reasons(event, whole) or self.finish_reasons
         self._ended = self._ended or _is_last(event)
+        self.is_over = self.is_over or event.get("type") in _ENDS
         self._count(event)
 
     def _count(self, event: Mapping[str, Any]) -> None:
@@ -125,8 +132,7 @@ class UsageReader:
 
 def _is_last(event: Mapping[str, Any]) -> bool:
     """Whether an event of a stream tells the whole usage."""
-    is_final = event.get("type") in {"message_delta", "response.completed", "response.incomplete"}
-    return is_final or ("choices" in event and isinstance(event.get("usage"), Mapping))
+    return event.get("type") in _ENDS or ("choices" in event and isinstance(event.get("usage"), Mapping))
 
 
 def _finish_reasons(event: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[str, ...]:

@@ -235,3 +235,23 @@ def test_a_stop_does_not_wait_for_a_long_body_that_is_looked_at(site: Any) -> No
             return cut, was_done, await looked_at
 
     assert (1, False, "no cards") == site.run(steps)
+
+
+def test_a_stream_of_responses_that_is_cut_ends_with_an_error_as_its_clients_read_it(site: Any) -> None:
+    """With the fields of the event, and with an error as other answers have it."""
+    site.server.play(slow())
+
+    async def steps(agent: Any) -> bytes:
+        body = {"model": "gpt-5-mini", "input": "x", "stream": True}
+        async with agent.post("/openai/v1/responses", body) as response:
+            await response.content.readany()
+            await site.stop("instance", site.instances[0])
+            return await heard(response)
+
+    *_, last = site.run(steps).strip().split(b"\n\n")
+    name, data = last.split(b"\n")
+    told = json.loads(data.removeprefix(b"data: "))
+    assert (b"event: error", "policy_denied", "it loops") == (name, told["error"]["type"], told["error"]["message"])
+    assert ("error", "stopped", "it loops", None, 0) == tuple(
+        told[field] for field in ("type", "code", "message", "param", "sequence_number")
+    )

@@ -140,6 +140,34 @@ def test_an_agent_that_leaves_has_cancelled_its_call(site: Any) -> None:
     assert "cancelled" == span.attributes["error.type"]
 
 
+@pytest.mark.parametrize(
+    ("path", "last"),
+    [
+        ("/openai/v1/chat/completions", b"[DONE]"),
+        ("/openai/v1/responses", b'"response.completed"'),
+        ("/anthropic/v1/messages", b'"message_delta"'),
+    ],
+)
+def test_an_agent_that_leaves_with_the_last_event_has_had_its_answer(site: Any, path: str, last: bytes) -> None:
+    """Codex does so, and does not wait until the stream is closed."""
+    scenario = {"task": "x", "turns": [{"say": "word"}], "between_events_s": 0.2}
+    site.server.play(Scenario.model_validate(scenario))
+    model = "claude-sonnet-4-5" if "anthropic" in path else "gpt-5-mini"
+
+    async def steps(agent: Any) -> None:
+        body = {"model": model, "max_tokens": 99, "messages": [], "input": "x", "stream": True}
+        async with agent.post(path, body) as response:
+            seen = b""
+            while last not in seen:
+                seen += await response.content.readany()
+            response.close()
+        await until(lambda: len(site.calls) == 0)
+
+    site.run(steps)
+    (span,) = site.told()
+    assert "error.type" not in span.attributes
+
+
 def test_a_provider_that_refuses_is_told_with_its_status(site: Any) -> None:
     """As the conventions have it."""
     scenario = {"task": "x", "turns": [{"say": "x"}], "faults": [{"from_request": 1, "status": 400}]}
