@@ -4,6 +4,7 @@ import json
 import stat
 import tarfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,23 @@ from headgate_console.control.place import Place
 from headgate_console.testing.commands import Result, Run, runner
 from headgate_control.audit.heads import anchor_logs
 from headgate_control.audit.log import AuditLog
-from headgate_control.stops.commands import stop
+from headgate_control.identity.launch import Launch, launch, revoke
+from headgate_control.manifests.load import parse_manifest
+from headgate_control.state import ControlState, State
+from headgate_control.stops.commands import resume, stop
+from headgate_control.stops.stop import Stop
 from headgate_control.store.opening import open_sqlite
+from headgate_gateways.link.kept import content_of
+from headgate_gateways.link.replica import Replica
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.enrich.hashing import HashKey
+
+MANIFEST = """
+apiVersion: headgate.dev/v1
+kind: AgentManifest
+metadata: {name: fixer, team: search}
+spec: {models: [{provider: openai, model: "*"}]}
+"""
 
 
 def fill(data: Path) -> None:
@@ -100,11 +114,90 @@ def test_what_was_there_is_set_aside(run: Run, data: Path) -> None:
         stop(store, ("team", "late"), mode="stop", author="ada", reason="late")
     HashKey.rotate(data)
     current = HashKey.load_or_create(data)
-    done = _json(run("control", "restore", "copy.tar.gz", "--json"))[0]
+    done = _json(run("control", "restore", "copy.tar.gz", "--forget-later", "--json"))[0]
     assert ["control", "credentials.json"] == sorted(Path(path).name.split(".before")[0] for path in done["set_aside"])
     assert all(Path(path).exists() for path in done["set_aside"])
     assert ["stop:team:payments"] == _stops(data)
     assert current == HashKey.load_or_create(data)
+
+
+@pytest.fixture
+def later(run: Run, data: Path) -> Stop:
+    """A copy, and what happened after it: one stop more, one that ended, an instance and a token that were revoked."""
+    place = Place(data=data)
+    grant = parse_manifest(MANIFEST, {}, source="manifest")
+    with closing(open_sqlite(place.database, writer="control")) as store:
+        made = launch(store, ControlState(store).now.snapshot, Launch(grant=grant, launched_by="ada"))
+        run("control", "backup", "copy.tar.gz")
+        resume(store, ("team", "payments"), author="ada", reason="mended")
+        stop(store, ("team", "old"), mode="stop", author="ada", reason="x", expires_unix_nano=1)
+        revoke(store, made.instance.instance_id, [], author="ada", reason="lost")
+        late = stop(store, ("team", "late"), mode="stop", author="ada", reason="it loops")
+    for token_id in KeyStore(data).keys().by_id:
+        KeyStore(data).revoke(token_id)
+    return late
+
+
+def _state(data: Path) -> State:
+    with closing(open_sqlite(Place(data=data).database, writer="reader")) as store:
+        return ControlState(store).now
+
+
+def test_what_was_stopped_and_revoked_since_a_copy_holds_on_and_is_named(run: Run, data: Path, later: Stop) -> None:
+    """Above every epoch that anybody has seen, in chains that are whole; what has expired is left out."""
+    result = run("control", "restore", "copy.tar.gz")
+    assert 0 == result.code, result.err
+    for text in (
+        "not in the copy: stop of team late (it loops); it holds on.",
+        "ended since the copy was made: stop of team payments; it holds again until: headgate resume team payments",
+        f"Stops go on from epoch {_state(data).snapshot.stops.epoch:,}.",
+        "; revoked again.",
+    ):
+        assert text in " ".join(result.out.split())
+    state = _state(data)
+    assert {("team", "late"): state.snapshot.stops.epoch, ("team", "payments"): 1} == {
+        one.key: one.epoch for one in state.snapshot.stops
+    }
+    assert (True, ["revoked"], {"revoked"}) == (
+        state.snapshot.stops.epoch > later.epoch,
+        [one.state for one in state.snapshot.instances.values()],
+        {one.state(1) for one in KeyStore(data).keys().by_id.values()},
+    )
+    assert later.stop_id in {one.stop_id for one in state.snapshot.stops}
+    assert 0 == run("audit", "verify").code
+
+
+def test_no_restore_lowers_the_epoch(run: Run, data: Path, later: Stop) -> None:
+    """Whether or not anything is kept, and however little is known of what was there."""
+    first = _json(run("control", "restore", "copy.tar.gz", "--forget-later", "--json"))[0]
+    again = _json(run("control", "restore", "copy.tar.gz", "--json"))[0]
+    assert ([later.stop_id], False) == ([one["stop_id"] for one in first["stops_not_in_copy"]], first["kept"])
+    assert [] == again["stops_not_in_copy"]
+    Place(data=data).database.write_bytes(b"damaged" * 1_000)
+    blind = run("control", "restore", "copy.tar.gz")
+    assert 0 == blind.code
+    assert "the state that was there cannot be read" in " ".join(blind.err.split())
+    assert later.epoch < first["epoch"] < again["epoch"]
+    assert first["epoch"] <= _state(data).snapshot.stops.epoch
+
+
+def test_a_stop_that_only_a_gateway_knows_is_kept(run: Run, data: Path, later: Stop, tmp_path: Path) -> None:
+    """On a new machine there is nothing else to ask; its epoch counts, too."""
+    replica = Replica(state=replace(_state(data), position=9))
+    stops = replica.state.snapshot.stops
+    ahead = replace(replica.state.snapshot, stops=replace(stops, epoch=9_000_000_007))
+    replica.state = replace(replica.state, snapshot=ahead)
+    (tmp_path / "control.json").write_bytes(content_of(replica))
+    new = ("--data", str(tmp_path / "new"))
+    done = _json(run("control", "restore", "copy.tar.gz", "--gateway", "control.json", *new, "--json"))[0]
+    assert (9_000_000_008, [later.stop_id], 1) == (
+        done["epoch"],
+        [one["stop_id"] for one in done["stops_not_in_copy"]],
+        len(done["instances_revoked_since"]),
+    )
+    assert ["stop:team:late", "stop:team:payments"] == _stops(tmp_path / "new")
+    (tmp_path / "control.json").write_text("{}")
+    assert 2 == run("control", "restore", "copy.tar.gz", "--gateway", "control.json").code
 
 
 def test_control_that_runs_is_not_restored(run: Run, data: Path) -> None:

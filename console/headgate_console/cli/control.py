@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from headgate_console.cli.screen import screen
 from headgate_console.render.numbers import plural, size
 from headgate_console.render.records import rfc3339
 from headgate_console.render.table import Column
+
+if TYPE_CHECKING:
+    from headgate_console.control.restoring import PutBack
+    from headgate_control.stops.stop import Stop
 
 HELP = "Keep control state: copy it, put it back, change its keys, see what it holds."
 KEYS_HELP = "The keys that control signs tokens and archives with, and the key of content hashes."
@@ -24,7 +28,7 @@ BACKUP_EXAMPLES = """
 """
 RESTORE_EXAMPLES = """
     headgate control restore /var/backups/control-2026-11-30.tar.gz
-    headgate control restore control.tar.gz --data /var/lib/headgate
+    headgate control restore control.tar.gz --data /var/lib/headgate --gateway eu-1/control.json
 """
 LIST_EXAMPLES = """
     headgate control keys list
@@ -99,30 +103,76 @@ def backup(
 def restore(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `headgate control backup` wrote.")],
+    gateways: Annotated[
+        list[Path] | None,
+        typer.Option("--gateway", metavar="FILE", help="The control.json of a gateway elsewhere: it knows stops too."),
+    ] = None,
+    forget_later: Annotated[
+        bool, typer.Option("--forget-later", help="Let what was stopped and revoked since the copy was made run again.")
+    ] = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """Put control state back. Nothing may run on the folder; every chain of the copy is verified first.
 
-    What is there is set aside. What was stopped, revoked or spent since the copy was made is not in it.
+    What is there is set aside. Stops and revocations since the copy was made are looked for there, in the views and in
+    what gateways know; they hold on, and are named. What was granted or spent since is not in it.
     """
-    from headgate_console.control.keeping import kept_of
-    from headgate_control.store.backup import restore as put_back
+    from headgate_console.control.restoring import put_back
 
     chosen, to = settings(context, data=data), screen()
-    done = put_back(file, chosen.data, kept_of(chosen))
-    made = _time(done.created_unix_nano)
+    done = put_back(chosen, file, gateways=gateways or [], keep=not forget_later)
+    made = _time(done.restored.created_unix_nano)
     if as_json:
-        aside = [str(path) for path in done.set_aside]
-        to.json([{"files": done.files, "created_time": made, "set_aside": aside}])
+        to.json([_restored_row(done, made)])
         return
     to.show(
         [
-            f"{plural(done.files, 'file')} of {made} put back.",
-            *(f"{path} is what was there." for path in done.set_aside),
+            f"{plural(done.restored.files, 'file')} of {made} put back. Stops go on from epoch {done.carried.epoch:,}.",
+            *(f"{path} is what was there." for path in done.restored.set_aside),
+            *_later_lines(done),
         ]
     )
-    to.say(f"Stops, revocations and spending since {made} are not in it: look through them before `headgate up`.")
+    for problem in done.unread:
+        to.say(f"{problem}: stops that only it knows of are not in what was put back.")
+    to.say(f"Grants and spending since {made} are not in it: look through them before `headgate up`.")
+
+
+def _restored_row(done: "PutBack", made: Any) -> dict[str, object]:
+    from headgate_control.server.stop_routes import shown_stop
+
+    return {
+        "files": done.restored.files,
+        "created_time": made,
+        "set_aside": [str(path) for path in done.restored.set_aside],
+        "epoch": done.carried.epoch,
+        "kept": done.carried.kept,
+        "stops_not_in_copy": [shown_stop(stop) for stop in done.carried.missing],
+        "stops_ended_since": [shown_stop(stop) for stop in done.carried.ended],
+        "instances_revoked_since": list(done.carried.revoked),
+        "tokens_revoked_since": list(done.tokens),
+        "unread": list(done.unread),
+    }
+
+
+def _later_lines(done: "PutBack") -> list[str]:
+    """What happened after the copy was made, and what holds of it now."""
+    carried = done.carried
+    holds, over = ("holds on", "revoked again") if carried.kept else ("IS FORGOTTEN", "GOOD AGAIN")
+    return [
+        *(f"not in the copy: {_named(stop)} ({stop.reason}); it {holds}." for stop in carried.missing),
+        *(
+            f"ended since the copy was made: {_named(stop)}; it holds again until: headgate resume {stop.key[0]} "
+            f"{stop.key[1]}".rstrip()
+            for stop in carried.ended
+        ),
+        *(f"ended since the copy was made: instance {one}; {over}." for one in carried.revoked),
+        *(f"revoked since the copy was made: token {one}; {over}." for one in done.tokens),
+    ]
+
+
+def _named(stop: "Stop") -> str:
+    return f"{stop.mode} of {' '.join(stop.key).strip()}"
 
 
 def list_keys(context: typer.Context, data: Data = None, as_json: Json = False) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from headgate_console.control.place import Place
 from headgate_console.control.registry_file import write_registry
-from headgate_control.kinds import BUDGET, EPOCH, INSTANCE, STOP, read_budget, read_stop
+from headgate_control.kinds import BUDGET, DIRECTORY, EPOCH, INSTANCE, STOP, read_budget, read_stop
 from headgate_control.room import Room
 from headgate_control.state import State
 from headgate_control.stops.stop import Stop
@@ -15,6 +15,7 @@ from headgate_control.store.record import Event
 from headgate_gateways.model.open_calls import OpenCalls
 
 _LOG = logging.getLogger("control")
+_REGISTERED = frozenset({INSTANCE, *DIRECTORY})
 
 
 class Follower:
@@ -26,16 +27,19 @@ class Follower:
         self._room, self._calls, self._place, self._point, self._loop = room, calls, place, point, loop
         self._tasks: set[asyncio.Task[None]] = set()
         self._epoch: int | None = None
-        write_registry(place.registry, room.now.snapshot.instances.values())
+        self._told(room.now)
 
     def __call__(self, state: State, events: list[Event]) -> None:
         """Take in a change; in whatever thread has learned of it."""
         self._loop.call_soon_threadsafe(self._changed, events)
-        if any(event.kind == INSTANCE for event in events):
+        if any(event.kind in _REGISTERED for event in events):
             try:
-                write_registry(self._place.registry, state.snapshot.instances.values())
+                self._told(state)
             except OSError as error:
                 _LOG.error("the receiver cannot be told who is registered: %s", error)
+
+    def _told(self, state: State) -> None:
+        write_registry(self._place.registry, state.snapshot.instances.values(), state.snapshot.directory)
 
     def _changed(self, events: Sequence[Event]) -> None:
         """An epoch comes before its stops, and may end a page of the journal: it waits for the first of them."""

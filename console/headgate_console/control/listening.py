@@ -1,10 +1,7 @@
 """The listeners of control and of model gateways: where they are, with which certificate, and whose a port is."""
 
-import errno
-import logging
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from headgate_console.control.place import Place
+from headgate_gateways import serving
 from headgate_processors.errors import ConfigError
 from headgate_processors.receiver.addresses import guarded_address, shown_address
 from headgate_processors.receiver.tls import TlsConfig, TlsFiles, rotating
@@ -22,10 +20,7 @@ if TYPE_CHECKING:
 
 SUPERVISOR = "supervisor"
 """The name in the file of addresses under which a `headgate up` says that it was there."""
-SHUTDOWN_S = 2.0
-CONNECTIONS_MAX = 1_024
 FRONT = "a proxy with a certificate"
-_LOG = logging.getLogger("control")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,33 +89,10 @@ def is_first_start(place: Place, supervisor: str) -> bool:
     return place.addresses().get(SUPERVISOR) != supervisor
 
 
-@asynccontextmanager
-async def listening(door: Door, app: web.Application, *, is_first: bool) -> AsyncIterator[str]:
+def listening(door: Door, app: web.Application, *, is_first: bool) -> AbstractAsyncContextManager[str]:
     """The application at its door; where it really listens, as `HOST:PORT`.
 
     At the first start a default port that is taken gives way to a free one. Later agents know where it is, and their
     keys must not go to whoever has taken it meanwhile.
-
-    Raises:
-        ConfigError: the address cannot be had.
     """
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, handle_signals=False
-    )
-    await runner.setup()
-    try:
-        try:
-            await _site(runner, door, door.port).start()
-        except OSError as error:
-            if not (is_first and door.is_default) or error.errno != errno.EADDRINUSE:
-                message = f"cannot listen on {door.address}: {error.strerror}. Choose another, or end what holds it"
-                raise ConfigError(message) from error
-            _LOG.warning("%s is taken, so a free port is used instead", door.address)
-            await _site(runner, door, 0).start()
-        yield shown_address(*runner.addresses[0][:2])
-    finally:
-        await runner.cleanup()
-
-
-def _site(runner: web.AppRunner, door: Door, port: int) -> web.TCPSite:
-    return web.TCPSite(runner, door.host, port, backlog=CONNECTIONS_MAX, ssl_context=door.context)
+    return serving.listening(app, door.host, door.port, tls=door.context, gives_way=is_first and door.is_default)

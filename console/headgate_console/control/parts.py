@@ -13,7 +13,7 @@ from headgate_console.control.callers import callers_of, kept_token, telemetry_t
 from headgate_console.control.place import ADMIN_FILE, WRITER, Place
 from headgate_console.control.records import ControlRecords, exporter_to
 from headgate_console.settings.values import NOWHERE
-from headgate_control.audit.log import AuditLog
+from headgate_control.audit.log import AuditLog, last_body
 from headgate_control.budgets.amount import nano_usd
 from headgate_control.budgets.owner import BudgetOwner
 from headgate_control.identity.foreign_tokens import ForeignTokens, IssuersFile
@@ -26,6 +26,7 @@ from headgate_control.policy.starter.files import starter_bundle
 from headgate_control.room import Room
 from headgate_control.server.doors import Doors
 from headgate_control.state import ControlState
+from headgate_control.stops.carrying import keep_ahead
 from headgate_control.stops.points import EnforcementPoints
 from headgate_control.store.opening import open_postgresql, open_sqlite
 from headgate_control.store.port import ControlStore
@@ -75,6 +76,8 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
     signing = SigningKeys.open(place.folder / SIGNING)
     with closing(_store(settings, place)) as store:
         kept_token(keys, "admin", place.admin_token, replaced=partial(_note_replaced, store))
+        last = last_body(place.logs, DECISIONS) or {}
+        keep_ahead(store, int(last.get("stop_epoch") or 0), author=WRITER, at_unix_nano=time.time_ns())
         state = ControlState(store, PolicyEngine(bundle_of_settings(settings)))
         with (
             closing(AuditLog.open(place.logs, DECISIONS)) as decisions,

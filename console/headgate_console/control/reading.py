@@ -5,6 +5,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from headgate_console.control.place import Place
+from headgate_control.identity.directory import Directory
 from headgate_control.store.opening import open_postgresql, read_sqlite
 from headgate_control.store.sql import SqlControlStore
 
@@ -27,3 +28,15 @@ def reading(settings: "Settings") -> Iterator[SqlControlStore]:
         store = read_sqlite(Place(data=settings.data).database)
     with closing(store):
         yield store
+
+
+def directory_of(settings: "Settings") -> Directory:
+    """Who and what control knows; nobody and nothing where control was never started.
+
+    Raises:
+        StoreError: its state cannot be opened.
+    """
+    if settings.control.database is None and not Place(data=settings.data).database.is_file():
+        return Directory()
+    with reading(settings) as store:
+        return Directory.of(store)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from headgate_console.control.listening import model_door
 from headgate_console.control.parts import classes_of, routing_of, upstreams_of
 from headgate_console.serve.lifeline import log_to_stderr
+from headgate_console.serve.receive import allow_files
 from headgate_gateways.link.address import ControlAddress
 from headgate_gateways.model.provider_keys import key_source
 from headgate_gateways.model.telling import Silent, Teller, Telling
@@ -40,6 +41,7 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
         StoreError: another process has its folder.
     """
     log_to_stderr()
+    allow_files()
     token = key_source(f"file:{remote.token_file}")
     door = model_door(settings)
     config = GatewayConfig(

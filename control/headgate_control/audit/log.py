@@ -177,6 +177,20 @@ def log_head(folder: Path, writer: str) -> Anchor:
     return Chain(writer).anchor
 
 
+def last_body(folder: Path, writer: str) -> Mapping[str, Any] | None:
+    """What the last whole record of a writer's log says; None where there is none.
+
+    Raises:
+        StoreError: it is no record.
+    """
+    for path in reversed(_paths(folder, writer)):
+        content = path.read_bytes()
+        if last := _last(path, content[: content.rfind(b"\n") + 1]):
+            found: Mapping[str, Any] = orjson.loads(last.body)
+            return found
+    return None
+
+
 def log_faults(folder: Path, writer: str, anchors: Iterable[Anchor] = ()) -> Iterator[Fault]:
     """Everything that is wrong with a writer's log; a line that cannot be read ends the look at it.
 

@@ -10,7 +10,7 @@ from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Change, ConflictError
 from headgate_processors.errors import ConfigError
 
-_EPOCH_ID = "stops"
+EPOCH_ID = "stops"
 _TRIES_MAX = 20
 
 
@@ -45,7 +45,7 @@ def stop(
             epoch=epoch + 1,
             expires_unix_nano=expires_unix_nano,
         )
-        changes = [_next(epoch, revision), Change(kind=STOP, id=_id(key, mode), body=write_stop(made))]
+        changes = [_next(epoch, revision), Change(kind=STOP, id=record_id(key, mode), body=write_stop(made))]
         try:
             store.change(changes, author=author, action=f"stop.{mode}", reason=made.reason)
         except ConflictError:
@@ -63,7 +63,7 @@ def resume(store: ControlStore, key: Key, *, author: str, reason: str) -> tuple[
     """
     for _ in range(_TRIES_MAX):
         epoch, revision = _epoch(store)
-        found = [one for mode in ("stop", "pause") if (one := store.get(STOP, _id(key, mode))) is not None]
+        found = [one for mode in ("stop", "pause") if (one := store.get(STOP, record_id(key, mode))) is not None]
         if not found:
             message = f"{key[0]} {key[1]}".strip() + " is neither stopped nor paused"
             raise ConfigError(message)
@@ -78,13 +78,14 @@ def resume(store: ControlStore, key: Key, *, author: str, reason: str) -> tuple[
 
 def _epoch(store: ControlStore) -> tuple[int, int]:
     """The epoch as it is, and the revision of its record."""
-    record = store.get(EPOCH, _EPOCH_ID)
+    record = store.get(EPOCH, EPOCH_ID)
     return (int(str(record.body["epoch"])), record.revision) if record is not None else (0, 0)
 
 
 def _next(epoch: int, revision: int) -> Change:
-    return Change(kind=EPOCH, id=_EPOCH_ID, body={"epoch": epoch + 1}, revision=revision)
+    return Change(kind=EPOCH, id=EPOCH_ID, body={"epoch": epoch + 1}, revision=revision)
 
 
-def _id(key: Key, mode: str) -> str:
+def record_id(key: Key, mode: str) -> str:
+    """The id of the record of a stop or a pause."""
     return f"{mode}:{key[0]}:{key[1]}"

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import file_digest
@@ -89,8 +89,10 @@ def back_up(data: Path, kept: Kept, to: Path) -> BackedUp:
     return BackedUp(files=len(copies), bytes=to.stat().st_size)
 
 
-def restore(source: Path, data: Path, kept: Kept) -> Restored:
+def restore(source: Path, data: Path, kept: Kept, *, ready: Callable[[Path], None] = lambda _: None) -> Restored:
     """Put control state back. What was there is set aside, and nothing changes where the copy is not whole.
+
+    `ready` is given the data folder of the copy, whole and verified, before it is put in place.
 
     Raises:
         ConfigError: the file cannot be read, or is no backup of control.
@@ -103,6 +105,7 @@ def restore(source: Path, data: Path, kept: Kept) -> Restored:
         folder = Path(place)
         created, names = _unpacked(source, folder)
         _refuse_faults(folder, kept)
+        ready(folder)
         mark = f"before-restore-{secrets.token_hex(4)}"
         aside = [_set_aside(data / name, mark) for name in (kept.folder, *kept.replaced) if (data / name).exists()]
         (folder / kept.folder).replace(data / kept.folder)
