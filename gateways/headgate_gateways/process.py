@@ -9,8 +9,8 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,13 +31,11 @@ from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Silent, Teller
 from headgate_gateways.model.upstream import Upstream
+from headgate_gateways.serving import listening
 from headgate_processors.enrich.price import PriceBook
-from headgate_processors.errors import ConfigError
 
 FIRST_S = 2.0
 """How long a start waits for control, so that agents are not refused in the first moments."""
-SHUTDOWN_S = 2.0
-BACKLOG = 1_024
 _LOG = logging.getLogger(__name__)
 
 
@@ -126,32 +124,13 @@ async def _serve(
         try:
             if not await link.heard(wait_s=FIRST_S):
                 _LOG.warning("control does not answer: this gateway begins with what it knew last, and is stale")
-            async with _listening(app, config) as address:
+            async with listening(app, config.host, config.port, tls=config.tls) as address:
                 collect_rarely()
                 ready(address)
                 await stopping.wait()
         finally:
             for task in beside:
                 task.cancel()
-
-
-@asynccontextmanager
-async def _listening(app: web.Application, config: GatewayConfig) -> AsyncIterator[str]:
-    host, port = config.host, config.port
-    runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S, handle_signals=False
-    )
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port, backlog=BACKLOG, ssl_context=config.tls).start()
-        except OSError as error:
-            message = f"cannot listen on {host}:{port}: {error.strerror}. Choose another, or end what holds it"
-            raise ConfigError(message) from error
-        name, number = runner.addresses[0][:2]
-        yield f"[{name}]:{number}" if ":" in name else f"{name}:{number}"
-    finally:
-        await runner.cleanup()
 
 
 def _readiness(link: ControlLink) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from headgate_gateways.model.seldom import Seldom
 from headgate_processors.errors import ConfigError
+from headgate_processors.receiver.addresses import shown_address
 
 SHUTDOWN_S = 2.0
 BACKLOG = 1_024
@@ -62,8 +63,7 @@ async def listening(
     try:
         server = await _bound(runner, host, port, bounds, tls=tls, gives_way=gives_way)
         try:
-            name, number = server.sockets[0].getsockname()[:2]
-            yield f"[{name}]:{number}" if ":" in name else f"{name}:{number}"
+            yield shown_address(*server.sockets[0].getsockname()[:2])
         finally:
             server.close()
     finally:
@@ -90,13 +90,14 @@ async def _bound(
     async def at(number: int) -> asyncio.Server:
         return await loop.create_server(accepted, host, number, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=hello_s)
 
+    taken = shown_address(host, port)
     try:
         return await at(port)
     except OSError as error:
         if not gives_way or error.errno != errno.EADDRINUSE:
-            message = f"cannot listen on {host}:{port}: {error.strerror}. Choose another, or end what holds it"
+            message = f"cannot listen on {taken}: {error.strerror}. Choose another, or end what holds it"
             raise ConfigError(message) from error
-    _LOG.warning("%s:%d is taken, so a free port is used instead", host, port)
+    _LOG.warning("%s is taken, so a free port is used instead", taken)
     return await at(0)
 
 
