@@ -6,6 +6,7 @@ from typing import Any
 from headgate_control.budgets.amount import Limits
 from headgate_control.budgets.budget import Budget
 from headgate_control.fields import known, written
+from headgate_control.identity.directory import KINDS
 from headgate_control.manifests.grant import Grant
 from headgate_control.manifests.spec import ManifestFile
 from headgate_control.stops.stop import Stop
@@ -17,6 +18,8 @@ BUDGET = "budget"
 LIMIT = "limit"
 STOP = "stop"
 EPOCH = "epoch"
+DIRECTORY = frozenset(KINDS)
+"""Those of the directory: users, services, teams, workflows, repositories and resources."""
 
 
 def write_grant(grant: Grant) -> dict[str, object]:

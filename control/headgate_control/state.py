@@ -12,6 +12,7 @@ from headgate_control.identity.gateway_key import GatewayKey
 from headgate_control.identity.instance import Instance
 from headgate_control.kinds import (
     BUDGET,
+    DIRECTORY,
     EPOCH,
     GATEWAY_KEY,
     INSTANCE,
@@ -123,7 +124,7 @@ def applied(state: State, events: Iterable[Event]) -> State:
     """The state after some more events."""
     instances, grants = dict(state.snapshot.instances), dict(state.snapshot.grants)
     keys, budgets, stops, position = dict(state.keys), dict(state.budgets), state.snapshot.stops, state.position
-    limits = state.limits
+    limits, entries = state.limits, list[tuple[str, str, Body | None]]()
     for event in events:
         position = event.position
         if event.kind == INSTANCE:
@@ -137,11 +138,14 @@ def applied(state: State, events: Iterable[Event]) -> State:
         elif event.kind == LIMIT:
             limits = dict(limits)
             _put(limits, event, Limit.read)
+        elif event.kind in DIRECTORY:
+            entries.append((event.kind, event.id, event.after))
         elif event.kind == STOP:
             stops = _stopped(stops, event)
         elif event.kind == EPOCH and event.after is not None:
             stops = replace(stops, epoch=max(stops.epoch, int(str(event.after["epoch"]))))
-    snapshot = replace(state.snapshot, stops=stops, instances=instances, grants=grants)
+    directory = state.snapshot.directory.after(entries)
+    snapshot = replace(state.snapshot, stops=stops, instances=instances, grants=grants, directory=directory)
     return State(position=position, snapshot=snapshot, keys=keys, budgets=budgets, limits=limits)
 
 

@@ -10,10 +10,13 @@ from headgate_console.control import registry_file
 from headgate_console.control.callers import callers_of, kept_token, telemetry_token
 from headgate_console.control.registry_file import write_registry
 from headgate_console.control.surroundings import agent_environment, export_lines
+from headgate_control.identity.directory import Directory, DirectoryFile
 from headgate_control.identity.instance import Instance
 from headgate_control.server.doors import Caller
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.credentials.tokens import CredentialRole
+from headgate_processors.documents import parse_document
+from headgate_processors.enrich.served import ServedRegistry
 
 NOW = 1_000
 
@@ -120,17 +123,48 @@ def test_the_receiver_reads_what_control_writes(tmp_path: Path) -> None:
         instance("ai-2", parent="ai-1"),
         instance("ai-3", parent="ai-0"),
     ]
-    write_registry(path, made)
+    write_registry(path, made, Directory())
     written = json.loads(path.read_bytes())["instances"]
     assert ("payments", "ada") == (written["ai-1"]["team"], written["ai-1"]["user"])
     assert ("ai-1", None) == (written["ai-2"]["parent"], written["ai-3"].get("parent"))
     assert "state" not in written["ai-1"]
 
 
+FILE = """
+users: {ada: {team: payments, name: Ada}}
+services: {ci: {owner: ada}}
+workflows: {fix-tests: {task_class: repair}}
+repos: {acme/calc: {team: payments, environment: production, sensitivity: restricted, urls: ["git@x:acme/calc.git"]}}
+resources: {ledger: {environment: staging}}
+"""
+
+
+def test_the_receiver_fills_columns_from_the_directory(tmp_path: Path) -> None:
+    """Of instances that control has registered, and of agents that nobody has and that name their repository."""
+    directory = parse_document(FILE, DirectoryFile, source="people.yaml").directory()
+    made = [
+        instance("ai-1", repo="acme/calc", risk_tier="high", workflow="fix-tests"),
+        instance("ai-2", repo="acme/calc", resource="ledger"),
+    ]
+    write_registry(tmp_path / "registry.json", made, directory)
+    registry = ServedRegistry.load(tmp_path / "registry.json", None)
+    one, two, nobody = (
+        registry.resolve(claims, agent_name=None)
+        for claims in (
+            {"headgate.instance.id": "ai-1"},
+            {"headgate.instance.id": "ai-2", "deployment.environment": "dev"},
+            {"vcs.repository.url.full": "https://x/acme/calc.git", "headgate.user.id": "ada"},
+        )
+    )
+    assert ("production", "high", "repair") == (one.environment, one.risk_tier, one.task_class)
+    assert "staging" == two.environment
+    assert ("acme/calc", "production", "payments") == (nobody.repo, nobody.environment, nobody.team)
+
+
 def test_the_registry_holds_the_last_instances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many at most."""
     monkeypatch.setattr(registry_file, "INSTANCES_MAX", 2)
-    write_registry(tmp_path / "registry.json", [instance(f"ai-{number}") for number in (3, 1, 2)])
+    write_registry(tmp_path / "registry.json", [instance(f"ai-{number}") for number in (3, 1, 2)], Directory())
     assert ["ai-2", "ai-3"] == sorted(json.loads((tmp_path / "registry.json").read_bytes())["instances"])
 
 

@@ -32,7 +32,7 @@ def test_the_guide_works_as_it_stands(
             name = "request.json" if kind == "json" else content.splitlines()[0].split()[1]
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(content, encoding="utf-8")
-    assert [0] * 10 == [one.code for one in told], told
-    assert "" == told[3].err
-    assert "require_approval: an approval is needed: high" in told[5].out
-    assert "0 denied" in told[7].out
+    assert [0] * 11 == [one.code for one in told], told
+    assert "" == told[4].err
+    assert "require_approval: an approval is needed: high" in told[6].out
+    assert "0 denied" in told[8].out

@@ -189,6 +189,7 @@ def simulate(
 
     Nothing is enforced and nothing is written. Instances without a manifest here may do all that the policies permit.
     """
+    from headgate_console.control.reading import directory_of
     from headgate_console.queries.history import VIEWS, recorded_rows
     from headgate_control.policy.bundle import load_bundle
     from headgate_control.policy.engine import PolicyEngine
@@ -196,8 +197,9 @@ def simulate(
     from headgate_control.policy.simulate import Simulation
 
     engine, to = PolicyEngine(load_bundle(folder)), screen()
-    simulation = Simulation(engine, _granted(context, manifests or []))
-    connection = views(settings(context, data=data), only=VIEWS)
+    chosen = settings(context, data=data)
+    simulation = Simulation(engine, _granted(context, manifests or []), directory_of(chosen))
+    connection = views(chosen, only=VIEWS)
     count, rows = recorded_rows(connection, since=moment(since), workflow=workflow)
     with progress(to, "calls") as bar:
         report = simulation.run(map(recorded, rows), lambda done: bar(done, count))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from headgate_control.budgets.ledger import Excess
 from headgate_control.decide.decision import Code, Decision
+from headgate_control.identity.directory import Directory
 from headgate_control.identity.instance import Instance
 from headgate_control.manifests.grant import Grant
 from headgate_control.manifests.rulings import Ruling
@@ -19,6 +20,7 @@ from headgate_control.stops.stop_set import StopSet
 
 LINEAGE_MAX = 32
 AGENT_INSTANCE = "agent_instance"
+_OF_THE_DIRECTORY = frozenset({"agent.send", "credential.use"})
 READS: frozenset[str] = frozenset({"model.list", "resources/read", "file.read", "memory.read"})
 
 
@@ -33,6 +35,7 @@ class Snapshot:
     instances: Mapping[str, Instance] = field(default_factory=dict)
     grants: Mapping[str, Grant] = field(default_factory=dict)
     policy: PolicyEngine | None = None
+    directory: Directory = field(default_factory=Directory)
     _subjects: dict[str, Subject] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def registered(self, subject: Subject) -> Instance | None:
@@ -43,11 +46,26 @@ class Snapshot:
         """An instance as policies see it."""
         found = self._subjects.get(instance.instance_id)
         if found is None:
-            lineage = self.lineage(instance.instance_id)
-            properties = {**instance.properties(), "lineage": lineage, "identity_source": "verified"}
+            properties = {
+                "environment": environment_of(self.directory, instance),
+                **instance.properties(),
+                "lineage": self.lineage(instance.instance_id),
+                "identity_source": "verified",
+                "around": self.directory.around(instance.properties()),
+            }
             found = Subject(type=AGENT_INSTANCE, id=instance.instance_id, properties=properties)
             self._subjects[instance.instance_id] = found
         return found
+
+    def asked(self, request: Request, instance: Instance) -> Request:
+        """The request as policies see it. What its caller said of its subject counts for nothing: its record does.
+
+        What the directory knows of the resource goes before what its caller said of it.
+        """
+        facts, resource = self.directory.facts(*entries_of(request)), request.resource
+        if facts:
+            resource = replace(resource, properties={**resource.properties, **facts})
+        return replace(request, subject=self.subject(instance), resource=resource)
 
     def idle(self, instance: Instance) -> Facts:
         """Everything that a stop may be about, of an instance that calls nothing at this moment."""
@@ -108,11 +126,25 @@ def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
         return _denied(snapshot, "policy", moment.objection, instance)
     if snapshot.policy is None:
         return _denied(snapshot, "policy", "there is no policy: an empty set denies all", instance)
-    # What the caller said of its subject counts for nothing: its record does.
-    asked = replace(request, subject=snapshot.subject(instance))
     approved = with_lower(moment.policy.approved_tiers)
-    outcome = snapshot.policy(asked, replace(moment.policy, approved_tiers=approved))
+    outcome = snapshot.policy(snapshot.asked(request, instance), replace(moment.policy, approved_tiers=approved))
     return _policy(snapshot, instance, ruling, outcome, approved)
+
+
+def environment_of(directory: Directory, instance: Instance) -> str | None:
+    """Where an instance works: as was said when it was launched, else as its resource or its repository says."""
+    places = (directory.facts(name) for name in (instance.resource, instance.repo) if name is not None)
+    return instance.environment or next((one["environment"] for one in places if "environment" in one), None)
+
+
+def entries_of(request: Request) -> tuple[str, ...]:
+    """The names under which the directory may know the resource of a request, the nearest first."""
+    name, server = request.named, request.resource.text("server")
+    if request.action == "net.connect":
+        return name, name.rpartition(":")[0]
+    if request.action in {"tools/call", "resources/read"}:
+        return (name,) if server is None else (name, server)
+    return (name,) if request.action in _OF_THE_DIRECTORY else ()
 
 
 def unregistered(subject: Subject) -> str:

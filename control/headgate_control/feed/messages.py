@@ -16,8 +16,10 @@ from typing import Any
 import cedarpy
 import orjson
 
+from headgate_control.fields import written
 from headgate_control.kinds import (
     BUDGET,
+    DIRECTORY,
     EPOCH,
     GATEWAY_KEY,
     INSTANCE,
@@ -41,7 +43,7 @@ BEAT_EVERY_S = 1.0
 STALE_AFTER_S = 5.0
 BLIND_AFTER_S = 2.0
 """How long control may not have read its store before it beats no more."""
-KINDS = frozenset({INSTANCE, MANIFEST, GATEWAY_KEY, BUDGET, LIMIT, STOP, EPOCH})
+KINDS = frozenset({INSTANCE, MANIFEST, GATEWAY_KEY, BUDGET, LIMIT, STOP, EPOCH}) | DIRECTORY
 RECORDS_A_PAGE = 500
 _RETRY_MS = 1_000
 
@@ -121,6 +123,9 @@ def records_of(state: State) -> Iterator[dict[str, object]]:
         yield {"kind": BUDGET, "id": name, "body": write_budget(budget)}
     for name, limit in state.limits.items():
         yield {"kind": LIMIT, "id": name, "body": limit.written()}
+    for kind, entries in known.directory.entries.items():
+        for name, entry in entries.items():
+            yield {"kind": kind, "id": name, "body": written(entry)}
     for stop in known.stops:
         yield {"kind": STOP, "id": stop.stop_id, "body": write_stop(stop)}
 

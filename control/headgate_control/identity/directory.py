@@ -6,8 +6,8 @@ which may be the receiver's `registry.yaml`.
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -81,7 +81,25 @@ KINDS: Mapping[str, type[Entry]] = {
     "repo": Repo,
     "resource": Resource,
 }
-_REFERENCES = {"team": "team", "repo": "repo", "owner": "user"}
+REFERENCES: Mapping[str, str] = {"team": "team", "repo": "repo", "owner": "user"}
+"""The fields of entries that name another entry, and of which kind."""
+FACTS: Mapping[str, tuple[str, ...]] = {
+    kind: tuple(one.name for one in fields(made) if one.name not in {"name", "urls"}) for kind, made in KINDS.items()
+}
+"""What of an entry policies may know, by its kind."""
+_AROUND = ("user", "team", "workflow", "repo", "resource")
+
+
+class Known(NamedTuple):
+    """One entry as policies know it: its fields that are known, by name."""
+
+    kind: str
+    id: str
+    facts: tuple[tuple[str, str], ...] = ()
+
+    def text(self, name: str) -> str | None:
+        """A field."""
+        return dict(self.facts).get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +121,48 @@ class Directory:
             }
         )
 
-    def facts(self, name: str) -> Mapping[str, str]:
-        """The environment and the sensitivity of a repository or another resource; nothing where they are unknown."""
-        for kind in ("resource", "repo"):
-            found = self.entries.get(kind, {}).get(name)
-            if isinstance(found, Repo | Resource):
-                facts = {"environment": found.environment, "sensitivity": found.sensitivity}
-                return {key: value for key, value in facts.items() if value is not None}
+    def after(self, changes: Iterable[tuple[str, str, Mapping[str, Any] | None]]) -> "Directory":
+        """The directory after some changes: kind, id and fields of an entry each, None where it is gone."""
+        changed: dict[str, dict[str, Entry]] = {}
+        for kind, name, body in changes:
+            entries = changed.setdefault(kind, dict(self.entries.get(kind, {})))
+            made = KINDS[kind]
+            if body is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = made(**known(made, body))
+        return Directory(entries={**self.entries, **changed}) if changed else self
+
+    def known(self, kind: str, name: str) -> Known:
+        """An entry as policies know it; of one that nobody has written down, its name alone."""
+        entry = self.entries.get(kind, {}).get(name)
+        told = ((fact, getattr(entry, fact, None)) for fact in FACTS[kind])
+        return Known(kind, name, tuple((fact, value) for fact, value in told if isinstance(value, str)))
+
+    def around(self, told: Mapping[str, object]) -> tuple[Known, ...]:
+        """The entries that an instance is of, as its record says, and those that these name in turn; each once."""
+        wanted = [(kind, name) for kind in _AROUND if isinstance(name := told.get(kind), str) and name]
+        launcher = told.get("launched_by")
+        if isinstance(launcher, str) and launcher in self.entries.get("service", {}):
+            wanted.append(("service", launcher))
+        found: dict[tuple[str, str], Known] = {}
+        while wanted:
+            place = wanted.pop()
+            if place not in found:
+                found[place] = self.known(*place)
+                wanted += [(REFERENCES[fact], name) for fact, name in found[place].facts if fact in REFERENCES]
+        return tuple(found[place] for place in sorted(found))
+
+    def facts(self, *names: str) -> Mapping[str, str]:
+        """The environment and the sensitivity of a resource or a repository, by the first of its names that is known.
+
+        Nothing where they are unknown.
+        """
+        for name in names:
+            for kind in ("resource", "repo"):
+                if name in self.entries.get(kind, {}):
+                    found = self.known(kind, name)
+                    return {fact: value for fact, value in found.facts if fact in {"environment", "sensitivity"}}
         return {}
 
 
@@ -168,6 +221,12 @@ class DirectoryFile(Document):
     instances: Any = None
     match: Any = None
 
+    def directory(self) -> Directory:
+        """What the file says, as a directory of its own."""
+        return Directory().after(
+            (kind, name, _body(kind, entry)) for kind in KINDS for name, entry in self.section(kind).items()
+        )
+
     def section(self, kind: str) -> Mapping[str, Document]:
         """The entries of a kind, by id."""
         found: Mapping[str, Document] = getattr(self, f"{kind}s")
@@ -177,7 +236,7 @@ class DirectoryFile(Document):
         """Names that nothing defines; a section that is left out is not checked against."""
         for kind in KINDS:
             for name, entry in self.section(kind).items():
-                for key, target in _REFERENCES.items():
+                for key, target in REFERENCES.items():
                     named, there = getattr(entry, key, None), self.section(target)
                     if named is not None and there and named not in there:
                         near = difflib.get_close_matches(named, list(there), n=1, cutoff=0.5)

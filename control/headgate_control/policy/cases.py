@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from headgate_control.decide.decision import Code, Effect
+from headgate_control.identity.directory import DirectoryFile
 from headgate_control.identity.instance import State
 from headgate_control.manifests.spec import Spec
 from headgate_control.request import ActionName, Request
@@ -73,6 +74,7 @@ class CaseInstance(Document):
     team: str | None = None
     workflow: str | None = None
     repo: str | None = None
+    resource: str | None = None
     environment: str | None = None
     task_class: str | None = None
     risk_tier: str | None = None
@@ -158,6 +160,7 @@ class Case(Document):
     budgets: list[CaseBudget] = Field(default_factory=list)
     estimate: CaseAmount | None = None
     stale: bool = False
+    directory: DirectoryFile = DirectoryFile()
     expect: Expected
     row: dict[str, Any] = Field(default_factory=dict)
 

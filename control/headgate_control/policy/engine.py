@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 from cedarpy import Entities, Schema, is_authorized
 
+from headgate_control.identity.directory import REFERENCES, Known
 from headgate_control.policy.bundle import Bundle, Policy
-from headgate_control.policy.schema import NAMESPACE, RESOURCES
+from headgate_control.policy.schema import NAMESPACE, RESOURCES, entity_type
 from headgate_control.policy.slicer import SLICES_MAX, Slicer, Uid, keep
 from headgate_control.request import Request
 
@@ -20,7 +21,6 @@ _TYPE_OF = {action: resource for resource, actions in RESOURCES.items() for acti
 _TRAITS = (
     "risk_tier",
     "runtime",
-    "repo",
     "task_class",
     "environment",
     "identity_source",
@@ -163,7 +163,8 @@ class _Graph:
 def _said(name: str, properties: Mapping[str, object]) -> tuple[object, ...]:
     listed = properties.get("lineage")
     lineage = tuple(listed) if isinstance(listed, list | tuple) else ()
-    return (name, lineage, *(properties.get(trait) for trait in (*_TRAITS, *(group for group, _ in _GROUPS))))
+    told = (properties.get(trait) for trait in (*_TRAITS, *(group for group, _ in _GROUPS)))
+    return (name, lineage, properties.get("around"), *told)
 
 
 def _told(request: Request) -> tuple[object, ...]:
@@ -176,16 +177,42 @@ def _told(request: Request) -> tuple[object, ...]:
 
 
 def _principal(request: Request) -> Iterator[dict[str, Any]]:
-    """The instance, then the groups it is in."""
+    """The instance, the groups it is in, and what the directory knows around it."""
     properties = request.subject.properties
     groups = [(kind, value) for name, kind in _GROUPS if isinstance(value := properties.get(name), str) and value]
     listed = properties.get("lineage")
     ancestors = [str(one) for one in listed] if isinstance(listed, list | tuple) else []
     parents = [*groups, *(("AgentInstance", one) for one in ancestors if one != request.subject.id)]
-    traits = {trait: value for trait in _TRAITS if isinstance(value := properties.get(trait), str)}
+    around = {(entity_type(one.kind), one.id): one for one in _around(properties)}
+    traits: dict[str, object] = {
+        trait: value for trait in _TRAITS if isinstance(value := properties.get(trait), str)
+    } | {
+        one.kind: _uid((f"{NAMESPACE}::{kind}", name))
+        for (kind, name), one in around.items()
+        if _is_own(one, properties)
+    }
     yield _entity("AgentInstance", request.subject.id, traits, parents)
-    for kind, name in parents:
-        yield _entity(kind, name)
+    for kind, name in dict.fromkeys((*parents, *around)):
+        found = around.get((kind, name))
+        yield _entity(kind, name, _facts(found) if found is not None else None)
+
+
+def _around(properties: Mapping[str, object]) -> Iterator[Known]:
+    """What the snapshot has put beside an instance; a caller's own words are no such thing."""
+    listed = properties.get("around")
+    return (one for one in listed if isinstance(one, Known)) if isinstance(listed, tuple) else iter(())
+
+
+def _is_own(entry: Known, properties: Mapping[str, object]) -> bool:
+    """Whether the instance itself is of an entry, and not only something around it."""
+    return properties.get("launched_by" if entry.kind == "service" else entry.kind) == entry.id
+
+
+def _facts(entry: Known) -> dict[str, object]:
+    return {
+        fact: _uid((f"{NAMESPACE}::{entity_type(REFERENCES[fact])}", value)) if fact in REFERENCES else value
+        for fact, value in entry.facts
+    }
 
 
 def _resource(request: Request) -> Iterator[dict[str, Any]]:

@@ -50,7 +50,7 @@ def explain(request: Request, snapshot: Snapshot, moment: Moment) -> Explanation
     if instance is not None:
         steps += [*_manifest(request, snapshot, instance), _budget(moment)]
     if instance is not None and snapshot.policy is not None:
-        asked = replace(request, subject=snapshot.subject(instance))
+        asked = snapshot.asked(request, instance)
         facts = replace(moment.policy, approved_tiers=with_lower(moment.policy.approved_tiers))
         outcome = snapshot.policy(asked, facts)
         steps.append(_policy(outcome, facts.approved_tiers))

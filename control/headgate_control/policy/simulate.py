@@ -12,6 +12,7 @@ from headgate_control.budgets.ledger import Excess, Ledger
 from headgate_control.decide.core import Moment, Snapshot, decide
 from headgate_control.decide.decision import Decision
 from headgate_control.decide.service import budget_places
+from headgate_control.identity.directory import Directory
 from headgate_control.identity.instance import Instance
 from headgate_control.identity.launch import budgets_of
 from headgate_control.manifests.everything import everything
@@ -90,8 +91,10 @@ class Report:
 class Simulation:
     """Decides recorded calls one after the other; memory grows with sessions and instances, not with calls."""
 
-    def __init__(self, policy: PolicyEngine, granted: Granted = lambda _call: None) -> None:
-        self.report = Report()
+    def __init__(
+        self, policy: PolicyEngine, granted: Granted = lambda _call: None, directory: Directory | None = None
+    ) -> None:
+        self.report, self._directory = Report(), directory or Directory()
         self._policy, self._granted, self._all = policy, granted, everything()
         self._facts: dict[str, SessionFacts] = {}
         self._books = Ledger()
@@ -132,7 +135,10 @@ class Simulation:
         """The first of its requests that is not allowed, else the last."""
         instance, grant = self._instance(call)
         snapshot = Snapshot(
-            instances={instance.instance_id: instance}, grants={grant.digest: grant}, policy=self._policy
+            instances={instance.instance_id: instance},
+            grants={grant.digest: grant},
+            policy=self._policy,
+            directory=self._directory,
         )
         moment = self._moment(call, instance)
         found = [decide(request, snapshot, moment) for request in call.requests]

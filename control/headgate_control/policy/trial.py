@@ -67,6 +67,7 @@ def setting(case: Case, policy: PolicyEngine, *, grant: Grant | None = None) -> 
         instances={one.instance_id: one for one in _instances(case, grant)},
         grants={grant.digest: grant},
         policy=policy,
+        directory=case.directory.directory(),
     )
     facts = case.facts.model_dump(exclude={"session"})
     moment = Moment(

@@ -67,13 +67,16 @@ class StopRoutes:
 def known(state: State, key: Key) -> bool | None:
     """Whether control has heard of somebody or something that is called so; None of what it keeps no list of."""
     scope, target = key
-    every = state.snapshot.instances
+    every, entries = state.snapshot.instances, state.snapshot.directory.entries
     if scope == "instance":
         return target in every
     if scope in {"team", "workflow"}:
-        return any(getattr(one, scope) == target for one in every.values())
+        return target in entries.get(scope, {}) or any(getattr(one, scope) == target for one in every.values())
     if scope == "identity":
-        return target in state.keys or any(target in {one.user, one.launched_by} for one in every.values())
+        people = (state.keys, entries.get("user", {}), entries.get("service", {}))
+        return any(target in one for one in people) or any(
+            target in {one.user, one.launched_by} for one in every.values()
+        )
     return True if scope == "platform" else None
 
 

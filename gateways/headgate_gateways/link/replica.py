@@ -1,8 +1,8 @@
 """Control state as the feed tells it: every change once and in order, or none at all.
 
 Whatever this version cannot read is denied by: a manifest, an instance or a key that it cannot read is not there, a
-bundle that it cannot read permits nothing. A stop or a limit that it cannot read makes it useless, for it would let
-pass what it should not, and it says so.
+bundle that it cannot read permits nothing. A stop, a limit or an entry of the directory that it cannot read makes it
+useless, for it would let pass what it should not, and it says so.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, get_args
 from headgate_control.budgets.budget import Scope
 from headgate_control.decide.core import Snapshot
 from headgate_control.feed.messages import VERSION, VERSION_OLDEST, Beat, bundle_from, event_of
-from headgate_control.kinds import EPOCH, LIMIT, STOP, read_stop
+from headgate_control.kinds import DIRECTORY, EPOCH, LIMIT, STOP, read_stop
 from headgate_control.policy.engine import PolicyEngine
 from headgate_control.state import State, applied
 from headgate_control.stops.stop import SCOPES, Mode
@@ -142,7 +142,7 @@ def _one(state: State, event: Event) -> State:
     try:
         return applied(state, [event])
     except UNREADABLE as error:
-        if event.kind in {STOP, EPOCH, LIMIT}:
+        if event.kind in {STOP, EPOCH, LIMIT, *DIRECTORY}:
             raise UnreadableError(f"a {event.kind} of control cannot be read by this version: {error!r}") from error
         return applied(state, [replace(event, after=None)])
 

@@ -20,6 +20,12 @@ class User(Document):
     team: str | None = None
 
 
+class Service(User):
+    """An account that no person is behind; `owner` is the user who answers for it."""
+
+    owner: str | None = None
+
+
 class Team(Document):
     """A team that owns agents and pays for them."""
 
@@ -36,10 +42,11 @@ class Workflow(Document):
 
 
 class Repo(Document):
-    """A repository; `urls` are other ways in which agents name it."""
+    """A repository; `urls` are other ways in which agents name it, `sensitivity` is for policies."""
 
     team: str | None = None
     environment: str | None = None
+    sensitivity: str | None = None
     urls: tuple[str, ...] = ()
 
 
@@ -48,6 +55,7 @@ class Resource(Document):
 
     team: str | None = None
     environment: str | None = None
+    sensitivity: str | None = None
 
 
 class Instance(Document):
@@ -96,6 +104,7 @@ class RegistryFile(Document):
     tenant: str = "default"
     claims: Mapping[Claim, tuple[str, ...]] = Field(default_factory=dict)
     users: Mapping[str, User] = Field(default_factory=dict)
+    services: Mapping[str, Service] = Field(default_factory=dict)
     teams: Mapping[str, Team] = Field(default_factory=dict)
     workflows: Mapping[str, Workflow] = Field(default_factory=dict)
     repos: Mapping[str, Repo] = Field(default_factory=dict)
@@ -132,7 +141,7 @@ class RegistryFile(Document):
         return line
 
     def _entries(self) -> Iterator[tuple[tuple[int | str, ...], Document]]:
-        for section in ("users", "workflows", "repos", "resources", "instances"):
+        for section in ("users", "services", "workflows", "repos", "resources", "instances"):
             entries: Mapping[str, Document] = getattr(self, section)
             yield from (((section, key), entry) for key, entry in entries.items())
         yield from ((("match", position), rule) for position, rule in enumerate(self.match))
@@ -160,6 +169,7 @@ class RegistryFile(Document):
 _REFERENCES: Mapping[str, str] = {
     "team": "teams",
     "user": "users",
+    "owner": "users",
     "workflow": "workflows",
     "repo": "repos",
     "resource": "resources",

@@ -1,4 +1,4 @@
-"""The registry of a file together with the instances that control has registered, as they are at this moment."""
+"""The registry of a file together with what control serves: its instances and its directory, as they are now."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from headgate_processors.credentials.watched import WatchedFile
 from headgate_processors.documents import Document, read_document
-from headgate_processors.enrich._registry_file import Instance, RegistryFile
+from headgate_processors.enrich._registry_file import Instance, RegistryFile, Repo, Resource, User, Workflow
 from headgate_processors.enrich.identity import FileRegistry, Identity
 from headgate_processors.errors import ConfigError
 
@@ -16,10 +16,19 @@ LOOK_NS = 50_000_000
 
 
 class Registered(Document):
-    """What control writes: the record of each instance, by its id."""
+    """What control writes: the record of each instance, and what its directory knows, by their ids."""
 
     version: int = 1
     instances: Mapping[str, Instance] = Field(default_factory=dict)
+    users: Mapping[str, User] = Field(default_factory=dict)
+    workflows: Mapping[str, Workflow] = Field(default_factory=dict)
+    repos: Mapping[str, Repo] = Field(default_factory=dict)
+    resources: Mapping[str, Resource] = Field(default_factory=dict)
+
+    def under(self, base: RegistryFile) -> RegistryFile:
+        """The registry of a file, with what it does not say itself."""
+        sections = ("instances", "users", "workflows", "repos", "resources")
+        return base.model_copy(update={name: {**getattr(self, name), **getattr(base, name)} for name in sections})
 
 
 class ServedRegistry:
@@ -64,5 +73,4 @@ class ServedRegistry:
         except ConfigError:
             found = self._seen or Registered()
         if found is not self._seen:
-            merged = {**found.instances, **self._base.instances}
-            self._seen, self._registry = found, FileRegistry(self._base.model_copy(update={"instances": merged}))
+            self._seen, self._registry = found, FileRegistry(found.under(self._base))

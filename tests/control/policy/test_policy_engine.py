@@ -1,6 +1,7 @@
 """Policies: what they permit and forbid, that a slice decides as the whole set does, and that a mistake is named."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,27 @@ def said(
     """Whether it is allowed, by which policies, and what approvals would lift a deny."""
     outcome = PolicyEngine(bundle_of({"a.cedar": policies}, declared))(request, facts or PolicyFacts())
     return outcome.allowed, [policy.policy_id for policy in outcome.policies], list(outcome.tiers)
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ('principal has repo && principal.repo == "acme/calc"', "are not compatible"),
+        ('principal.repo.sensitivity == "x"', "unable to guarantee safety of access"),
+    ],
+)
+def test_a_fact_that_may_be_unknown_is_asked_for_and_a_name_is_no_entity(condition: str, expected: str) -> None:
+    """The kinds of the directory are types of the schema."""
+    with pytest.raises(ConfigError, match=expected):
+        bundle_of({"a.cedar": f'@id("a") permit(principal, action, resource) when {{ {condition} }};'})
+
+
+def test_nobody_puts_facts_beside_a_subject_but_the_snapshot() -> None:
+    """What a caller calls `around` is no fact."""
+    text = '@id("a") permit(principal, action, resource) when { principal has repo };'
+    asked = ask()
+    lied = replace(asked, subject=replace(asked.subject, properties={"repo": "x", "around": [["repo", "x", []]]}))
+    assert (False, [], []) == said(text, lied)
 
 
 def test_nothing_permits_by_itself() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from headgate_control.identity.directory import Directory
 from headgate_control.manifests.load import parse_manifest
 from headgate_control.policy.bundle import bundle_of
 from headgate_control.policy.engine import PolicyEngine
@@ -35,11 +36,21 @@ def tool(name: str, session: str = "s1", **changed: Any) -> dict[str, Any]:
     return {**row, "success": None, **changed}
 
 
-def simulated(policies: str, *rows: dict[str, Any], granted: Granted | None = None) -> Report:
+def simulated(
+    policies: str, *rows: dict[str, Any], granted: Granted | None = None, directory: Directory | None = None
+) -> Report:
     """What becomes of rows."""
     engine = PolicyEngine(bundle_of({"a.cedar": policies}))
     numbered = [{**row, "call_id": f"{row['call_id']}{place}"} for place, row in enumerate(rows)]
-    return Simulation(engine, granted or (lambda _: None)).run(map(recorded, numbered))
+    return Simulation(engine, granted or (lambda _: None), directory).run(map(recorded, numbered))
+
+
+def test_calls_are_decided_by_what_the_directory_knows_now() -> None:
+    """Of the repository that their record names."""
+    policy = '@id("no") forbid(principal, action, resource) when { principal has repo.sensitivity };'
+    known = Directory().after([("repo", "acme/calc", {"sensitivity": "restricted"})])
+    report = simulated(ALL + policy, model(repo="acme/calc"), model(repo="acme/web", instance_id="b"), directory=known)
+    assert 1 == report.denied
 
 
 def test_what_would_be_denied_is_counted_by_cause() -> None:

@@ -4,8 +4,12 @@ import json
 import pickle
 from pathlib import Path
 
+import pytest
+
+from headgate_processors.documents import parse_document
 from headgate_processors.enrich._registry_file import RegistryFile
 from headgate_processors.enrich.served import LOOK_NS, ServedRegistry
+from headgate_processors.errors import ConfigError
 
 
 class Clock:
@@ -52,10 +56,24 @@ def test_a_file_that_cannot_be_read_leaves_who_was_known(tmp_path: Path) -> None
 def test_the_site_file_wins_over_what_control_serves(tmp_path: Path) -> None:
     """What people wrote down by hand stands."""
     path = tmp_path / "registry.json"
-    serve(path, **{"ai-1": {"team": "payments"}})
-    base = RegistryFile.model_validate({"instances": {"ai-1": {"team": "search"}}})
+    served = {"instances": {"ai-1": {"team": "payments"}}, "repos": {"a": {"environment": "production"}, "b": {}}}
+    path.write_text(json.dumps(served), encoding="utf-8")
+    path.chmod(0o600)
+    base = RegistryFile.model_validate(
+        {"instances": {"ai-1": {"team": "search"}}, "repos": {"b": {"environment": "test"}}}
+    )
     registry = ServedRegistry(path, base)
     assert registry.resolve({"headgate.instance.id": "ai-1"}, agent_name=None).team == "search"
+    assert ["production", "test"] == [
+        registry.resolve({"headgate.repo": name}, agent_name=None).environment for name in ("a", "b")
+    ]
+
+
+def test_one_file_is_control_s_and_the_receiver_s(tmp_path: Path) -> None:
+    """Sections and fields that policies alone use are let be here; a name that nothing defines is still a mistake."""
+    text = "users: {ada: {}}\nservices: {ci: {owner: adda}}\nrepos: {acme/calc: {sensitivity: restricted}}"
+    with pytest.raises(ConfigError, match=r"services\.ci\.owner: no such entry in `users`: 'adda'; did you mean 'ada'"):
+        parse_document(text, RegistryFile, source="registry.yaml")
 
 
 def test_it_goes_to_another_process(tmp_path: Path) -> None:
