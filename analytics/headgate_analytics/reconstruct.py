@@ -12,6 +12,7 @@ from headgate_analytics.gateway_calls import GatewayTold, attested, led_by_agent
 from headgate_analytics.model_calls import Call, container_usage, model_calls
 from headgate_analytics.node import CALL_KINDS, CONTAINER_KINDS, Node, deduplicated, link
 from headgate_analytics.rows import Row, Who, agents_of, call_status, model_call_row, tokens_row, tool_call_row
+from headgate_analytics.shares import Share, shares
 from headgate_analytics.stitch import Stitched
 from headgate_analytics.timeline import Moment, call_moment, error_moment, task_moment, timeline_rows, tool_moment
 from headgate_analytics.tool_calls import ToolCall, tool_calls
@@ -56,7 +57,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconstruction:
-    """The rows of one session; each has the `shared` columns too, unless it has its own of that name."""
+    """The rows of one session; each has the `shared` columns too, unless it has its own of that name.
+
+    `of_others` are rows of other instances that named this session.
+    """
 
     shared: Row
     session: Row
@@ -64,6 +68,7 @@ class Reconstruction:
     tool_calls: list[Row]
     timeline: list[Row]
     usage_records: list[Row]
+    of_others: Sequence[Share] = ()
 
     def rows(self, table: str) -> Sequence[Row]:
         """The rows of one derived table, by its name."""
@@ -103,13 +108,23 @@ def reconstruct(
     moments += decided.moments([*call_rows, *tool_rows], who)
     session = _session_row(stitched, nodes, who, calls=call_rows, tools=tool_rows) | {"task": _task(nodes, content)}
     _halt(session, decided, call_rows, tool_rows)
+    usage = usage_rows(nodes, calls, call_rows, who)
+    others = shares(
+        nodes,
+        who,
+        list(zip(calls, call_rows, strict=True)),
+        list(zip(tools, tool_rows, strict=True)),
+        lambda of_one: _who(stitched, of_one, rules, revision),
+    )
+    given = {id(row) for share in others for row in (*share.model_calls, *share.tool_calls)}
     return Reconstruction(
         shared=who.shared,
         session=session,
-        model_calls=call_rows,
-        tool_calls=tool_rows,
+        model_calls=[row for row in call_rows if id(row) not in given] if given else call_rows,
+        tool_calls=[row for row in tool_rows if id(row) not in given] if given else tool_rows,
         timeline=timeline_rows(moments, who),
-        usage_records=usage_rows(nodes, calls, call_rows, who),
+        usage_records=usage,
+        of_others=others,
     )
 
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 from headgate_analytics.reconstruct import Reconstruction
 from headgate_analytics.rows import Row
 from headgate_analytics.schema import DERIVED, WHO
+from headgate_analytics.shares import Share
 from headgate_processors.schema import LOW, Column, Dataset
 
 
@@ -16,9 +17,11 @@ def tables_of(rebuilt: Iterable[Reconstruction]) -> Mapping[str, pa.Table]:
     gathered = {name: _Rows() for name in DERIVED}
     shared: list[Row] = []
     for one in rebuilt:
-        for name, rows in gathered.items():
-            rows.add(one.rows(name), owner=len(shared))
-        shared.append(one.shared)
+        parts: list[Reconstruction | Share] = [one, *one.of_others]
+        for part in parts:
+            for name, rows in gathered.items():
+                rows.add(part.rows(name), owner=len(shared))
+            shared.append(part.shared)
     common = {column.name: array for column in WHO if (array := _shared(column, shared)) is not None}
     return {name: _table(DERIVED[name], rows, common) for name, rows in gathered.items()}
 

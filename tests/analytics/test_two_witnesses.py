@@ -197,6 +197,27 @@ def test_what_only_the_gateway_saw_is_in_a_session_of_the_instance(make_workbenc
     assert {("verified", "ai-1")} == {(row["identity_source"], row["instance_id"]) for row in rows}
 
 
+def test_a_call_that_names_the_session_of_another_instance_counts_to_its_own(workbench: Any) -> None:
+    """The credential says whose it is; who resumes a session, or claims one, is not who began it."""
+    for at, name in enumerate(("ai-1", "ai-2", "ai-1")):
+        sender, request = _seen(
+            at + 1,
+            begin_ms=at * 2_000,
+            until_ms=at * 2_000 + 500,
+            session__id=UUID,
+            headgate__instance__id=name,
+            gen_ai__response__id=f"{ID}{at}",
+            **_usage(),
+        )
+        workbench.ingest([request], sender=sender)
+        workbench.derive()
+    rows = workbench.query(
+        "SELECT instance_id, identity_source, count(*), count(DISTINCT session_id) FROM model_calls"
+        " GROUP BY ALL ORDER BY 1"
+    )
+    assert [("ai-1", "verified", 2, 1), ("ai-2", "verified", 1, 1)] == [tuple(row.values()) for row in rows]
+
+
 def test_an_answer_from_the_gateways_cache_costs_nothing(workbench: Any) -> None:
     """And says which model was asked for before it was routed."""
     sender, request = _seen(
