@@ -229,12 +229,13 @@ class ModelGateway:
             self.service.ended(logged, tokens=amount.tokens)
             self._tell(routed, logged, passing, amount, error_type=passing.error_type)
             self._learn(routed, passing, amount)
-            self.facts.ended(
-                (logged.request.subject.id, routed.inbound.session),
-                cost=amount,
-                failed_attempts=passing.failed_attempts,
-                is_error=passing.error_type is not None,
-            )
+            if estimate is not None:
+                self.facts.ended(
+                    (logged.request.subject.id, routed.inbound.session),
+                    cost=amount,
+                    failed_attempts=passing.failed_attempts,
+                    is_error=passing.error_type is not None,
+                )
             # What cannot be booked stays reserved, and is spent in full when it expires.
             for reservation_id, spent in standing.settlements(amount):
                 with suppress(TransientError, KeyError):
@@ -304,7 +305,7 @@ class ModelGateway:
     def _cost(self, logged: Logged, passing: Passing, duration_ns: int) -> Amount:
         """What it has cost; of what a provider has got and not answered, the input."""
         asked = passing.inbound.asked
-        if asked is None or not passing.may_cost:
+        if asked is None or asked.operation in FREE or not passing.may_cost:
             return NOTHING
         usage = passing.usage
         if usage.input_tokens is None:

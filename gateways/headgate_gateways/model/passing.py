@@ -60,7 +60,11 @@ class Passing:
         self.inbound, self._http = inbound, inbound.http
         self._client, self._call, self._decision_id = client, call, decision_id
         self._more, self._backoff_s = more, backoff_s
-        self._reader = UsageReader(is_stream=inbound.asked is not None and inbound.asked.is_stream)
+        asked = inbound.asked
+        self._reader = UsageReader(
+            is_stream=asked is not None and asked.is_stream,
+            has_output=asked is not None and asked.operation != "embeddings",
+        )
         self._answer: web.StreamResponse | None = None
         self._pieces: list[bytes] | None = [] if keeps else None
         self._kept_bytes, self._is_whole, self._content_type = 0, False, ""

@@ -3,6 +3,8 @@
 Nothing of the answer is kept but the end of a line that is not whole yet, which is bounded.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,7 +12,11 @@ from typing import Any, Literal
 import orjson
 
 LINE_BYTES_MAX = 4 << 20
+END_BYTES = 64 << 10
+"""What is kept of the end of a line, or of an answer, that is longer: there stands its usage."""
 CHARS_PER_TOKEN = 4
+_USAGE = re.compile(r'"usage"\s*:\s*(?=\{)')
+_JSON = json.JSONDecoder()
 _ENDS = frozenset({"message_delta", "response.completed", "response.incomplete", "response.failed"})
 _DELTAS = ("content", "text", "partial_json", "thinking", "arguments", "reasoning_content", "refusal")
 
@@ -30,13 +36,15 @@ class Usage:
 class UsageReader:
     """Reads one answer, piece by piece; `is_stream` says that it is server-sent events.
 
-    `is_over`: a stream has said that nothing more comes, though it may not have been closed yet.
+    `has_output` False is for answers that are no text, which nobody counts. `is_over`: a stream has said that nothing
+    more comes, though it may not have been closed yet.
     """
 
-    def __init__(self, *, is_stream: bool) -> None:
-        self._is_stream = is_stream
+    def __init__(self, *, is_stream: bool, has_output: bool = True) -> None:
+        self._is_stream, self._has_output = is_stream, has_output
         self._rest = bytearray()
         self._is_too_long = False
+        self._bytes = 0
         self._ended = False
         self.is_over = False
         self._chars = 0
@@ -62,25 +70,24 @@ class UsageReader:
     def feed(self, piece: bytes) -> None:
         """Read the next piece of the body."""
         self._rest += piece
-        if not self._is_stream:
-            self._bound()
-            return
-        *lines, rest = self._rest.split(b"\n")
-        self._rest = bytearray(rest)
-        self._bound()
-        for line in lines:
-            if self._is_too_long:
-                self._is_too_long = False
-            elif line.startswith(b"data:"):
-                self._event(bytes(line[5:]).strip())
+        self._bytes += len(piece)
+        if self._is_stream:
+            *lines, self._rest = self._rest.split(b"\n")
+            for line in lines:
+                self._line(line)
+        if len(self._rest) > LINE_BYTES_MAX:
+            del self._rest[:-END_BYTES]
+            self._is_too_long = True
 
     def finished(self) -> Usage:
         """What the answer has cost. Call it once, at its end or where it was cut."""
-        if not self._is_stream and self._rest:
-            self._event(bytes(self._rest))
+        self._line(self._rest)
         if self._reported.output_tokens is not None or self._reported.input_tokens is not None:
             is_whole = self._ended or not self._is_stream
             return self._reported if is_whole else self._as_far_as_it_came()
+        if not self._is_stream and self._has_output:
+            # Of an answer that is made before it is sent, each byte was paid.
+            return Usage(output_tokens=-(-self._bytes // CHARS_PER_TOKEN))
         return Usage(output_tokens=self.counted_tokens)
 
     def _as_far_as_it_came(self) -> Usage:
@@ -88,10 +95,27 @@ class UsageReader:
         told = self._reported.output_tokens or 0
         return replace(self._reported, output_tokens=max(told, self.counted_tokens), source="counted")
 
-    def _bound(self) -> None:
-        if len(self._rest) > LINE_BYTES_MAX:
-            self._rest.clear()
-            self._is_too_long = True
+    def _line(self, line: bytearray) -> None:
+        """A line of a stream, or any other answer as it is."""
+        if self._is_too_long:
+            self._is_too_long = False
+            self._end_of(line)
+        elif not self._is_stream:
+            self._event(bytes(line))
+        elif line.startswith(b"data:"):
+            self._event(bytes(line[5:]).strip())
+
+    def _end_of(self, line: bytearray) -> None:
+        """The end of what was too long to be kept whole: the last usage in it is that of the answer."""
+        text = line.decode("utf-8", "replace")
+        for place in reversed(list(_USAGE.finditer(text))):
+            try:
+                found, _ = _JSON.raw_decode(text, place.end())
+            except (ValueError, RecursionError):
+                continue
+            self._read({"usage": found})
+            self._ended = True
+            return
 
     def _event(self, text: bytes) -> None:
         if text == b"[DONE]":
@@ -120,7 +144,7 @@ class UsageReader:
     def _count(self, event: Mapping[str, Any]) -> None:
         delta = event.get("delta")
         if isinstance(delta, str):
-            self._chars += len(delta)
+            self._chars += _weight(delta)
         elif isinstance(delta, Mapping):
             self._chars += _length(delta)
         choices = event.get("choices")
@@ -150,13 +174,22 @@ def _finish_reasons(event: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple
 
 def _length(delta: Mapping[str, Any]) -> int:
     """The characters of what a delta adds, the arguments of tool calls among them."""
-    total = sum(len(text) for name in _DELTAS if isinstance(text := delta.get(name), str))
+    total = sum(_weight(text) for name in _DELTAS if isinstance(text := delta.get(name), str))
     calls = delta.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, Mapping) else None
         if isinstance(function, Mapping):
-            total += sum(len(text) for name in ("name", "arguments") if isinstance(text := function.get(name), str))
+            texts = (text for name in ("name", "arguments") if isinstance(text := function.get(name), str))
+            total += sum(map(_weight, texts))
     return total
+
+
+def _weight(text: str) -> int:
+    """Characters, as many as letters of English that make as many tokens: one of Chinese is a token of its own."""
+    if text.isascii():
+        return len(text)
+    beyond = len(text.encode("utf-8", "surrogatepass")) - len(text)
+    return len(text) + -(-beyond * 3 // 2)
 
 
 def _merged(known: Usage, usage: Mapping[str, Any]) -> Usage:

@@ -149,6 +149,48 @@ def test_a_line_without_end_is_not_kept() -> None:
     assert 100 == reader.finished().input_tokens
 
 
+def long(*, after: bytes = b"") -> bytes:
+    """A plain answer that is too long to be kept, with what may look like its usage."""
+    logprobs = b"0," * (LINE_BYTES_MAX // 2)
+    said = (
+        b'{"choices": [{"text": "\\"usage\\": {", "usage": {"completion_tokens": 1}, "logprobs": ['
+        + logprobs
+        + b"0]}], "
+    )
+    return said + b'"usage": {"prompt_tokens": 5, "completion_tokens_details": {}, "completion_tokens": 9}' + after
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_usage_at_the_end_of_what_is_too_long_is_read(is_stream: bool) -> None:
+    """Whoever asks for much beside the text pays for the text."""
+    body = long(after=b', "metadata": {"usage": "none"}}')
+    whole = b"data: " + body + b"\n\ndata: [DONE]\n\n" if is_stream else body
+    found, _ = read(whole, cuts=range(0, len(whole), 60_000), is_stream=is_stream)
+    assert Usage(input_tokens=5, output_tokens=9, source="reported") == found
+
+
+@pytest.mark.parametrize(("has_output", "expected"), [(True, 2), (False, 0)])
+def test_a_plain_answer_without_usage_counts_by_its_bytes(has_output: bool, expected: int) -> None:
+    """Also one that did not come to its end: it was made before it was sent. What is no text counts nothing."""
+    found = []
+    for body in (b'{"a": 1}', b'{"choi'):
+        reader = UsageReader(is_stream=False, has_output=has_output)
+        reader.feed(body)
+        found.append(reader.finished())
+    assert [Usage(output_tokens=expected)] * 2 == found
+
+
+def test_a_last_line_without_an_end_is_read() -> None:
+    """Not every provider ends it."""
+    assert 20 == read(stream(CHAT[:2]) + b"data: " + orjson.dumps(CHAT[2]))[0].output_tokens
+
+
+def test_what_is_not_english_counts_more() -> None:
+    """A character of Chinese is about a token."""
+    events = [{"choices": [{"delta": {"content": text}}]} for text in ("abcd" * 5, "\u4f60\u597d" * 5)]
+    assert [5, 10] == [read(stream([event]))[0].output_tokens for event in events]
+
+
 @pytest.mark.parametrize(
     ("operation", "body", "expected"),
     [
