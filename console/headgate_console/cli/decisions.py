@@ -1,12 +1,11 @@
 """`headgate decisions`: what was decided, and why."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from headgate_console.cli.options import Data, Json, Since, Team, Workflow, examples, moment, settings, views
 from headgate_console.cli.screen import screen
-from headgate_console.errors import CommandError
 from headgate_console.queries.rows import Where, fetch
 from headgate_console.render.table import Column, printable
 
@@ -79,21 +78,15 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Everything that is known of one decision: who asked for what, what said no, by which policies and epoch."""
-    connection = views(settings(context, data=data), only=("decisions",))
-    query = "SELECT * FROM decisions WHERE starts_with(decision_id, ?) ORDER BY time LIMIT 2"
-    rows: list[dict[str, Any]] = fetch(connection, query, [decision_id])
-    if len(rows) != 1:
-        found = "none is" if not rows else "several are"
-        message = f"{found} called {decision_id!r}; see: headgate decisions"
-        raise CommandError(message)
-    to = screen()
+    from headgate_console.queries.decisions import VIEWS, decision
+
+    row, to = decision(views(settings(context, data=data), only=VIEWS), decision_id), screen()
     if as_json:
-        to.json(rows)
+        to.json([row])
         return
-    width = max(map(len, rows[0]))
-    to.show(
-        f"{name:{width}}  {printable(str(value))}" for name, value in rows[0].items() if value not in (None, "", [])
-    )
+    width = max(map(len, row))
+    to.show(f"{name:{width}}  {printable(str(value))}" for name, value in row.items() if value not in (None, "", []))
+    to.say(f"Whether it would be decided so today: headgate policy explain --decision {row['decision_id']}")
 
 
 def register(app: typer.Typer) -> None:

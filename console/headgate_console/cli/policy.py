@@ -17,11 +17,15 @@ from headgate_console.render.table import Column
 from headgate_processors.errors import ConfigError
 
 if TYPE_CHECKING:
+    from headgate_console.queries.rows import Row
+    from headgate_console.settings import Settings
+    from headgate_control.decide.decision import Decision
     from headgate_control.manifests.grant import Grant
     from headgate_control.policy.cases import Case
     from headgate_control.policy.engine import PolicyEngine
     from headgate_control.policy.explain import Explanation
     from headgate_control.policy.history import Recorded
+    from headgate_control.policy.recall import Recalled
     from headgate_control.policy.simulate import Report
 
 HELP = "Write, check, test and try out policies: Cedar, over what manifests grant."
@@ -39,12 +43,16 @@ TEST_EXAMPLES = """
 EXPLAIN_EXAMPLES = """
     headgate policy explain policy --request request.json
     headgate policy explain policy --case "nothing is deleted" --json
+    headgate policy explain --decision dec-01KB0EXAMPLE
 """
 SIMULATE_EXAMPLES = """
     headgate policy simulate policy --data headgate-data --since 7d
     headgate policy simulate policy --manifest fixer.yaml --workflow fix-tests --json
 """
 REQUEST_BYTES_MAX = 1 << 20
+MaybeFolder = Annotated[
+    Path | None, typer.Argument(metavar="DIR", help="Folder of policies; `policy.dir` by default.", show_default=False)
+]
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of policies, as `policy.dir` names it.")]
 _CASES = (
     Column(key="result", title="RESULT", style="cyan"),
@@ -60,6 +68,11 @@ _POLICIES = (
     Column(key="policy_id", title="POLICY", style="cyan"),
     Column(key="effect", title="EFFECT"),
     Column(key="determined", title="DETERMINED"),
+)
+_UNKNOWN = (
+    Column(key="what", title="NOT RECORDED", style="cyan"),
+    Column(key="told", title="WHAT IT IS", shrink_to=16),
+    Column(key="asked_by", title="ASKED FOR BY", shrink_to=12),
 )
 _CAUSES = (
     Column(key="effect", title="EFFECT", style="cyan"),
@@ -136,7 +149,8 @@ def run_cases(folder: Folder, as_json: Json = False) -> None:
 
 
 def explain(
-    folder: Folder,
+    context: typer.Context,
+    folder: MaybeFolder = None,
     request: Annotated[
         str | None,
         typer.Option(
@@ -144,31 +158,42 @@ def explain(
         ),
     ] = None,
     case: Annotated[str | None, typer.Option(metavar="NAME", help="A golden case of the bundle, by its name.")] = None,
+    decision: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="A recorded decision, or the beginning of its id: is it the same today?"),
+    ] = None,
     manifest: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The manifest of who asks; without one all is granted.")
     ] = None,
     approved: Annotated[
         list[str] | None, typer.Option(metavar="TIER", help="An approval that was given; may be said more than once.")
     ] = None,
+    data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Take one decision apart: what each step says, which policies are looked at, and which determine it."""
-    from dataclasses import asdict
+    """Take one decision apart: what each step says, which policies are looked at, and which determine it.
 
-    asked = _case(folder, request, case, approved or [])
-    found, to = _explained(folder, asked, manifest), screen()
-    decision = found.decision
-    steps, looked = [asdict(one) for one in found.steps], [asdict(one) for one in found.looked_at]
-    if as_json:
-        verdict: dict[str, Any] = {"decision": decision.allowed, "effect": decision.effect, "code": decision.code}
-        verdict |= {"reason": decision.reason, "policy_ids": list(decision.policy_ids)}
-        to.json([{**verdict, "steps": steps, "looked_at": looked, "policies": found.policies}])
+    A recorded one is asked again, by the policies, stops, instances and manifests of now: whether it would be the same,
+    and what of it is not recorded, such as arguments, which policies may ask for.
+    """
+    if sum(one is not None for one in (request, case, decision)) != 1:
+        message = "give one of --request FILE, --case NAME and --decision ID"
+        raise ConfigError(message)
+    chosen = settings(context, data=data)
+    engine, to = _engine(chosen, folder), screen()
+    if decision is not None:
+        if manifest is not None or approved:
+            message = "--manifest and --approved go with --request and --case: a recorded decision has its own manifest"
+            raise ConfigError(message)
+        _show_recalled(to, *_recalled(chosen, engine, decision), as_json=as_json)
         return
-    to.show([f"{decision.effect}: {decision.reason}", ""])
-    to.table(_STEPS, steps)
-    to.show([""])
-    to.table(_POLICIES, [{**one, "determined": "yes" if one["determined"] else ""} for one in looked])
-    to.say(f"{len(looked)} of {plural(found.policies, 'policy', 'policies')} could match.")
+    asked = _case(folder or chosen.policy.dir, request, case, approved or [])
+    found = _explained(engine, asked, manifest)
+    if as_json:
+        to.json([{**_verdict(found.decision), **_apart(found)}])
+        return
+    to.show([f"{found.decision.effect}: {found.decision.reason}", ""])
+    _show_apart(to, found)
 
 
 def simulate(
@@ -233,20 +258,88 @@ def _tried(folder: Path, engine: "PolicyEngine") -> Iterator[dict[str, Any]]:
             yield {"file": path.name, "case": case.name, "result": result, "differences": found}
 
 
-def _case(folder: Path, request: str | None, name: str | None, approved: Sequence[str]) -> "Case":
+def _engine(chosen: "Settings", folder: Path | None) -> "PolicyEngine":
+    """The policies of a folder, else those that decide here."""
+    from headgate_console.control.parts import bundle_of_settings
+    from headgate_control.policy.bundle import load_bundle
+    from headgate_control.policy.engine import PolicyEngine
+
+    return PolicyEngine(load_bundle(folder) if folder is not None else bundle_of_settings(chosen))
+
+
+def _recalled(chosen: "Settings", engine: "PolicyEngine", decision_id: str) -> "tuple[Row, Recalled]":
+    """A recorded decision, and what it is asked again, by the state of control as it is."""
+    import time
+
+    from headgate_console.control.reading import reading
+    from headgate_console.queries.decisions import VIEWS, decision
+    from headgate_control.policy.recall import recall
+    from headgate_control.state import ControlState
+
+    row = decision(views(chosen, only=VIEWS), decision_id)
+    with reading(chosen) as store:
+        snapshot = ControlState(store, engine).now.snapshot
+    return row, recall(row, snapshot, at_unix_nano=time.time_ns())
+
+
+def _verdict(decision: "Decision") -> dict[str, Any]:
+    verdict: dict[str, Any] = {"decision": decision.allowed, "effect": decision.effect, "code": decision.code}
+    return verdict | {"reason": decision.reason, "policy_ids": list(decision.policy_ids)}
+
+
+def _apart(found: "Explanation") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    steps, looked = [asdict(one) for one in found.steps], [asdict(one) for one in found.looked_at]
+    return {"steps": steps, "looked_at": looked, "policies": found.policies}
+
+
+def _show_apart(to: Screen, found: "Explanation") -> None:
+    apart = _apart(found)
+    to.table(_STEPS, apart["steps"])
+    to.show([""])
+    to.table(_POLICIES, [{**one, "determined": "yes" if one["determined"] else ""} for one in apart["looked_at"]])
+    to.say(f"{len(apart['looked_at'])} of {plural(found.policies, 'policy', 'policies')} could match.")
+
+
+def _show_recalled(to: Screen, row: "Row", found: "Recalled", *, as_json: bool) -> None:
+    """What was decided, what would be now, and what nobody knows any more."""
+    from dataclasses import asdict
+
+    recorded = ("decision", "effect", "code", "reason", "policy_ids", "policy_digest", "stop_epoch", "time")
+    now = found.explanation.decision
+    digests = {"policy_digest": now.policy_digest, "stop_epoch": now.stop_epoch}
+    unknown = [asdict(one) for one in found.unknown]
+    if as_json:
+        then = {name: row[name] for name in recorded}
+        told = {"decision_id": row["decision_id"], "same": found.same, "certain": found.certain, "then": then}
+        to.json([{**told, "now": {**_verdict(now), **digests}, "unknown": unknown, **_apart(found.explanation)}])
+        return
+    bundle = "the same policies" if row["policy_digest"] == now.policy_digest else "other policies"
+    same = "the same" if found.same else "another decision"
+    doubt = "" if found.certain else " What is not recorded may change that: see below."
+    to.show([f"{row['decision_id']}: {row['action']} of {row['resource_id']} by {row['instance_id']}"])
+    to.show([f"then  {row['effect']}: {row['reason']}", f"now   {now.effect}: {now.reason}"])
+    to.show([f"Today, under {bundle}: {same}.{doubt}", ""])
+    _show_apart(to, found.explanation)
+    to.show([""])
+    to.table(_UNKNOWN, [{**one, "asked_by": ", ".join(one["asked_by"])} for one in unknown])
+
+
+def _case(folder: Path | None, request: str | None, name: str | None, approved: Sequence[str]) -> "Case":
     """The case to explain: one of the bundle's own, or one made of a request.
 
     Raises:
-        ConfigError: it is neither, or there is none.
+        ConfigError: there is no such case, or the request is none.
     """
     from headgate_control.policy.cases import case_of, load_cases
     from headgate_control.server.wire import parse_evaluation
 
-    if (request is None) == (name is None):
-        message = "give one of --request FILE and --case NAME"
-        raise ConfigError(message)
     if request is not None:
         return case_of(parse_evaluation(_json_of(request)), approved)
+    if folder is None:
+        message = f"--case {name!r}: of which folder? Give it, or set policy.dir"
+        raise ConfigError(message)
     cases = [case for file in load_cases(folder).values() for case in file.cases]
     found = next((case for case in cases if case.name == name), None)
     if found is None:
@@ -273,15 +366,13 @@ def _json_of(place: str) -> object:
         raise ConfigError(message) from error
 
 
-def _explained(folder: Path, case: "Case", manifest: Path | None) -> "Explanation":
+def _explained(engine: "PolicyEngine", case: "Case", manifest: Path | None) -> "Explanation":
     from headgate_control.manifests.load import load_manifest
-    from headgate_control.policy.bundle import load_bundle
-    from headgate_control.policy.engine import PolicyEngine
     from headgate_control.policy.explain import explain as explained
     from headgate_control.policy.trial import setting
 
     grant = load_manifest(manifest, {}) if manifest is not None else None
-    tried = setting(case, PolicyEngine(load_bundle(folder)), grant=grant)
+    tried = setting(case, engine, grant=grant)
     return explained(tried.request, tried.snapshot, tried.whole_moment())
 
 
