@@ -109,12 +109,20 @@ def linked(writer: str, number: int, previous: str, body_digest: str) -> str:
     return sha256(f"{writer}\0{number}\0{previous}\0{body_digest}".encode()).hexdigest()
 
 
-def faults(records: Iterable[Record], *, anchors: Iterable[Anchor] = ()) -> Iterator[Fault]:
-    """Everything that is wrong with the records of one writer, which begin at number 1, and with its anchors."""
+def faults(
+    records: Iterable[Record], *, anchors: Iterable[Anchor] = (), since: Anchor | None = None
+) -> Iterator[Fault]:
+    """Everything that is wrong with the records of one writer, and with its anchors.
+
+    They begin at number 1, or after `since`, where those up to it were pruned; older anchors cannot be compared then.
+    """
+    number, head, writer = (0, GENESIS, "") if since is None else (since.number, since.digest, since.writer)
     wanted: dict[int, list[Anchor]] = {}
     for anchor in anchors:
-        wanted.setdefault(anchor.number, []).append(anchor)
-    number, head, writer = 0, GENESIS, ""
+        if anchor.number > number:
+            wanted.setdefault(anchor.number, []).append(anchor)
+        elif since is not None and anchor.number == number and anchor.digest != head:
+            yield Fault(writer=writer, number=number, problem="it was pruned, and is not the record that was anchored")
     for record in records:
         number += 1
         writer = writer or record.writer

@@ -164,6 +164,42 @@ def writers(folder: Path) -> list[str]:
     return sorted({path.name.rpartition("-")[0] for path in folder.glob(f"*-{'[0-9]' * _DIGITS}{SUFFIX}")})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """A file of a log that nothing is written to any more, and its last record."""
+
+    path: Path
+    last: Anchor
+
+
+def closed_segments(folder: Path, writer: str) -> Iterator[Segment]:
+    """The files of a log before the one that is written, and before the one that its next start needs.
+
+    Raises:
+        StoreError: the last line of one is damaged.
+    """
+    paths = _paths(folder, writer)
+    written = [path for path in paths if path.stat().st_size]
+    for path in paths[: paths.index(written[-1])] if written else []:
+        content = path.read_bytes()
+        if last := _last(path, content[: content.rfind(b"\n") + 1]):
+            yield Segment(path=path, last=Anchor(writer=writer, number=last.number, digest=last.digest))
+
+
+def segment_bodies(path: Path) -> Iterator[Mapping[str, Any]]:
+    """What the records of a file say.
+
+    Raises:
+        StoreError: a line is no record.
+    """
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield orjson.loads(Record.parse(line).body)
+            except ValueError as error:
+                raise StoreError(f"{path}: {error}. See what is damaged: headgate audit verify") from error
+
+
 def log_head(folder: Path, writer: str) -> Anchor:
     """The head of a writer's log, which may be written meanwhile.
 
@@ -222,7 +258,8 @@ def records_since(folder: Path, writer: str, *, kind: str) -> list[Mapping[str, 
 
 def log_records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[Record]:
     """The records of a writer's log up to the first that is none, which is added to `unreadable`."""
-    number, paths = 0, _paths(folder, writer)
+    paths = _paths(folder, writer)
+    number = _first(paths[0]) - 1 if paths else 0
     for path in paths:
         with path.open("rb") as file:
             for line in file:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from headgate_control import kinds
 from headgate_control.audit.heads import ANCHOR
+from headgate_control.audit.pruning import pruned
 from headgate_control.identity.directory import KINDS as DIRECTORY
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Body, Event
@@ -19,20 +20,28 @@ Place = tuple[str, str]
 class _Sum:
     """What the events add up to: the revision and body of each record, by kind and id."""
 
+    is_whole: bool = True
     position: int = 0
-    records: dict[Place, tuple[int, Body]] = field(default_factory=dict)
+    records: dict[Place, tuple[int | None, Body]] = field(default_factory=dict)
+    _met: set[Place] = field(default_factory=set)
 
     def take(self, event: Event) -> Iterator[str]:
-        """Add an event; what it says was there before must have been there."""
+        """Add an event; what it says was there before must have been there.
+
+        Where the beginning of the journal was pruned, the first event of a record is believed.
+        """
         place = event.kind, event.id
         revision, before = self.records.get(place, (0, None))
+        if not self.is_whole and place not in self._met and event.before is not None:
+            revision, before = None, event.before
+        self._met.add(place)
         if before != event.before:
             yield f"{event.kind} {event.id}: the event at position {event.position} does not follow the one before it"
         self.position = event.position
         if event.after is None:
             self.records.pop(place, None)
         else:
-            self.records[place] = revision + 1, event.after
+            self.records[place] = None if revision is None else revision + 1, event.after
 
 
 def record_problems(store: ControlStore) -> Iterator[str]:
@@ -42,7 +51,7 @@ def record_problems(store: ControlStore) -> Iterator[str]:
         TransientError: the database cannot be read.
         TypeError, ValueError: something in it is no record or no event.
     """
-    expected = _Sum()
+    expected = _Sum(is_whole=not any(kept == "journal" for kept, _ in pruned(store)))
     for event in _events(store, 0):
         yield from expected.take(event)
     names = _KNOWN | {kind for kind, _ in expected.records}
@@ -59,8 +68,8 @@ def _events(store: ControlStore, position: int) -> Iterator[Event]:
         yield from events
 
 
-def _problem(expected: tuple[int, Body] | None, found: tuple[int, Body] | None) -> str | None:
-    if expected == found:
+def _problem(expected: tuple[int | None, Body] | None, found: tuple[int, Body] | None) -> str | None:
+    if expected == found or (expected is not None and found is not None and expected == (None, found[1])):
         return None
     if found is None:
         return "the journal has it, and the records have not"

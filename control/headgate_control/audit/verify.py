@@ -3,7 +3,7 @@
 What is read is left as it is, and may be written meanwhile.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from headgate_control.audit.chain import GENESIS, Anchor, Fault, Record, faults
 from headgate_control.audit.heads import Head, Kept, journalled
 from headgate_control.audit.log import file_of, log_records, writers
+from headgate_control.audit.pruning import Chained, pruned
 from headgate_control.audit.standing import record_problems
 from headgate_control.store.port import ControlStore
 from headgate_processors.errors import TransientError
@@ -32,7 +33,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a chain holds, and at most `FAULTS_MAX` of its faults; `anchors` is how many heads it was compared with."""
+    """What a chain holds, and at most `FAULTS_MAX` of its faults; `anchors` is how many heads it was compared with.
+
+    `pruned` records at its beginning were taken away, and the journal says so: it is proven from the next one on.
+    """
 
     kept: Kept
     writer: str
@@ -40,6 +44,7 @@ class Verdict:
     digest: str
     anchors: int
     findings: tuple[Finding, ...]
+    pruned: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +83,16 @@ def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Ver
 
     The logs are also compared with every head that the journal was given.
     """
-    known, apart = set(anchors), list[Finding]()
+    known, apart, gone = set(anchors), list[Finding](), dict[Chained, Anchor]()
     try:
+        gone = pruned(store)
         journals = {anchor.writer for anchor in store.anchors()}
         known.update(journalled(store))
     except (TransientError, TypeError, ValueError) as error:
         journals = {head.writer for head in known if head.kept == "journal"}
         apart.append(Finding(place=JOURNAL, writer=None, number=None, problem=f"it cannot be read in whole: {error}"))
-    chains = [_journal(store, writer, _of(known, "journal", writer)) for writer in _all(known, "journal", journals)]
-    chains += verify_logs(logs, known).chains
+    chains = [_journal(store, _Asked.of("journal", writer, known, gone)) for writer in _all(known, "journal", journals)]
+    chains += [_log(logs, _Asked.of("log", writer, known, gone)) for writer in _all(known, "log", writers(logs))]
     if not apart and not any(chain.findings for chain in chains if chain.kept == "journal"):
         apart += islice(_records(store), FAULTS_MAX)
     return Verified(chains=tuple(chains), findings=tuple(apart))
@@ -96,41 +102,64 @@ def verify_logs(logs: Path, anchors: Iterable[Head] = ()) -> Verified:
     """Look at the logs of a folder alone, such as those of a gateway on a machine without control state."""
     known = set(anchors)
     every = _all(known, "log", writers(logs))
-    return Verified(chains=tuple(_log(logs, writer, _of(known, "log", writer)) for writer in every))
+    return Verified(chains=tuple(_log(logs, _Asked.of("log", writer, known, {})) for writer in every))
 
 
 def _all(known: Iterable[Head], kept: Kept, found: Iterable[str]) -> list[str]:
     return sorted({*found, *(head.writer for head in known if head.kept == kept)})
 
 
-def _of(known: Iterable[Head], kept: Kept, writer: str) -> list[Anchor]:
-    return [head.anchor for head in known if (head.kept, head.writer) == (kept, writer)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A chain that is to be looked at, with what is known of it."""
+
+    kept: Kept
+    writer: str
+    anchors: list[Anchor]
+    since: Anchor | None
+
+    @classmethod
+    def of(cls, kept: Kept, writer: str, known: Iterable[Head], gone: Mapping[Chained, Anchor]) -> "_Asked":
+        anchors = [head.anchor for head in known if (head.kept, head.writer) == (kept, writer)]
+        return cls(kept=kept, writer=writer, anchors=anchors, since=gone.get((kept, writer)))
+
+    def passed(self) -> _Passed:
+        """Nothing went by yet."""
+        return _Passed() if self.since is None else _Passed(number=self.since.number, digest=self.since.digest)
+
+    def verdict(self, passed: _Passed, findings: tuple[Finding, ...]) -> Verdict:
+        """What there is to say of it."""
+        return Verdict(
+            kept=self.kept,
+            writer=self.writer,
+            number=passed.number,
+            digest=passed.digest,
+            anchors=len(self.anchors),
+            findings=findings,
+            pruned=0 if self.since is None else self.since.number,
+        )
 
 
-def _journal(store: ControlStore, writer: str, anchors: list[Anchor]) -> Verdict:
-    passed = _Passed()
-    found = [*islice(faults(passed.through(store.chain(writer), writer), anchors=anchors), FAULTS_MAX), *passed.stopped]
+def _journal(store: ControlStore, asked: _Asked) -> Verdict:
+    passed = asked.passed()
+    records = passed.through(store.chain(asked.writer), asked.writer)
+    found = [*islice(faults(records, anchors=asked.anchors, since=asked.since), FAULTS_MAX), *passed.stopped]
     findings = tuple(
-        Finding(place=JOURNAL, writer=writer, number=fault.number, problem=fault.problem) for fault in found
+        Finding(place=JOURNAL, writer=asked.writer, number=fault.number, problem=fault.problem) for fault in found
     )
-    return _verdict("journal", writer, passed, anchors, findings)
+    return asked.verdict(passed, findings)
 
 
-def _log(logs: Path, writer: str, anchors: list[Anchor]) -> Verdict:
-    passed, unreadable = _Passed(), list[Fault]()
+def _log(logs: Path, asked: _Asked) -> Verdict:
+    passed, unreadable, writer = asked.passed(), list[Fault](), asked.writer
     records = passed.through(log_records(logs, writer, unreadable), writer)
-    found = [*islice(faults(records, anchors=anchors), FAULTS_MAX), *unreadable, *passed.stopped]
+    kept = islice(faults(records, anchors=asked.anchors, since=asked.since), FAULTS_MAX)
+    found = [*kept, *unreadable, *passed.stopped]
     findings = tuple(
         Finding(place=file_of(logs, writer, fault.number), writer=writer, number=fault.number, problem=fault.problem)
         for fault in found
     )
-    return _verdict("log", writer, passed, anchors, findings)
-
-
-def _verdict(kept: Kept, writer: str, passed: _Passed, anchors: list[Anchor], findings: tuple[Finding, ...]) -> Verdict:
-    return Verdict(
-        kept=kept, writer=writer, number=passed.number, digest=passed.digest, anchors=len(anchors), findings=findings
-    )
+    return asked.verdict(passed, findings)
 
 
 def _records(store: ControlStore) -> Iterator[Finding]:

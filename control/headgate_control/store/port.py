@@ -44,6 +44,17 @@ class ControlStore(Protocol):
         """Events of the journal, by writer and number, whose position is not after that of the one before."""
         ...
 
+    def prune(self, position: int, *, author: str, reason: str) -> int:
+        """Take away the events up to a position and say in the journal of whose chain up to where; how many went.
+
+        The last event of each writer stays, out of sight of `events`, so that its chain goes on. What records are to be
+        known by must have been said again after the position.
+
+        Raises:
+            TransientError: the database cannot be reached, or is too busy.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the database. Safe to call twice."""
         ...

@@ -12,6 +12,8 @@ from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
 
 from headgate_control.audit.chain import Anchor, Chain
 from headgate_control.audit.chain import Record as ChainRecord
+from headgate_control.audit.pruning import ACTION, pruned_change
+from headgate_control.store.pruned import pruned_heads, pruned_rows
 from headgate_control.store.record import Change, ConflictError, Event, Record
 from headgate_control.store.schema import JOURNAL, RECORDS
 from headgate_processors.errors import TransientError
@@ -73,6 +75,8 @@ class SqlControlStore:
             if not page:
                 return
             for row in page:
+                if not isinstance(row.body, bytes):
+                    raise TypeError("its body is no bytes, as control writes them")
                 yield ChainRecord(**row._mapping)
             number = page[-1].number
 
@@ -94,6 +98,10 @@ class SqlControlStore:
         with self._reading() as connection:
             return [(row.writer, row.number) for row in connection.execute(query.order_by(*query.selected_columns))]
 
+    def prune(self, position: int, *, author: str, reason: str) -> int:
+        """As the port says."""
+        return self._thread.submit(self._prune, position, author, reason).result()
+
     def close(self) -> None:
         """As the port says."""
         self._thread.shutdown()
@@ -107,12 +115,30 @@ class SqlControlStore:
 
     def _change(self, changes: Sequence[Change], author: str, action: str, reason: str) -> list[Event]:
         """In one transaction. What other nodes wrote meanwhile is waited for, so that positions have no gaps."""
+        with self._writing() as connection:
+            return self._written(connection, changes, author, action, reason)
+
+    def _prune(self, position: int, author: str, reason: str) -> int:
+        with self._writing() as connection:
+            if not (heads := pruned_heads(connection, position)):
+                return 0
+            changes = [pruned_change("journal", head) for head in heads]
+            self._written(connection, changes, author, ACTION, reason)
+            return pruned_rows(connection, heads, position)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
         with _transient(), self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('headgate.journal'))"))
-            chain = self._end(connection)
-            told = {"author": author, "action": action, "reason": reason, "time_unix_nano": self._clock()}
-            return [_written(connection, chain, change, told) for change in changes]
+            yield connection
+
+    def _written(
+        self, connection: Connection, changes: Sequence[Change], author: str, action: str, reason: str
+    ) -> list[Event]:
+        chain = self._end(connection)
+        told = {"author": author, "action": action, "reason": reason, "time_unix_nano": self._clock()}
+        return [_written(connection, chain, change, told) for change in changes]
 
     def _end(self, connection: Connection) -> Chain:
         query = select(JOURNAL.c.number, JOURNAL.c.digest).where(JOURNAL.c.writer == self._chain.writer)
