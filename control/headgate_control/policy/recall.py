@@ -5,7 +5,7 @@ What is not recorded is unknown here, and is never made up.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from headgate_control.decide.core import Moment, Snapshot
@@ -24,6 +24,10 @@ NOT_OF_POLICIES: Mapping[str, str] = {
     "error": "what failed at that moment",
 }
 """What denied by these codes is not asked again, and what of the moment it would take."""
+_NOT_ASKED: Mapping[str, str] = {
+    "feed": "no record says how long ago stops were heard of",
+    "budget": "no record says what was left, or what it might have cost",
+}
 _CALLS: Collection[str] = ("model.call",)
 _Part = tuple[str, str]
 """A variable of Cedar, and the attribute of it that a policy asks for."""
@@ -72,7 +76,11 @@ def recall(row: Mapping[str, Any], snapshot: Snapshot, *, at_unix_nano: int) -> 
     looked = [one.policy_id for one in found.looked_at] if is_asked and found.decision.code != "manifest" else []
     bundle = snapshot.policy.bundle if snapshot.policy is not None else None
     unknown = list(_unknown(row, request, grant if is_asked else None, _asking(bundle, looked)))
-    return Recalled(explanation=found, same=was == now, unknown=unknown)
+    steps = [
+        replace(one, verdict="not asked", told=told) if (told := _NOT_ASKED.get(one.step)) else one
+        for one in found.steps
+    ]
+    return Recalled(explanation=replace(found, steps=steps), same=was == now, unknown=unknown)
 
 
 def request_of(row: Mapping[str, Any]) -> Request:

@@ -72,6 +72,7 @@ def test_what_nothing_has_changed_for_is_the_same_and_certain() -> None:
     """With the policies that determine it."""
     found = recall(row("tools/call", "tool", "github/merge"), snapshot(ALL), at_unix_nano=NOW)
     assert (True, True, ("all",)) == (found.same, found.certain, tuple(found.explanation.decision.policy_ids))
+    assert ["feed", "budget"] == [one.step for one in found.explanation.steps if one.verdict == "not asked"]
 
 
 def test_a_policy_that_came_since_decides_otherwise() -> None:
