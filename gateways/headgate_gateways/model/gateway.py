@@ -21,6 +21,7 @@ from headgate_control.request import Request, Resource, Subject
 from headgate_control.state import State
 from headgate_control.stops.stop import Facts
 from headgate_gateways.model.asked import SHORT_BYTES_MAX, Asked, BadCallError, parse_call
+from headgate_gateways.model.bodies import Bodies
 from headgate_gateways.model.cache import Kept
 from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
@@ -36,7 +37,7 @@ from headgate_gateways.model.seldom import Seldom
 from headgate_gateways.model.standing import Standing, skipped
 from headgate_gateways.model.telling import Silent, Teller
 from headgate_gateways.model.told import ToldCall, is_told_as_span, told_from_cache
-from headgate_gateways.model.upstream import FREE, Operation, Upstream
+from headgate_gateways.model.upstream import FREE, Operation, Target, Upstream
 from headgate_gateways.model.usage import Usage
 from headgate_processors.errors import TransientError
 
@@ -68,6 +69,7 @@ class ModelGateway:
     body_s: float = BODY_S
     credentials: Credentials | None = None
     facts: CallFacts = field(default_factory=CallFacts)
+    bodies: Bodies = field(default_factory=Bodies)
     headroom: Callable[[Iterable[Place], int], Limits] | None = None
     refused: Seldom = field(default_factory=Seldom)
     router: Router = field(init=False)
@@ -101,19 +103,33 @@ class ModelGateway:
             return _refused(upstream, 503, "overloaded", "as many calls run as may: try again later")
         if (http.content_length or 0) > BODY_BYTES_MAX:
             return _refused(upstream, 413, "too_large", f"a body may have {BODY_BYTES_MAX} bytes")
+        size = _size_of(http)
+        if not self.bodies.take(caller.instance_id, size):
+            return _refused(upstream, 503, "overloaded", "open calls are as large as may: try again later")
         try:
-            async with asyncio.timeout(self.body_s):
-                body = await http.read()
-        except TimeoutError:
-            return _refused(upstream, 408, "too_slow", f"the body did not come within {self.body_s:g} seconds")
+            try:
+                async with asyncio.timeout(self.body_s):
+                    body = await http.read()
+            except TimeoutError:
+                return _refused(upstream, 408, "too_slow", f"the body did not come within {self.body_s:g} seconds")
+            self.bodies.give_back(caller.instance_id, size - len(body))
+            size = len(body)
+            return await self._read(http, upstream, target, body, caller=caller, began=began)
+        finally:
+            self.bodies.give_back(caller.instance_id, size)
+
+    async def _read(
+        self, http: web.Request, upstream: Upstream, target: Target, body: bytes, *, caller: Identified, began: int
+    ) -> web.StreamResponse:
+        """Answer a call whose body is here."""
         try:
             asked = await self._parsed(target.operation, body) if target.operation != "models" else None
         except BadCallError as error:
             return _refused(upstream, 400, "bad_request", str(error))
         inbound = Inbound(
             http=http,
-            door=door,
-            path=path,
+            door=http.match_info["door"],
+            path=http.match_info["path"],
             upstream=upstream,
             target=target,
             asked=asked,
@@ -388,6 +404,14 @@ class ModelGateway:
     def _caller(self, http: web.Request) -> Identified | None:
         shown = http.headers.get("x-api-key") or http.headers.get("authorization", "").removeprefix("Bearer ").strip()
         return self.known.identify(shown, "gateway")
+
+
+def _size_of(http: web.Request) -> int:
+    """The bytes of a body that comes, as many as there may be where nobody knows before it is here."""
+    if not http.can_read_body:
+        return 0
+    length = http.content_length
+    return BODY_BYTES_MAX if length is None or "content-encoding" in http.headers else length
 
 
 def _request(inbound: Inbound, instance_id: str) -> Request:

@@ -30,6 +30,7 @@ from headgate_control.stops.commands import stop
 from headgate_control.stops.stop import Mode, parse_key
 from headgate_control.store.opening import open_sqlite
 from headgate_gateways.model.application import application, provider_client
+from headgate_gateways.model.bodies import Bodies
 from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import ModelGateway
@@ -75,7 +76,7 @@ class Site:
         self.telling = Telling(self.spans, self.logs)
         self.routing = Routing()
         self.body_s = 60.0
-        self.facts = CallFacts()
+        self.facts, self.bodies = CallFacts(), Bodies()
         self.more: dict[str, Upstream] = {}
 
     def _launch(self, grant: Grant, *names: str) -> None:
@@ -123,6 +124,7 @@ class Site:
             routing=self.routing,
             body_s=self.body_s,
             facts=self.facts,
+            bodies=self.bodies,
         )
         try:
             async with listening(application(gateway), "127.0.0.1", 0) as address:

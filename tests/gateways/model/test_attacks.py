@@ -18,6 +18,7 @@ from headgate_control.identity.gateway_key import new_key
 from headgate_control.kinds import GATEWAY_KEY
 from headgate_control.store.record import Change
 from headgate_gateways.model.application import BODY_BYTES_MAX
+from headgate_gateways.model.bodies import Bodies
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.errors import TransientError
 from headgate_processors.testing.model_server import Scenario
@@ -27,6 +28,8 @@ from headgate_processors.testing.waiting import until
 PROVIDER_KEY = "sk-the-gateways-own"
 BODY = json.dumps({"model": "gpt-5", "messages": []}).encode()
 CHAT = "/openai/v1/chat/completions"
+ROOM = 1_000
+STALLED = {"from_request": 1, "model": "gpt-5", "delay_s": 60}
 
 
 async def raw(agent: Any, request: bytes) -> bytes:
@@ -243,6 +246,32 @@ def test_a_body_that_never_ends_is_waited_for_so_long(site: Any) -> None:
 
     assert (408, True) == site.run(steps)
     assert 1 == passed(site)
+
+
+@pytest.mark.parametrize("ends_with", [b"", b"}"])
+def test_bodies_take_so_much_memory_and_of_one_agent_less(site: Any, ends_with: bytes) -> None:
+    """While they come and while their calls run; others have room, and what is over gives it back."""
+    site.bodies = Bodies(bytes_max=3 * ROOM, share_bytes_max=ROOM)
+    site.server.play(Scenario.model_validate({"task": "x", "turns": [{"say": "x"}] * 9, "faults": [STALLED]}))
+    sent = BODY[:-1] + b" " * (ROOM - len(BODY)) + ends_with
+
+    async def steps(agent: Any) -> list[tuple[int, str]]:
+        async def call(key: str) -> tuple[int, str]:
+            agent.key = key
+            async with agent.chat() as response:
+                return response.status, await response.text()
+
+        waiting = asyncio.create_task(raw(agent, head(agent, CHAT, f"content-length: {ROOM}") + sent))
+        await until(lambda: (site.bodies.taken, len(site.calls)) == (ROOM, len(ends_with)))
+        found = [await call(key) for key in site.keys]
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await until(lambda: site.bodies.taken == 0)
+        return [*found, await call(site.keys[0])]
+
+    (refused, said), *others = site.run(steps)
+    assert (503, [200, 200]) == (refused, [status for status, _ in others])
+    assert "overloaded" in said
 
 
 @pytest.mark.parametrize(
