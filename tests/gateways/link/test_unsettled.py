@@ -24,10 +24,10 @@ def account(site: Any) -> Any:
     return site.owner.account(next(iter(site.state.now.budgets.values())), 0)
 
 
-async def reserved(site: Any, gateway: Any, name: str, amount: Amount = TOKENS) -> Any:
+async def reserved(site: Any, gateway: Any, name: str, amount: Amount = TOKENS, **more: str) -> Any:
     """A reservation of the site's instance."""
     return await gateway.budgets.reserve(
-        name, [("instance", site.instance)], amount, at_unix_nano=0, expires_unix_nano=MINUTE_NS
+        name, [("instance", site.instance)], amount, at_unix_nano=0, expires_unix_nano=MINUTE_NS, **more
     )
 
 
@@ -48,6 +48,25 @@ def test_reserve_top_up_and_settle_are_those_of_control(site: Any, gateway: Any)
     assert (10, 20) == (first.reservation.amount.tokens, more.reservation.amount.tokens)
     assert "100000 tokens" in str(refused.refused)
     assert (15, 0) == (account(site).settled.tokens, account(site).reserved.tokens)
+
+
+def test_a_reservation_takes_the_place_of_another_one_of_control(site: Any, gateway: Any) -> None:
+    """All that there is may be in both; what is not granted leaves the first one there."""
+    everything = Amount(tokens=100_000)
+
+    async def steps() -> list[bool]:
+        async with site.served(), gateway.linked():
+            await reserved(site, gateway, "dec-1", everything)
+            found = [
+                await reserved(site, gateway, name, everything + more, instead_of="dec-1")
+                for name, more in (("dec-2", TOKENS), ("dec-3", NOTHING))
+            ]
+            await gateway.budgets.settle("dec-3", TOKENS)
+            await gateway.budgets.settle("dec-1", NOTHING)
+            return [one.reservation is not None for one in found]
+
+    assert [False, True] == site.run(steps)
+    assert (10, 0) == (account(site).settled.tokens, account(site).reserved.tokens)
 
 
 def test_nothing_is_granted_while_control_is_down_and_what_was_spent_is_told_later(site: Any, another: Any) -> None:
