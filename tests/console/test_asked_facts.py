@@ -1,14 +1,21 @@
 """What control says of those that ask it: what its gateway counted in their session, what their budgets have left."""
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
 from headgate_console.control.asked_facts import AskedFacts
 from headgate_control.budgets.amount import Amount, Limits
 from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.ledger import Ledger
 from headgate_control.decide.core import Moment
-from headgate_control.policy.engine import PolicyFacts, SessionFacts
+from headgate_control.policy.bundle import Bundle, bundle_of
+from headgate_control.policy.content import ContentClasses
+from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts
 from headgate_control.request import Request, Resource, Subject
 from headgate_control.testing.identities import NOW, instance
 from headgate_gateways.model.call_facts import CallFacts
+from headgate_processors.enrich.redact import RedactionRules, Redactor
 
 ADA = instance("ai-1")
 ASKED = Request(
@@ -35,6 +42,25 @@ def test_the_facts_are_of_the_session_and_the_budgets_that_a_request_names() -> 
     session = SessionFacts(model_calls=1, tool_calls=1, errors=1, retries=1, micro_usd=7)
     assert PolicyFacts(session=session, micro_usd_left=5_000, calls_left=3) == here
     assert PolicyFacts(micro_usd_left=5_000) == elsewhere
+
+
+def test_what_arguments_hold_is_looked_at_where_a_policy_asks() -> None:
+    """Its classes are those of the redaction rules, as of the body of a model call."""
+    asks = bundle_of(
+        {"a.cedar": '@id("a") permit(principal, action, resource) when { context.content_classes.isEmpty() };'}
+    )
+    silent = bundle_of({"a.cedar": '@id("a") permit(principal, action, resource);'})
+    counted = CallFacts(ContentClasses(Redactor(RedactionRules.load(None))))
+    request = replace(ASKED, context={"input": {"to": "ada@example.com"}})
+
+    def found(bundle: Bundle | None, asked: Request) -> Sequence[str]:
+        policy = None if bundle is None else PolicyEngine(bundle)
+        facts = AskedFacts(counted=counted, headroom=Ledger().headroom, policy=lambda: policy)
+        return asyncio.run(facts.content(asked))
+
+    assert [("email",), (), (), ()] == [
+        tuple(found(*one)) for one in ((asks, request), (asks, ASKED), (silent, request), (None, request))
+    ]
 
 
 def test_calls_that_name_no_session_are_those_of_a_request_that_names_none() -> None:

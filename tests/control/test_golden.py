@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from headgate_control.policy.bundle import load_bundle
 from headgate_control.policy.cases import Case, CaseFacts, load_cases
 from headgate_control.policy.engine import PolicyEngine
 from headgate_control.policy.trial import NOW_UNIX_NANO, Setting, decided, differences, setting
+from headgate_control.request import Request
 from headgate_control.server.application import ControlServer
 from headgate_control.server.doors import Caller, Doors
 from headgate_control.server.search import ACTIONS_OF, Search
@@ -38,7 +40,7 @@ def named(case: Case) -> str:
 
 def is_plain(case: Case) -> bool:
     """Whether all that decides it is said by a request, or known to control; the rest is a gateway's own."""
-    known = case.facts.model_dump(include={"session", "micro_usd_left", "tokens_left", "calls_left"})
+    known = case.facts.model_dump(include={"session", "micro_usd_left", "tokens_left", "calls_left", "content_classes"})
     return case.facts == CaseFacts(**known) and case.estimate is None and not case.stale
 
 
@@ -60,9 +62,13 @@ class Site:
         self.owner = BudgetOwner.open(folder / "budgets", tried.budgets)
         self.log = AuditLog.open(folder / "decisions", "control")
         for budget in tried.budgets:
-            spent, when = tried.spent[budget.budget_id], {"at_unix_nano": NOW_UNIX_NANO}
+            spent = tried.spent[budget.budget_id]
             reserve = self.owner.reserve(
-                budget.budget_id, [budget.place], spent, **when, expires_unix_nano=NOW_UNIX_NANO + SECOND_NS
+                budget.budget_id,
+                [budget.place],
+                spent,
+                at_unix_nano=NOW_UNIX_NANO,
+                expires_unix_nano=NOW_UNIX_NANO + SECOND_NS,
             )
             assert reserve.reservation is not None
             self.owner.settle(budget.budget_id, spent)
@@ -103,6 +109,9 @@ class Site:
 
         return asyncio.run(post())
 
+    async def _content(self, _: Request) -> Sequence[str]:
+        return self.tried.moment.policy.content_classes
+
     @asynccontextmanager
     async def _served(self) -> AsyncIterator[str]:
         callers = {
@@ -114,7 +123,8 @@ class Site:
             snapshot=lambda: self.tried.snapshot,
             doors=Doors(keys=dict, authenticate=callers.get, clock=lambda: NOW_UNIX_NANO),
             clock=lambda: NOW_UNIX_NANO,
-            facts=lambda _request, _instance, _moment: self.tried.moment.policy,
+            facts=lambda _request, _instance, _moment: replace(self.tried.moment.policy, content_classes=()),
+            content=self._content,
         )
         runner = web.AppRunner(server.application())
         await runner.setup()

@@ -1,7 +1,7 @@
 """Control's HTTP application: routes, who may use which, and errors in one shape."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,13 +35,17 @@ Facts = Callable[[Request, Instance, Moment], PolicyFacts]
 """What is known beside a request of whoever asks, in the session that the moment names."""
 
 
+async def _unread(_: Request) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlServer:
     """What the routes stand on; `more` are those of commands and the feed.
 
     `told` hears of every decision, and may neither wait nor fail. `is_stale` says that stops may have been missed.
-    `facts` are what policies may know of a request's session and budgets, and `tool_called` hears of each tool call
-    that a hook lets run.
+    `facts` are what policies may know of a request's session and budgets, `content` finds the classes of what its
+    arguments hold, and `tool_called` hears of each tool call that a hook lets run.
     """
 
     service: DecisionService
@@ -52,6 +56,7 @@ class ControlServer:
     more: Iterable[web.AbstractRouteDef] = field(default_factory=tuple)
     is_stale: Callable[[], bool] = lambda: False
     facts: Facts = lambda _request, _instance, _moment: PolicyFacts()
+    content: Callable[[Request], Awaitable[Sequence[str]]] = _unread
     tool_called: Callable[[Request], None] = lambda _: None
     body_s: float = BODY_S_DEFAULT
 
@@ -148,7 +153,10 @@ class ControlServer:
         return self.doors.caller(http.headers.get("authorization"))
 
     async def _decided(self, request: Request, caller: Caller) -> Logged:
-        return await self.service(request, self._moment(request, caller), heard=self.told)
+        classes, moment = await self.content(request), self._moment(request, caller)
+        if classes:
+            moment = replace(moment, policy=replace(moment.policy, content_classes=classes))
+        return await self.service(request, moment, heard=self.told)
 
     def _moment(self, request: Request, caller: Caller | None = None) -> Moment:
         """The moment of a request; the key that an agent shows is one of its identities."""
