@@ -91,6 +91,26 @@ def test_a_request_is_explained_step_by_step(run: Run) -> None:
     }
 
 
+def test_a_request_is_explained_with_what_the_directory_knows(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the repository that its subject's properties name."""
+    run("init", "policy")
+    Path("policy/production.cedar").write_text(
+        '@id("production") forbid(principal, action, resource) when { resource has environment && '
+        'resource.environment == "production" };'
+    )
+    body = {
+        "subject": {"type": "agent_instance", "id": "ai-1"},
+        "action": {"name": "tools/call"},
+        "resource": {"type": "tool", "id": "bank/transfer"},
+    }
+    Path("request.json").write_text(json.dumps(body))
+    Path("registry.yaml").write_text("resources: {bank: {environment: production}}")
+    asked = ("explain", "policy", "--request", "request.json", "--data", "store")
+    before = run(*asked).out.splitlines()[0]
+    assert 0 == runner(capsys)("directory", "import", "registry.yaml", "--data", "store").code
+    assert ("allow: the manifest grants it", "deny: production") == (before, run(*asked).out.splitlines()[0])
+
+
 def test_a_case_is_explained_by_its_name(run: Run) -> None:
     """A name that is none is answered with those that are."""
     run("init", "policy")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headgate_console.queries.rows import Row
     from headgate_console.settings import Settings
     from headgate_control.decide.decision import Decision
+    from headgate_control.identity.directory import Directory
     from headgate_control.manifests.grant import Grant
     from headgate_control.policy.cases import Case
     from headgate_control.policy.engine import PolicyEngine
@@ -179,6 +180,8 @@ def explain(
     if sum(one is not None for one in (request, case, decision)) != 1:
         message = "give one of --request FILE, --case NAME and --decision ID"
         raise ConfigError(message)
+    from headgate_console.control.reading import directory_of
+
     chosen = settings(context, data=data)
     engine, to = _engine(chosen, folder), screen()
     if decision is not None:
@@ -188,7 +191,7 @@ def explain(
         _show_recalled(to, *_recalled(chosen, engine, decision), as_json=as_json)
         return
     asked = _case(folder or chosen.policy.dir, request, case, approved or [])
-    found = _explained(engine, asked, manifest)
+    found = _explained(engine, asked, manifest, directory_of(chosen) if request is not None else None)
     if as_json:
         to.json([{**_verdict(found.decision), **_apart(found)}])
         return
@@ -366,14 +369,20 @@ def _json_of(place: str) -> object:
         raise ConfigError(message) from error
 
 
-def _explained(engine: "PolicyEngine", case: "Case", manifest: Path | None) -> "Explanation":
+def _explained(
+    engine: "PolicyEngine", case: "Case", manifest: Path | None, directory: "Directory | None"
+) -> "Explanation":
+    """A case taken apart; with a directory, that one stands in place of its own."""
+    from dataclasses import replace
+
     from headgate_control.manifests.load import load_manifest
     from headgate_control.policy.explain import explain as explained
     from headgate_control.policy.trial import setting
 
     grant = load_manifest(manifest, {}) if manifest is not None else None
     tried = setting(case, engine, grant=grant)
-    return explained(tried.request, tried.snapshot, tried.whole_moment())
+    snapshot = tried.snapshot if directory is None else replace(tried.snapshot, directory=directory)
+    return explained(tried.request, snapshot, tried.whole_moment())
 
 
 def _granted(context: typer.Context, files: Sequence[Path]) -> "Callable[[Recorded], Grant | None]":
