@@ -43,10 +43,17 @@ Logs = Annotated[
     Path | None,
     typer.Option("--log", metavar="DIR", help="The logs of a gateway alone, on a machine without control state."),
 ]
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
 _CHAINS = (
     Column(key="kept", title="KEPT IN", style="cyan"),
     Column(key="writer", title="WRITER", shrink_to=12),
     Column(key="number", title="RECORDS", align="right", format=lambda value: f"{value:,}"),
+    Column(key="pruned", title="PRUNED", align="right", format=_count, hide_when_empty=True),
     Column(key="anchors", title="HEADS COMPARED", align="right", rank=1),
     Column(key="faults", title="FAULTS", align="right"),
 )
@@ -201,6 +208,7 @@ def _show_chains(found: "Verified", *, as_json: bool) -> None:
             "kept": one.kept,
             "writer": one.writer,
             "number": one.number,
+            "pruned": one.pruned or None,
             "digest": one.digest,
             "anchors": one.anchors,
             "faults": len(one.findings),
@@ -214,7 +222,8 @@ def _show_chains(found: "Verified", *, as_json: bool) -> None:
         to.table(_CHAINS, chains)
         to.show(_told(one) for one in findings)
         if not findings:
-            to.show(["Every chain is whole."])
+            is_whole = not any(one.pruned for one in found.chains)
+            to.show(["Every chain is whole." if is_whole else "Every chain is whole after what was pruned."])
     if findings:
         raise typer.Exit(1)
 

@@ -30,6 +30,10 @@ RESTORE_EXAMPLES = """
     headgate control restore /var/backups/control-2026-11-30.tar.gz
     headgate control restore control.tar.gz --data /var/lib/headgate --gateway eu-1/control.json
 """
+PRUNE_EXAMPLES = """
+    headgate control prune
+    headgate control prune --json
+"""
 LIST_EXAMPLES = """
     headgate control keys list
     headgate control keys list --json
@@ -138,6 +142,28 @@ def restore(
     to.say(f"Grants and spending since {made} are not in it: look through them before `headgate up`.")
 
 
+def prune(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
+    """Take away what is older than `control.retention`: whole files of logs, and the beginning of the journal.
+
+    `headgate up` does so once a day. Only what the store has goes; the journal says up to where, and `headgate audit
+    verify` proves the rest from there on.
+    """
+    from headgate_console.control.pruning import prune as take_away
+
+    done, to = take_away(settings(context, data=data)), screen()
+    if as_json:
+        to.json([{"files": done.files, "events": done.events, "told": done.told, "kept": done.kept}])
+        return
+    to.show(
+        [
+            f"{plural(len(done.files), 'file')} of logs and {plural(done.events, 'event')} of the journal taken away.",
+            *(f"{name} is gone." for name in done.files),
+        ]
+    )
+    for problem in done.kept:
+        to.say(f"{problem}.")
+
+
 def _restored_row(done: "PutBack", made: Any) -> dict[str, object]:
     from headgate_control.server.stop_routes import shown_stop
 
@@ -240,6 +266,7 @@ def register(app: typer.Typer) -> None:
     group.command("status", epilog=examples(STATUS_EXAMPLES))(status)
     group.command("backup", epilog=examples(BACKUP_EXAMPLES))(backup)
     group.command("restore", epilog=examples(RESTORE_EXAMPLES))(restore)
+    group.command("prune", epilog=examples(PRUNE_EXAMPLES))(prune)
     keys = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=KEYS_HELP)
     keys.command("list", epilog=examples(LIST_EXAMPLES))(list_keys)
     keys.command("rotate", epilog=examples(ROTATE_EXAMPLES))(rotate)

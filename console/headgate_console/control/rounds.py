@@ -1,12 +1,16 @@
 """What control does again and again, each as a task of its own, so that nothing that is slow makes another late."""
 
 import asyncio
+import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from headgate_console.control.parts import Parts
 from headgate_console.control.place import WRITER
@@ -16,19 +20,29 @@ from headgate_control.identity.foreign_tokens import ForeignTokens
 from headgate_control.room import Room
 from headgate_processors.errors import StoreError, TransientError
 
+if TYPE_CHECKING:
+    from headgate_console.settings import Settings
+
 TICK_S = 1.0
 ANCHOR_EVERY_S = 60.0
 SAID_AGAIN_S = 60.0
+PRUNE_EVERY_S = 86_400.0
+PRUNE_FIRST_S = 600.0
+PRUNE_S_MAX = 3_600.0
 _LOG = logging.getLogger("control")
 
 
 @dataclass(slots=True, kw_only=True)
 class Round:
-    """One thing that is done every so often; `is_last` says that it is done once more when control ends."""
+    """One thing that is done every so often, the first time after `first_s` where that is given.
+
+    `is_last` says that it is done once more when control ends.
+    """
 
     what: str
     work: Callable[[], Awaitable[None]]
     every_s: float = TICK_S
+    first_s: float | None = None
     is_last: bool = True
     _said: str | None = None
     _said_s: float = field(default_factory=time.monotonic)
@@ -39,8 +53,9 @@ class Round:
         Raises:
             StoreError: going on would be wrong.
         """
+        wait_s = self.every_s if self.first_s is None else self.first_s
         while True:
-            is_over = await _is_set(over, self.every_s)
+            is_over, wait_s = await _is_set(over, wait_s), self.every_s
             if is_over and not self.is_last:
                 return
             try:
@@ -68,13 +83,13 @@ class Round:
             self._said = None
 
 
-async def rounds(parts: Parts, foreign: ForeignTokens | None, stopping: threading.Event) -> None:
+async def rounds(settings: "Settings", parts: Parts, foreign: ForeignTokens | None, stopping: threading.Event) -> None:
     """Do all of them until `stopping` is set.
 
     Raises:
         StoreError: the store is another one than was followed so far.
     """
-    over, every = asyncio.Event(), _rounds(parts)
+    over, every = asyncio.Event(), [*_rounds(parts), _pruning(settings)]
     if foreign is not None:
         every.append(_issuers(foreign))
     with ThreadPoolExecutor(1, thread_name_prefix="headgate-follower") as follower:
@@ -125,6 +140,28 @@ def _issuers(foreign: ForeignTokens) -> Round:
                 _LOG.error("keys of an issuer could not be fetched: %s", problem)
 
     return Round(what="keys of issuers are not fetched", work=refresh, is_last=False)
+
+
+def _pruning(settings: "Settings") -> Round:
+    """In a process that gives way, once a day: it asks the store what it has."""
+
+    async def prune() -> None:
+        command = [sys.executable, "-P", "-m", "headgate_console.serve.prune"]
+        process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        told = json.dumps(settings.model_dump(mode="json")) + "\n"
+        try:
+            async with asyncio.timeout(PRUNE_S_MAX):
+                _, said = await process.communicate(told.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if said:
+            raise TransientError(said.decode(errors="replace").strip())
+
+    return Round(
+        what="old records of control stay", work=prune, every_s=PRUNE_EVERY_S, first_s=PRUNE_FIRST_S, is_last=False
+    )
 
 
 def _tell_budgets(room: Room, records: ControlRecords) -> None:

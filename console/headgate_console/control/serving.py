@@ -117,7 +117,7 @@ async def serve(
         ready()
         stack.callback(feed.close)
         async with following(settings, parts.room):
-            await rounds(parts, foreign, stopping)
+            await rounds(settings, parts, foreign, stopping)
 
 
 def _older(room: Room, age_s: float) -> Callable[[], bool]:

@@ -82,6 +82,7 @@ COMMANDS = (
     ("control", "status"),
     ("control", "backup"),
     ("control", "restore"),
+    ("control", "prune"),
     ("control", "keys"),
     ("control", "keys", "list"),
     ("control", "keys", "rotate"),

@@ -117,6 +117,11 @@ class ControlSettings(Section):
     issuers: Path | None = _text(
         "Issuers whose tokens are believed at the gateways, in YAML: their names, audiences and keys.", None
     )
+    retention: Duration = _text(
+        "How long logs of decisions and budgets and the journal are kept, in whole days; 0 is for ever. Only what the "
+        "store has goes, so it is to be less than `retention.logs`.",
+        parse_duration("150 d"),
+    )
     database: str | None = _text(
         "PostgreSQL for control state of several nodes, as `postgresql://USER@HOST/DATABASE`; by default a file.", None
     )

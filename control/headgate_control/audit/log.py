@@ -172,15 +172,20 @@ class Segment:
     last: Anchor
 
 
+def segment_paths(folder: Path, writer: str) -> list[Path]:
+    """The files of a log before the last that holds anything, which its next start needs."""
+    paths = _paths(folder, writer)
+    written = [path for path in paths if path.stat().st_size]
+    return paths[: paths.index(written[-1])] if written else []
+
+
 def closed_segments(folder: Path, writer: str) -> Iterator[Segment]:
-    """The files of a log before the one that is written, and before the one that its next start needs.
+    """The same with the last record of each; a file is read when it is asked for.
 
     Raises:
         StoreError: the last line of one is damaged.
     """
-    paths = _paths(folder, writer)
-    written = [path for path in paths if path.stat().st_size]
-    for path in paths[: paths.index(written[-1])] if written else []:
+    for path in segment_paths(folder, writer):
         content = path.read_bytes()
         if last := _last(path, content[: content.rfind(b"\n") + 1]):
             yield Segment(path=path, last=Anchor(writer=writer, number=last.number, digest=last.digest))
@@ -254,6 +259,16 @@ def records_since(folder: Path, writer: str, *, kind: str) -> list[Mapping[str, 
         if place is not None:
             break
     return found
+
+
+def last_path_with(folder: Path, writer: str, *, kind: str) -> Path | None:
+    """The file with the last record of a kind: `records_since` reads from there on. None where there is none."""
+    mark = b'"kind":"%b"' % kind.encode()
+    for path in reversed(_paths(folder, writer)):
+        with path.open("rb") as file:
+            if any(mark in line and line.endswith(b"\n") for line in file):
+                return path
+    return None
 
 
 def log_records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[Record]:

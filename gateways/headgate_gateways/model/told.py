@@ -123,7 +123,12 @@ def who(instance: Instance | None) -> dict[str, Value | None]:
 
 def decision_attributes(logged: Logged, instance: Instance | None) -> dict[str, Value]:
     """The columns of `decisions` under our own prefix, and who it was about."""
-    row = logged.row()
+    return row_attributes(logged.row(), instance)
+
+
+def row_attributes(columns: Mapping[str, object], instance: Instance | None) -> dict[str, Value]:
+    """The same, from a row as the log has it."""
+    row = dict(columns)
     # The record itself has these.
     for name in ("time_unix_nano", "trace_id", "span_id"):
         row.pop(name)
