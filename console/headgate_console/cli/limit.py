@@ -100,12 +100,12 @@ def show(context: typer.Context, data: Data = None, as_json: Json = False) -> No
 
 
 def remove(context: typer.Context, scope: ScopeName, target: Target = None, data: Data = None) -> None:
-    """Hold a scope to its limit no more."""
+    """Hold a scope no more to the limit that was set for it; that of a manifest stays."""
     from headgate_console.control.client import control_client
 
     body = {"scope": scope, "id": target, "remove": "yes"}
     row = control_client(settings(context, data=data)).post("/v1/limits", body=body, method="PUT")
-    screen().show([f"{row['scope']} {row['target']}".strip() + " has no limit any more."])
+    screen().show(["The limit of " + f"{row['scope']} {row['target']}".strip() + " is removed."])
 
 
 def register(app: typer.Typer) -> None:

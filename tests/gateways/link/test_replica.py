@@ -16,7 +16,7 @@ from headgate_control.stops.points import EnforcementPoints
 from headgate_control.stops.stop import Stop
 from headgate_control.store.record import Event
 from headgate_gateways.link.frames import Frame, FrameReader
-from headgate_gateways.link.replica import GapError, Replica
+from headgate_gateways.link.replica import GapError, Replica, UnreadableError
 from headgate_processors.errors import HeadgateError, PermanentError, TooLargeError
 
 
@@ -205,6 +205,18 @@ def test_a_gap_is_noticed(frame: Frame) -> None:
     replica.take(Frame(name="snapshot", body={"page": 0, "position": 0, "more": False, "records": []}, position=0))
     with pytest.raises(GapError):
         replica.take(frame)
+
+
+def test_what_control_knows_of_a_repository_is_taken_in_and_not_guessed() -> None:
+    """A fact of a newer version is left alone; an entry that is none makes a gateway useless, for a forbid may ask."""
+    replica = Replica()
+    replica.take(Frame(name="hello", body={"version": 1, "version_oldest": 1, "run": "r"}))
+    known = {"kind": "repo", "id": "acme/calc", "body": {"environment": "production", "newer": 1}}
+    page = {"page": 0, "position": 3, "more": False, "records": [known]}
+    replica.take(Frame(name="snapshot", body=page, position=3))
+    assert {"environment": "production"} == replica.state.snapshot.directory.facts("acme/calc")
+    with pytest.raises(UnreadableError, match="a repo of control cannot be read"):
+        replica.take(Frame(name="change", body={"after": 3, "kind": "repo", "id": "x", "body": 5}, position=4))
 
 
 @settings(max_examples=300, deadline=None)
