@@ -52,16 +52,20 @@ class Pricing:
         answered: str | None = None,
     ) -> Amount:
         """What a call has cost; what its usage leaves open counts as nothing of that kind."""
-        read, written = usage.cache_read_tokens or 0, usage.cache_write_tokens or 0
+        read = usage.cache_read_tokens or 0
         total, output = usage.input_tokens or 0, usage.output_tokens or 0
         day = datetime.fromtimestamp(at_unix_nano // _NS_PER_S, UTC).date()
         quote = self.book.quote(provider, answered or model, day, requested_model=model)
+        # A list without a price for what is written to the cache has none beside that of input.
+        has_writes = any(rates.cache_write is not None for rates in quote.rates)
+        written = (usage.cache_write_tokens or 0) if has_writes else 0
         cost = self.book.cost(
             quote,
             uncached_input_tokens=max(0, total - read - written),
             output_tokens=output,
             cache_read_tokens=read,
             cache_write_tokens=written,
+            cache_write_1h_tokens=min(written, usage.cache_write_1h_tokens or 0),
             reasoning_tokens=usage.reasoning_tokens or 0,
         )
         usd = cost.cost_usd if cost.cost_usd is not None else self.unpriced.usd(total, output)

@@ -5,7 +5,7 @@ Nothing of the answer is kept but the end of a line that is not whole yet, which
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +18,9 @@ CHARS_PER_TOKEN = 4
 _USAGE = re.compile(r'"usage"\s*:\s*(?=\{)')
 _JSON = json.JSONDecoder()
 _ENDS = frozenset({"message_delta", "response.completed", "response.incomplete", "response.failed"})
-_DELTAS = ("content", "text", "partial_json", "thinking", "arguments", "reasoning_content", "refusal")
+_TEXTS = ("content", "text", "partial_json", "thinking", "arguments", "refusal")
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+FAILED = "provider_error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,7 @@ class Usage:
     input_tokens: int | None = None
     cache_read_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
     source: Literal["reported", "counted"] = "counted"
@@ -37,7 +40,8 @@ class UsageReader:
     """Reads one answer, piece by piece; `is_stream` says that it is server-sent events.
 
     `has_output` False is for answers that are no text, which nobody counts. `is_over`: a stream has said that nothing
-    more comes, though it may not have been closed yet.
+    more comes, though it may not have been closed yet. `error_type`: what went wrong, where the provider said so within
+    its answer.
     """
 
     def __init__(self, *, is_stream: bool, has_output: bool = True) -> None:
@@ -47,6 +51,7 @@ class UsageReader:
         self._bytes = 0
         self._ended = False
         self.is_over = False
+        self.error_type: str | None = None
         self._chars = 0
         self._reported = Usage(source="reported")
         self.model: str | None = None
@@ -82,13 +87,18 @@ class UsageReader:
     def finished(self) -> Usage:
         """What the answer has cost. Call it once, at its end or where it was cut."""
         self._line(self._rest)
-        if self._reported.output_tokens is not None or self._reported.input_tokens is not None:
-            is_whole = self._ended or not self._is_stream
-            return self._reported if is_whole else self._as_far_as_it_came()
-        if not self._is_stream and self._has_output:
-            # Of an answer that is made before it is sent, each byte was paid.
-            return Usage(output_tokens=-(-self._bytes // CHARS_PER_TOKEN))
-        return Usage(output_tokens=self.counted_tokens)
+        known = self._reported
+        if self._is_stream:
+            is_whole = self._ended and known.output_tokens is not None
+            return known if is_whole else self._as_far_as_it_came()
+        if known.output_tokens is not None or (known.input_tokens is not None and not self._has_output):
+            return known
+        return replace(known, output_tokens=self._made_tokens() if self._has_output else 0, source="counted")
+
+    def _made_tokens(self) -> int:
+        """The output of an answer that is no stream: its texts, or all of one that has none that is known."""
+        # Such an answer is made before it is sent, so one that did not come whole was paid whole.
+        return self.counted_tokens or -(-self._bytes // CHARS_PER_TOKEN)
 
     def _as_far_as_it_came(self) -> Usage:
         """A stream that was cut: input as it was told, and of the output at least what passed."""
@@ -119,7 +129,7 @@ class UsageReader:
 
     def _event(self, text: bytes) -> None:
         if text == b"[DONE]":
-            self.is_over = True
+            self._ended = self.is_over = True
             return
         try:
             found: Any = orjson.loads(text)
@@ -137,26 +147,57 @@ class UsageReader:
             if isinstance(usage, Mapping):
                 self._reported = _merged(self._reported, usage)
         self.finish_reasons = _finish_reasons(event, whole) or self.finish_reasons
+        self.error_type = _error_type(event, whole) or self.error_type
         self._ended = self._ended or _is_last(event)
-        self.is_over = self.is_over or event.get("type") in _ENDS
-        self._count(event)
+        self.is_over = self.is_over or event.get("type") in _ENDS or self.error_type is not None
+        if self._is_stream:
+            self._chars += _added(event)
+        elif self._reported.output_tokens is None:
+            self._chars += _said(event)
 
-    def _count(self, event: Mapping[str, Any]) -> None:
-        delta = event.get("delta")
-        if isinstance(delta, str):
-            self._chars += _weight(delta)
-        elif isinstance(delta, Mapping):
-            self._chars += _length(delta)
-        choices = event.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            inner = choice.get("delta") if isinstance(choice, Mapping) else None
-            if isinstance(inner, Mapping):
-                self._chars += _length(inner)
+
+def _error_type(event: Mapping[str, Any], whole: Mapping[str, Any]) -> str | None:
+    """What went wrong after an answer had begun, in the provider's own word."""
+    error = whole.get("error")
+    if error is None and event.get("type") not in {"error", "response.failed"}:
+        return None
+    told = error if isinstance(error, Mapping) else event
+    words = (told.get(name) for name in ("type", "code") if told is not event or name == "code")
+    return next((word for word in words if isinstance(word, str) and _WORD.fullmatch(word)), FAILED)
 
 
 def _is_last(event: Mapping[str, Any]) -> bool:
-    """Whether an event of a stream tells the whole usage."""
-    return event.get("type") in _ENDS or ("choices" in event and isinstance(event.get("usage"), Mapping))
+    """Whether an event of a stream tells the whole usage; some servers tell it so far with each one."""
+    if event.get("type") in _ENDS:
+        return True
+    if "choices" not in event or not isinstance(event.get("usage"), Mapping):
+        return False
+    choices = list(_objects(event["choices"]))
+    return not choices or any(choice.get("finish_reason") is not None for choice in choices)
+
+
+def _added(event: Mapping[str, Any]) -> int:
+    """The characters that an event of a stream adds."""
+    delta = event.get("delta")
+    total = _weight(delta) if isinstance(delta, str) else _length(delta) if isinstance(delta, Mapping) else 0
+    choices = event.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        inner = choice.get("delta") if isinstance(choice, Mapping) else None
+        if isinstance(inner, Mapping):
+            total += _length(inner)
+    return total
+
+
+def _said(answer: Mapping[str, Any]) -> int:
+    """The characters of an answer that came whole."""
+    messages = (choice.get("message") for choice in _objects(answer.get("choices")))
+    total = sum(_length(message) for message in messages if isinstance(message, Mapping))
+    for item in (*_objects(answer.get("output")), *_objects(answer.get("content"))):
+        if given := item.get("input"):
+            total += _weight(given if isinstance(given, str) else orjson.dumps(given).decode())
+        total += _length(item)
+        total += sum(map(_length, (*_objects(item.get("content")), *_objects(item.get("summary")))))
+    return total
 
 
 def _finish_reasons(event: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple[str, ...]:
@@ -172,10 +213,14 @@ def _finish_reasons(event: Mapping[str, Any], whole: Mapping[str, Any]) -> tuple
     return tuple(reason for reason in told if isinstance(reason, str))
 
 
-def _length(delta: Mapping[str, Any]) -> int:
-    """The characters of what a delta adds, the arguments of tool calls among them."""
-    total = sum(_weight(text) for name in _DELTAS if isinstance(text := delta.get(name), str))
-    calls = delta.get("tool_calls")
+def _length(part: Mapping[str, Any]) -> int:
+    """The characters of what a part of an answer says, the arguments of tool calls among them."""
+    total = sum(_weight(text) for name in _TEXTS if isinstance(text := part.get(name), str))
+    # Servers call it one or the other, and some for a while both.
+    thought = part.get("reasoning_content") or part.get("reasoning")
+    if isinstance(thought, str):
+        total += _weight(thought)
+    calls = part.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, Mapping) else None
         if isinstance(function, Mapping):
@@ -197,6 +242,7 @@ def _merged(known: Usage, usage: Mapping[str, Any]) -> Usage:
     details = _inner(usage, "prompt_tokens_details") or _inner(usage, "input_tokens_details")
     answer = _inner(usage, "completion_tokens_details") or _inner(usage, "output_tokens_details")
     read = _number(usage.get("cache_read_input_tokens"))
+    creation = _inner(usage, "cache_creation")
     written = _number(usage.get("cache_creation_input_tokens"))
     total = _number(usage.get("prompt_tokens"))
     if total is None and (told := _number(usage.get("input_tokens"))) is not None:
@@ -206,7 +252,8 @@ def _merged(known: Usage, usage: Mapping[str, Any]) -> Usage:
     new = {
         "input_tokens": total,
         "cache_read_tokens": read if read is not None else _number(details.get("cached_tokens")),
-        "cache_write_tokens": written,
+        "cache_write_tokens": written if written is not None else _number(details.get("cache_write_tokens")),
+        "cache_write_1h_tokens": _number(creation.get("ephemeral_1h_input_tokens")),
         "output_tokens": output if output is not None else _number(usage.get("output_tokens")),
         "reasoning_tokens": _number(answer.get("reasoning_tokens")),
     }
@@ -216,6 +263,10 @@ def _merged(known: Usage, usage: Mapping[str, Any]) -> Usage:
 def _inner(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = usage.get(name)
     return found if isinstance(found, Mapping) else {}
+
+
+def _objects(found: object) -> Iterator[Mapping[str, Any]]:
+    return (one for one in found if isinstance(one, Mapping)) if isinstance(found, list) else iter(())
 
 
 def _number(value: object) -> int | None:

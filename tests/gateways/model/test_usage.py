@@ -117,6 +117,84 @@ def test_pieces_change_nothing(data: st.DataObject, events: list[dict[str, Any]]
 )
 def test_a_stream_that_is_cut_is_counted(events: list[dict[str, Any]], expected: Usage) -> None:
     """As far as it came: four characters are a token, and what was told of the input stands."""
+    assert expected == read(stream(events).removesuffix(b"data: [DONE]\n\n"))[0]
+
+
+CONTINUOUS = [
+    {"choices": [{"delta": {"content": "Hello, you"}}], "usage": {"prompt_tokens": 100, "completion_tokens": 1}},
+    {"choices": [{"delta": {"content": "!"}}], "usage": {"prompt_tokens": 100, "completion_tokens": 2}},
+    {"choices": [], "usage": {"prompt_tokens": 100, "completion_tokens": 4}},
+]
+
+
+@pytest.mark.parametrize(("events", "output", "source"), [(2, 3, "counted"), (3, 4, "reported")])
+def test_usage_that_comes_with_every_chunk_is_whole_with_the_last(events: int, output: int, source: Any) -> None:
+    """A server like vLLM tells it so; a stream that is cut before has told less than it cost."""
+    body = b"".join(b"data: " + orjson.dumps(event) + b"\n\n" for event in CONTINUOUS[:events])
+    assert Usage(input_tokens=100, output_tokens=output, source=source) == read(body)[0]
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"reasoning": "twelve chars"},
+        {"reasoning_content": "twelve chars"},
+        {"reasoning": "twelve chars", "reasoning_content": "twelve chars"},
+    ],
+)
+def test_thoughts_are_counted_once(delta: dict[str, Any]) -> None:
+    """Whatever a server calls them."""
+    assert 3 == read(stream([{"choices": [{"delta": delta}]}]))[0].output_tokens
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"choices": [{"message": {"content": "Hello, you", "tool_calls": [{"function": {"arguments": "{}"}}]}}]},
+        {"content": [{"type": "text", "text": "Hello"}, {"type": "tool_use", "input": {"a": 1}}]},
+        {
+            "object": "response",
+            "error": None,
+            "output": [
+                {"type": "message", "content": [{"type": "output_text", "text": "Hello"}]},
+                {"type": "function_call", "arguments": "{}"},
+                {"type": "custom_tool_call", "input": "abcde"},
+            ],
+        },
+    ],
+)
+def test_a_plain_answer_without_usage_is_counted_by_its_texts(body: dict[str, Any]) -> None:
+    """What stands around them costs nothing."""
+    whole = {"id": "x" * 100, "model": "gpt-5", **body}
+    assert Usage(output_tokens=3) == read(orjson.dumps(whole), is_stream=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "x"}}, "overloaded_error"),
+        ({"type": "error", "code": "server_error", "message": "x"}, "server_error"),
+        ({"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}}, "rate_limit_exceeded"),
+        ({"type": "response.failed", "response": {"error": None}}, "provider_error"),
+        ({"error": {"message": "x", "type": "no word\n", "code": 500}}, "provider_error"),
+        ({"error": "x"}, "provider_error"),
+        ({"type": "response.completed", "response": {"error": None}}, None),
+    ],
+)
+def test_an_error_within_a_stream_is_read(event: dict[str, Any], expected: str | None) -> None:
+    """In the words of its provider, if they are words."""
+    _, reader = read(stream([event]))
+    assert (expected, True) == (reader.error_type, reader.is_over)
+
+
+def test_what_is_written_to_the_cache_for_an_hour_is_read() -> None:
+    """It costs more; the end of a stream does not tell it again."""
+    written = {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 4}
+    begun = {"input_tokens": 30, "cache_creation_input_tokens": 6, "cache_creation": written}
+    events = [{"type": "message_start", "message": {"usage": begun}}, *MESSAGES[1:]]
+    expected = Usage(
+        input_tokens=36, cache_write_tokens=6, cache_write_1h_tokens=4, output_tokens=20, source="reported"
+    )
     assert expected == read(stream(events))[0]
 
 
