@@ -17,10 +17,12 @@ from headgate_gateways.model.media import (
     PAGE_TOKENS,
     UNSEEN_DOCUMENT_TOKENS,
 )
+from headgate_gateways.model.passing import SLICE_BYTES
 from headgate_gateways.model.upstream import Operation
 
 DATA = "QUJD" * 100_000
 INLINE = f"data:image/png;base64,{DATA}"
+IMAGE_OF_4_MB = {"type": "image_url", "image_url": {"url": INLINE + 9 * DATA}}
 SOURCE = {"type": "base64", "media_type": "image/png", "data": DATA}
 IMAGE = {"type": "image", "source": SOURCE}
 
@@ -148,6 +150,24 @@ def test_a_large_image_fits_into_a_budget(site: Any) -> None:
         return found
 
     assert [200, 403] == site.run(steps)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_long_body_passes_whole(site: Any, beyond: int) -> None:
+    """Piece by piece, with its length told before."""
+    body = orjson.dumps({"model": "gpt-5-mini", "messages": [{"role": "user", "content": [IMAGE_OF_4_MB]}]})
+    body += b" " * (-len(body) % SLICE_BYTES + beyond)
+
+    async def steps(agent: Any) -> int:
+        shown = {"authorization": f"Bearer {agent.key}", "content-type": "application/json"}
+        url = f"{agent.address}/openai/v1/chat/completions"
+        async with agent.client.post(url, data=io.BytesIO(body), headers=shown) as response:
+            return int(response.status)
+
+    assert 200 == site.run(steps)
+    (exchange,) = site.server.journal.exchanges()
+    assert (str(len(body)), None) == (exchange.headers["content-length"], exchange.headers.get("transfer-encoding"))
+    assert orjson.loads(body) == exchange.body
 
 
 def test_a_long_body_of_too_many_values_is_refused(site: Any) -> None:
