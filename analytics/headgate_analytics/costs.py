@@ -43,11 +43,22 @@ def pricing(book: PriceBook) -> Callable[[Row, object, bool], Row]:
     return price
 
 
-def as_booked(row: Row, booked_usd: Decimal | None) -> Row:
-    """The cost of a call whose tokens nobody knows whole: what a gateway charged budgets for it, which is no less."""
-    if booked_usd is None or row["cost_missing_reason"] not in _NOT_WHOLE:
+def as_booked(row: Row, booked_usd: Decimal | None, *, is_killed: bool = False) -> Row:
+    """The cost of a call whose tokens nobody knows whole: what a gateway charged budgets for it, which is no less.
+
+    Of one whose gateway was killed, all that was reserved is charged, whatever of it was seen.
+    """
+    if booked_usd is None or not (is_killed or row["cost_missing_reason"] in _NOT_WHOLE):
         return {}
-    return {"cost_usd": booked_usd, "cost_basis": "upper_bound", "cost_missing_reason": None}
+    return {"cost_usd": booked_usd, "cost_basis": "upper_bound", "cost_missing_reason": None, "price_version": None}
+
+
+def with_tries(row: Row, tried_usd: Decimal | None) -> Row:
+    """The cost of a call with what its attempts before the last one were charged."""
+    cost = row["cost_usd"]
+    if not tried_usd or not isinstance(cost, Decimal):
+        return {}
+    return {"cost_usd": cost + tried_usd, "cost_basis": "upper_bound"}
 
 
 def _listed(book: PriceBook, row: Row, cache_told: bool) -> Row:

@@ -13,6 +13,8 @@ SLACK_NS = 1_000_000_000
 LONGEST_NS = 3_600 * 1_000_000_000
 
 DENIALS = frozenset({"stopped", "paused", "budget", "rate", "policy", "stale", "identity", "manifest", "approval"})
+KILLED = "gateway_killed"
+"""How a call ended whose gateway was killed; the next process of that gateway tells it."""
 _INPUT, _OUTPUT = "gen_ai_usage_input_tokens", "gen_ai_usage_output_tokens"
 _MODELS = ("gen_ai_request_model", "gen_ai_response_model")
 
@@ -26,9 +28,13 @@ def is_of_gateway(node: Node) -> bool:
 class GatewayTold:
     """What gateways say of one call; attempts are those towards the provider, summed over the agent's retries.
 
-    `booked_usd` is what budgets were charged for it, `saved_usd` what a route, the cache or a refusal has saved.
+    `provider` is the name of its door, as decisions, stops and budgets have it. `booked_usd` is what budgets were
+    charged for it, of which `tried_usd` for attempts before the last; `saved_usd` what a route, the cache or a refusal
+    has saved. `denial` is the code by which a gateway denied it or ended it; of one that was killed, where nobody saw
+    the call end well.
     """
 
+    provider: str | None = None
     decision_id: str | None = None
     attempts: int | None = None
     failed_attempts: int | None = None
@@ -37,8 +43,14 @@ class GatewayTold:
     response_cache_hit: bool | None = None
     saved_usd: Decimal | None = None
     booked_usd: Decimal | None = None
+    tried_usd: Decimal | None = None
     denial: str | None = None
     was_sent: bool = False
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether nobody saw its end."""
+        return self.denial == KILLED
 
     @classmethod
     def of(cls, call: Call) -> "GatewayTold | None":
@@ -53,6 +65,7 @@ class GatewayTold:
         attempts = _summed(tried, "headgate.attempts")
         cached = own.get("headgate.response_cache_hit")
         return cls(
+            provider=_text(own.get("gen_ai.provider.name")),
             decision_id=_text(own.get("headgate.decision_id")),
             attempts=attempts,
             failed_attempts=_summed(tried, "headgate.failed_attempts"),
@@ -61,7 +74,8 @@ class GatewayTold:
             response_cache_hit=cached if isinstance(cached, bool) else None,
             saved_usd=_money(own.get("headgate.saved_usd")),
             booked_usd=_booked(tried),
-            denial=code if code in DENIALS else None,
+            tried_usd=_booked(tried[len(seen) :]),
+            denial=code if code in DENIALS or (code == KILLED and call.failed) else None,
             was_sent=_int(own.get("headgate.attempts")) > 0,
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from headgate_analytics.node import BOUNDARY_KINDS, CALL_KINDS, CONTAINER_KINDS, Facts, Node
+from headgate_analytics.retries import retried
 
 MATCH_WINDOW_NS = 120 * 1_000_000_000
 NEAR_NS = 1_000_000_000
@@ -22,12 +23,14 @@ class Call:
 
     `nodes` is every record of it, the primary first, and `told` every fact, each from the first record that has it.
     It starts with the first of them and ends with the last; `end` is None while its span is open. `error` is its error
-    type, None for a call that went well: a success anywhere outweighs the failure of an attempt.
+    type, None for a call that went well: a success anywhere outweighs the failure of an attempt. `apart` is the
+    decision that keeps it apart from another call with the same id of the response.
     """
 
     primary: Node
     others: list[Node] = field(default_factory=list)
     attempts: list[Node] = field(default_factory=list)
+    apart: str | None = None
     nodes: Sequence[Node] = field(init=False, repr=False)
     told: Facts = field(init=False, repr=False)
     start: int = field(init=False)
@@ -105,6 +108,10 @@ def _has_usage(node: Node) -> bool:
 def model_calls(nodes: Sequence[Node]) -> list[Call]:
     """The calls of one session, in order of their start."""
     telling = [node for node in nodes if node.kind in CALL_KINDS]
+    earlier = retried(telling)
+    tried = {node for some in earlier.values() for node in some}
+    if tried:
+        telling = [node for node in telling if node not in tried]
     mirrors = [node for node in telling if node.facts.get("usage_role") == "mirror"]
     sources = [node for node in telling if node.facts.get("usage_role") != "mirror"] if mirrors else telling
     calls = _nested([node for node in sources if not node.is_log])
@@ -116,6 +123,8 @@ def model_calls(nodes: Sequence[Node]) -> list[Call]:
         calls = _joined(calls, name)
     calls = _matched(calls)
     _attach_messages(calls, [node for node in nodes if node.kind == "message" and node.is_log])
+    for call in calls if earlier else ():
+        call.attempts.extend(before for node in call.nodes for before in earlier.get(node, ()))
     return _with_attempts(calls, [node for node in nodes if node.kind == "attempt"])
 
 
@@ -204,18 +213,36 @@ def _with_mirrors(calls: list[Call], mirrors: Sequence[Node]) -> list[Call]:
 
 
 def _joined(calls: list[Call], name: str) -> list[Call]:
-    """Calls with the same id are one, told by the first of them; the calls come and go in order of authority."""
-    kept: dict[str, Call] = {}
+    """Calls with the same id are one, told by the first of them; the calls come and go in order of authority.
+
+    Gateways decide about each call once: what has different decisions is not one, whatever its provider calls it.
+    """
+    kept: dict[str, list[Call]] = {}
     result: list[Call] = []
     for call in calls:
         identity = call.text(name)
-        if identity is not None and identity in kept:
-            kept[identity].absorb(call)
-            continue
         if identity is not None:
-            kept[identity] = call
+            known = kept.setdefault(identity, [])
+            same = next((other for other in known if not _decided_apart(other, call)), None)
+            if same is not None:
+                same.absorb(call)
+                continue
+            if known:
+                call.apart = min(_decisions(call))
+            known.append(call)
         result.append(call)
     return result
+
+
+def _decided_apart(one: Call, other: Call) -> bool:
+    mine, theirs = _decisions(one), _decisions(other)
+    return bool(mine) and bool(theirs) and mine.isdisjoint(theirs)
+
+
+def _decisions(call: Call) -> set[str]:
+    """The decisions of gateways that let it pass."""
+    told = (node.own.get("headgate.decision_id") for node in call.nodes if node.witness == "gateway")
+    return {one for one in told if isinstance(one, str)}
 
 
 def _authority(call: Call) -> tuple[bool, bool, int, str]:

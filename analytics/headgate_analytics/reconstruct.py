@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import orjson
 
-from headgate_analytics.costs import as_booked, total_usd
+from headgate_analytics.costs import as_booked, total_usd, with_tries
 from headgate_analytics.decided import Decided
 from headgate_analytics.gateway_calls import GatewayTold, attested, led_by_agents
 from headgate_analytics.model_calls import Call, container_usage, model_calls
@@ -157,7 +157,9 @@ def _price(rows: Sequence[Row], calls: Sequence[Call], rules: Rules) -> None:
     for row, call in zip(rows, calls, strict=True):
         row.update(rules.price(row, call.first("reported_cost_usd"), row["dialect"] in telling))
         seen = GatewayTold.of(call)
-        row.update(as_booked(row, seen.booked_usd if seen is not None else None))
+        if seen is not None:
+            booked = as_booked(row, seen.booked_usd, is_killed=seen.is_killed)
+            row.update(booked or with_tries(row, seen.tried_usd), provider=seen.provider or row["provider"])
         if row["response_cache_hit"]:
             row.update(cost_usd=Decimal(0), cost_basis="reported", cost_missing_reason=None, price_version=None)
 

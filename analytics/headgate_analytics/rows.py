@@ -246,7 +246,8 @@ _CALL_FACTS = {
 def model_call_id(call: Call, who: Who) -> str:
     """An id that survives later records of the same call: from the response or request id, else its first record."""
     identity = call.text("gen_ai_response_id") or call.text("request_id")
-    return stable_id("model_call", who.session_id, identity or min(node.record_id for node in call.nodes))
+    apart = (call.apart,) if call.apart is not None else ()
+    return stable_id("model_call", who.session_id, identity or min(node.record_id for node in call.nodes), *apart)
 
 
 def model_call_row(call: Call, who: Who) -> Row:

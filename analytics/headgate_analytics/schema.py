@@ -71,7 +71,12 @@ MODEL_CALLS = Dataset(
         _must(
             "operation", LOW, "`chat`, `generate_content`, `text_completion`, `embeddings` …", "gen_ai.operation.name"
         ),
-        _col("provider", LOW, "Provider.", "gen_ai.provider.name"),
+        _col(
+            "provider",
+            LOW,
+            "Provider; of a call that a gateway saw, the name of its door, as in `decisions`, `stops` and `budgets`.",
+            "gen_ai.provider.name",
+        ),
         _col("request_model", LOW, "Model asked for.", "gen_ai.request.model"),
         _col("model", LOW, "Model that answered, else the one asked for.", "gen_ai.response.model"),
         _col("response_id", TEXT, "Response id.", "gen_ai.response.id"),
@@ -80,7 +85,7 @@ MODEL_CALLS = Dataset(
         _col("finish_reasons", TEXTS, "Finish reasons in the convention's words.", "gen_ai.response.finish_reasons"),
         _must("status", LOW, "`ok`, `error`, `denied`, `cancelled` or `in_flight`.", "status, error.type"),
         _col("error_type", LOW, "Error type; set unless the call is `ok` or `in_flight`.", "error.type"),
-        _col("attempts", INT, "Attempts that the source shows.", "attempt spans and logs"),
+        _col("attempts", INT, "Attempts that the source shows, and gateways saw.", "attempt spans and logs, gateway"),
         _col("failed_attempts", INT, "Of them failed.", "attempt spans and logs"),
         _col("input_tokens", INT, "Input, cache included.", "gen_ai.usage.input_tokens", "token"),
         _col("uncached_input_tokens", INT, "Of it neither read from nor written to a cache.", "derived", "token"),

@@ -250,6 +250,133 @@ def test_a_call_that_was_cut_costs_what_its_budgets_were_charged(workbench: Any)
     assert ("counted", Decimal("0.000123"), "upper_bound", Decimal("-0.5")) == tuple(row.values())
 
 
+def _tries(codes: list[str | None], **more: Any) -> list[Part]:
+    """What the gateway tells of calls that are made one after the other, in traces of their own."""
+    return [
+        _seen(
+            at + 2,
+            span=0xA0 + at,
+            begin_ms=10 + at * 200,
+            until_ms=100 + at * 200,
+            session__id=UUID,
+            error__type=code,
+            headgate__decision_id=f"d-{at}",
+            headgate__failed_attempts=int(code is not None),
+            headgate__usage_source=None if code else "reported",
+            headgate__request_hash="5eed",
+            **({name: value[at] for name, value in more.items()} | ({} if code else _usage())),
+        )
+        for at, code in enumerate(codes)
+    ]
+
+
+ROWS = "SELECT status, error_type, attempts, failed_attempts, decision_id FROM model_calls ORDER BY start_time"
+
+
+@pytest.mark.parametrize("has_agent", [False, True])
+def test_a_call_that_the_agents_library_tries_again_is_one_row(workbench: Any, has_agent: bool) -> None:
+    """It says how often it has tried before; the decision is that of the attempt that was answered."""
+    parts = _tries(["429", "529", None], headgate__retry_count=[0, 1, 2])
+    if has_agent:
+        parts.append(_chat(1, session__id=UUID, gen_ai__response__id=ID, **_usage()))
+    for sender, request in parts:
+        workbench.ingest([request], sender=sender)
+    workbench.derive()
+    assert [("ok", None, 3, 2, "d-2")] == [tuple(row.values()) for row in workbench.query(ROWS)]
+    assert [1] == [row["model_call_count"] for row in workbench.query("SELECT model_call_count FROM sessions")]
+
+
+def test_a_call_that_is_tried_again_in_vain_is_one_row(workbench: Any) -> None:
+    """With the error of the last attempt."""
+    for sender, request in _tries(["429", "429", "503"], headgate__retry_count=[0, 1, 2]):
+        workbench.ingest([request], sender=sender)
+    workbench.derive()
+    assert [("error", "503", 3, 3, "d-2")] == [tuple(row.values()) for row in workbench.query(ROWS)]
+
+
+def test_the_same_request_below_the_same_span_is_the_same_call(workbench: Any) -> None:
+    """After one that failed; what was asked otherwise is another call."""
+    first, second, third = (
+        _seen(
+            1,
+            span=0xA0 + at,
+            parent=9,
+            begin_ms=at * 200,
+            until_ms=at * 200 + 100,
+            error__type=code,
+            headgate__decision_id=f"d-{at}",
+            headgate__failed_attempts=int(code is not None),
+            headgate__request_hash=asked,
+        )
+        for at, (code, asked) in enumerate([("500", "5eed"), (None, "5eed"), (None, "0ther")])
+    )
+    for sender, request in (second, third, first):
+        workbench.ingest([request], sender=sender)
+    workbench.derive()
+    expected = [("ok", None, 2, 1, "d-1"), ("ok", None, 1, 0, "d-2")]
+    assert expected == [tuple(row.values()) for row in workbench.query(ROWS)]
+
+
+def test_what_an_attempt_was_charged_is_in_the_cost_of_its_call(workbench: Any) -> None:
+    """A stream that broke has cost something too."""
+    parts = _tries(["cancelled", None], headgate__retry_count=[0, 1], headgate__cost_usd=["0.5", "0.1"])
+    for sender, request in parts:
+        workbench.ingest([request], sender=sender)
+    workbench.derive()
+    [row] = workbench.query("SELECT cost_usd, cost_basis FROM model_calls")
+    assert (True, "upper_bound") == (row["cost_usd"] > Decimal("0.5"), row["cost_basis"])
+
+
+@pytest.mark.parametrize("has_agent", [False, True])
+def test_calls_with_the_same_response_id_are_as_many_as_were_decided(workbench: Any, has_agent: bool) -> None:
+    """Some servers give every answer one id."""
+    for at in range(6):
+        told = {"gen_ai__response__id": "the-only-response-id", "session__id": UUID, "begin_ms": at * 2_000}
+        until_ms = at * 2_000 + 500
+        parts = [_seen(at + 1, parent=1, headgate__decision_id=f"d-{at}", until_ms=until_ms, **told, **_usage())]
+        if has_agent:
+            parts.append(_chat(at + 1, until_ms=until_ms, **told, **_usage()))
+        for sender, request in parts:
+            workbench.ingest([request], sender=sender)
+    workbench.derive()
+    rows = workbench.query("SELECT model_call_id, decision_id FROM model_calls ORDER BY start_time")
+    assert [f"d-{at}" for at in range(6)] == [row["decision_id"] for row in rows]
+    assert 6 == len({row["model_call_id"] for row in rows})
+
+
+def test_the_provider_of_a_call_is_called_as_its_decision_calls_it(make_workbench: Callable[[], Any]) -> None:
+    """By the name of the gateway's door, whatever the agent calls it."""
+    agent = _chat(1, gen_ai__provider__name="azure.ai.inference", **_usage())
+    seen = _seen(1, parent=1, gen_ai__provider__name="azure", **_usage())
+    found = []
+    for parts in ([seen], [agent, seen], [agent]):
+        workbench = make_workbench()
+        for sender, request in parts:
+            workbench.ingest([request], sender=sender)
+        workbench.derive()
+        found += [row["provider"] for row in workbench.query("SELECT provider FROM model_calls")]
+    assert ["azure", "azure", "azure.ai.inference"] == found
+
+
+@pytest.mark.parametrize("agents", [None, {"error__type": "APIConnectionError"}, _usage()])
+def test_a_call_whose_gateway_was_killed_is_cancelled_and_costs_what_was_reserved(
+    workbench: Any, agents: dict[str, Any] | None
+) -> None:
+    """Unless its agent has seen it end well."""
+    killed = {"error__type": "gateway_killed", "headgate__usage_source": "counted", "headgate__cost_usd": "0.25"}
+    parts = [_seen(2, session__id=UUID, until_ms=500, gen_ai__usage__output_tokens=7, **killed)]
+    if agents is not None:
+        parts.append(_chat(1, session__id=UUID, **agents))
+    for sender, request in parts:
+        workbench.ingest([request], sender=sender)
+    workbench.derive()
+    [row] = workbench.query(
+        "SELECT status, error_type, output_tokens, usage_source, cost_usd = 0.25 AS is_reserved FROM model_calls"
+    )
+    cancelled = ("cancelled", "gateway_killed", 7, "counted", True)
+    assert (("ok", None, 30, "reported", False) if agents == _usage() else cancelled) == tuple(row.values())
+
+
 def test_an_agent_cannot_speak_as_a_gateway(workbench: Any) -> None:
     """The same span from a client has one witness, and decides nothing."""
     _, request = _seen(1, gen_ai__response__id=ID, **_usage())
