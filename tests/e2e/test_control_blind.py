@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ def blind_site(request: pytest.FixtureRequest, tmp_path: Path, postgresql: Postg
 
 
 @pytest.fixture
-def told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, blind_site: Any) -> Any:
+def blind_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, blind_site: Any) -> Any:
     """Run a command on that site and read its JSON."""
     monkeypatch.chdir(blind_site.folder)
     monkeypatch.setenv("HEADGATE_DATA", str(blind_site.data))
@@ -62,10 +64,10 @@ async def heard(site: Any, token: str, wanted: str, times: int) -> list[str]:
 
 
 def test_a_gateway_denies_while_controls_database_is_away_and_allows_when_it_is_back(
-    blind_site: Any, told: Any, postgresql: Postgresql
+    blind_site: Any, blind_told: Any, postgresql: Postgresql
 ) -> None:
     """With the code `stale`, within seconds; gateways elsewhere are told in place of each beat."""
-    made = told("instance", "create", "--manifest", str(blind_site.manifest()))
+    made = blind_told("instance", "create", "--manifest", str(blind_site.manifest()))
 
     def code() -> str | None:
         response = blind_site.call(made["gateway_key"])
@@ -85,7 +87,7 @@ def test_a_gateway_denies_while_controls_database_is_away_and_allows_when_it_is_
     wait_until(lambda: code() is None)
     assert 1 == len(blind_site.control_pids())
     blind_site.ask("POST", "/v1/feed/leave", blind_site.admin, {"point": "watcher"})
-    told("stop", "instance", made["instance_id"], "--reason", "again")
+    blind_told("stop", "instance", made["instance_id"], "--reason", "again")
     assert "stopped" == code()
     assert (["beat"] * BEATS, ["blind"] * BEATS, False, "stale") == (
         beats,
@@ -93,3 +95,34 @@ def test_a_gateway_denies_while_controls_database_is_away_and_allows_when_it_is_
         decided["decision"],
         decided["context"]["code"],
     )
+
+
+SAID = "calls are denied as stale: control state was not read to its end for 5 s"
+LOCK_ALL = """
+import fcntl, sys
+file = open(sys.argv[1], "r+b")
+# Where SQLite has the marks of those that read a WAL: offsets 123 to 127 of the shared memory.
+fcntl.lockf(file, fcntl.LOCK_EX, 5, 123)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_gateway_denies_while_somebody_else_has_controls_file(control_site: Any, agent: Any) -> None:
+    """And goes on when it is let go of, without a restart."""
+    made, (pid,) = agent("locked"), control_site.control_pids()
+
+    def code() -> str | None:
+        response = control_site.call(made["gateway_key"])
+        return None if response.status_code == 200 else str(response.json()["error"]["code"])
+
+    assert code() is None
+    command = [sys.executable, "-c", LOCK_ALL, str(control_site.data / "control" / "control.sqlite-shm")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as locking:
+        assert locking.stdout is not None
+        locking.stdout.readline()
+        wait_until(lambda: code() == "stale")
+        wait_until(lambda: SAID in control_site.said())
+        locking.communicate(b"")
+    wait_until(lambda: code() is None)
+    assert [pid] == control_site.control_pids()

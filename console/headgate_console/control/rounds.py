@@ -16,6 +16,7 @@ from headgate_console.control.parts import Parts
 from headgate_console.control.place import WRITER
 from headgate_console.control.records import ControlRecords
 from headgate_control.audit.heads import anchor_logs
+from headgate_control.feed.messages import STALE_AFTER_S
 from headgate_control.identity.foreign_tokens import ForeignTokens
 from headgate_control.room import Room
 from headgate_processors.errors import StoreError, TransientError
@@ -29,6 +30,7 @@ SAID_AGAIN_S = 60.0
 PRUNE_EVERY_S = 86_400.0
 PRUNE_FIRST_S = 600.0
 PRUNE_S_MAX = 3_600.0
+_NS_PER_S = 1_000_000_000
 _LOG = logging.getLogger("control")
 
 
@@ -93,7 +95,7 @@ async def rounds(settings: "Settings", parts: Parts, foreign: ForeignTokens | No
     if foreign is not None:
         every.append(_issuers(foreign))
     with ThreadPoolExecutor(1, thread_name_prefix="headgate-follower") as follower:
-        every.append(_following(parts.room, follower))
+        every += [_following(parts.room, follower), _watching(parts.room)]
         try:
             async with asyncio.TaskGroup() as group:
                 for one in every:
@@ -130,7 +132,17 @@ def _following(room: Room, follower: ThreadPoolExecutor) -> Round:
     async def follow() -> None:
         await asyncio.get_running_loop().run_in_executor(follower, room.state.refresh)
 
-    return Round(what="control state cannot be read, so calls are soon denied as stale", work=follow)
+    return Round(what="control state cannot be read", work=follow)
+
+
+def _watching(room: Room) -> Round:
+    """Says so when what is decided by is too old, also where nothing has failed yet but hangs."""
+
+    async def watch() -> None:
+        if room.state.age_ns() > STALE_AFTER_S * _NS_PER_S:
+            raise TransientError(f"control state was not read to its end for {STALE_AFTER_S:g} s")
+
+    return Round(what="calls are denied as stale", work=watch, is_last=False)
 
 
 def _issuers(foreign: ForeignTokens) -> Round:
