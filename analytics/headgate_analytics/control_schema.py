@@ -59,6 +59,7 @@ DECISIONS = ControlView(
             _col("effect", LOW, "`allow`, `deny`, `modify` or `require_approval`."),
             _col("code", LOW, "Step that denied: `stopped`, `paused`, `budget`, `policy` …; NULL when none did."),
             _col("reason", TEXT, "Why."),
+            _col("warnings", TEXTS, "Soft budgets that what was allowed has passed."),
             _col("policy_ids", TEXTS, "Policies that determined it."),
             _col("policy_digest", LOW, "Digest of the policies."),
             _col("stop_id", TEXT, "Stop or pause that denied it."),

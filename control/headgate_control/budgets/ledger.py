@@ -6,11 +6,12 @@ also when it expires, for whoever held it may have spent it all. Who answers for
 down, and then `hold`s it; what was written down builds the same books again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from headgate_control.budgets.amount import NOTHING, Amount, Limits, Unit, shown
 from headgate_control.budgets.budget import Budget, Place
+from headgate_control.budgets.question import Question
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,10 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Excess:
-    """The budget that a reservation does not fit into, and by which unit."""
+    """The budget that a reservation does not fit into, and by which unit.
+
+    Nothing `wanted` is a request of which nobody knows what it costs, where nothing is left.
+    """
 
     budget: Budget
     unit: Unit
@@ -35,11 +39,9 @@ class Excess:
 
     def __str__(self) -> str:
         scope, target = self.budget.place
-        left = shown(self.unit, max(0, self.limit - self.used))
-        return (
-            f"{self.budget.mode} budget of {scope} {target or '*'} ({self.budget.window}): "
-            f"{shown(self.unit, self.wanted)} wanted, {left} left of {shown(self.unit, self.limit)}"
-        )
+        name = f"{self.budget.mode} budget of {scope} {target or '*'} ({self.budget.window})"
+        left = f"{shown(self.unit, max(0, self.limit - self.used))} left of {shown(self.unit, self.limit)}"
+        return f"{name}: {shown(self.unit, self.wanted)} wanted, {left}" if self.wanted else f"{name} is spent: {left}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,22 @@ class Ledger:
             calls=left.get("calls"),
             duration_ms=left.get("seconds"),
         )
+
+    def look(
+        self, places: Sequence[Place], question: Question, *, at_unix_nano: int, instead_of: str | None = None
+    ) -> Answer:
+        """What would become of a reservation, without one; what `instead_of` holds counts as free."""
+        answer = self.quote(
+            "",
+            places,
+            question.amount,
+            at_unix_nano=at_unix_nano,
+            expires_unix_nano=at_unix_nano,
+            instead_of=instead_of,
+        )
+        if answer.refused is not None or not question.unknown:
+            return replace(answer, reservation=None)
+        return Answer(reservation=None, refused=self._spent(places, question, at_unix_nano), warnings=answer.warnings)
 
     def open(self) -> Iterator[Reservation]:
         """The reservations that are not settled, the oldest first."""
@@ -208,6 +226,16 @@ class Ledger:
         if hard is not None:
             return Answer(reservation=None, refused=hard)
         return Answer(reservation=replace(held, amount=held.amount + amount), warnings=tuple(passed))
+
+    def _spent(self, places: Iterable[Place], question: Question, at_unix_nano: int) -> Excess | None:
+        """The first hard budget that has nothing left of a unit of which it is not known how much is wanted."""
+        for budget in (one for place in places for one in self._by_place.get(place, {}).values()):
+            account = self.account(budget.budget_id, budget.turn(at_unix_nano))
+            gone = account.used if question.spends else account.settled
+            for unit, limit in budget.limits.items():
+                if budget.mode == "hard" and unit in question.unknown and gone.of(unit) >= limit:
+                    return Excess(budget=budget, unit=unit, used=gone.of(unit), wanted=0, limit=limit)
+        return None
 
     def _excesses(self, budget_id: str, turn: str, amount: Amount, freed: Amount) -> Iterator[Excess]:
         budget = self._budgets.get(budget_id)

@@ -3,7 +3,7 @@
 Every so many entries the log gets the books themselves, so that a start reads little.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from headgate_control.audit.log import AuditLog, LogConfig, records_since
@@ -11,6 +11,7 @@ from headgate_control.budgets import written
 from headgate_control.budgets.amount import Amount, Limits
 from headgate_control.budgets.budget import Budget, Place
 from headgate_control.budgets.ledger import Account, Answer, Ledger, Reservation
+from headgate_control.budgets.question import Question
 
 WRITER = "budgets"
 ENTRIES_BETWEEN_BOOKS = 10_000
@@ -58,6 +59,12 @@ class BudgetOwner:
     def headroom(self, places: Iterable[Place], at_unix_nano: int) -> Limits:
         """What may still be reserved in every hard budget of the places; None is no limit."""
         return self._ledger.headroom(places, at_unix_nano)
+
+    def look(
+        self, places: Sequence[Place], question: Question, *, at_unix_nano: int, instead_of: str | None = None
+    ) -> Answer:
+        """What would become of a reservation, without one."""
+        return self._ledger.look(places, question, at_unix_nano=at_unix_nano, instead_of=instead_of)
 
     def reserve(
         self,

@@ -91,10 +91,10 @@ class Snapshot:
 class Moment:
     """What is known of this one request beside itself.
 
-    `excess` is the hard budget that it does not fit into, if one is known before it is reserved. `is_stale`: the
-    enforcement point has not heard of stops for too long. `objection` is what it has against the request by
-    rules of its own, such as a call that is too large. `identities` are the credential by which it was known, and more
-    that a stop may name.
+    `excess` is the hard budget that it does not fit into, if one is known before it is reserved, and `passed` are the
+    soft ones. `is_stale`: the enforcement point has not heard of stops for too long. `objection` is what it has against
+    the request by rules of its own, such as a call that is too large. `identities` are the credential by which it was
+    known, and more that a stop may name.
     """
 
     at_unix_nano: int
@@ -102,6 +102,7 @@ class Moment:
     identities: tuple[str, ...] = ()
     policy: PolicyFacts = field(default_factory=PolicyFacts)
     excess: Excess | None = None
+    passed: tuple[Excess, ...] = ()
     is_stale: bool = False
     objection: str | None = None
 
@@ -128,7 +129,8 @@ def decide(request: Request, snapshot: Snapshot, moment: Moment) -> Decision:
         return _denied(snapshot, "policy", "there is no policy: an empty set denies all", instance)
     approved = with_lower(moment.policy.approved_tiers)
     outcome = snapshot.policy(snapshot.asked(request, instance), replace(moment.policy, approved_tiers=approved))
-    return _policy(snapshot, instance, ruling, outcome, approved)
+    decision = _policy(snapshot, instance, ruling, outcome, approved)
+    return replace(decision, warnings=tuple(map(str, moment.passed))) if decision.allowed else decision
 
 
 def environment_of(directory: Directory, instance: Instance) -> str | None:
@@ -163,6 +165,7 @@ def places(request: Request, instance: Instance | None, lineage: tuple[str, ...]
     return Facts(
         lineage=lineage,
         session=moment.session,
+        trace_id=_text(request.context.get("trace_id")),
         workflow=instance.workflow if instance is not None else None,
         team=instance.team if instance is not None else None,
         tool=request.resource.id if is_tool else None,
@@ -171,6 +174,10 @@ def places(request: Request, instance: Instance | None, lineage: tuple[str, ...]
         model=model or None,
         identities=tuple(dict.fromkeys(one for one in (*user, *moment.identities) if one is not None)),
     )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _stop(request: Request, snapshot: Snapshot, moment: Moment, instance: Instance | None) -> Decision | None:

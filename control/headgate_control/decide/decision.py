@@ -9,6 +9,8 @@ from headgate_control.request import Request
 
 NAME_CHARS_MAX = 512
 RESOURCE_CHARS_MAX = 4_096
+WARNING_HEADER = "x-headgate-warning"
+WARNING_CHARS_MAX = 1_024
 Effect = Literal["allow", "deny", "modify", "require_approval"]
 Code = Literal["stopped", "paused", "identity", "manifest", "budget", "rate", "policy", "approval", "stale", "error"]
 
@@ -17,7 +19,8 @@ Code = Literal["stopped", "paused", "identity", "manifest", "budget", "rate", "p
 class Decision:
     """Whether, why, and by what. `code` says which step denied it, None where none did.
 
-    `policy_ids` are the policies that determined it; `tiers` the approvals that would lift a `require_approval`.
+    `policy_ids` are the policies that determined it; `tiers` the approvals that would lift a `require_approval`;
+    `warnings` are the soft budgets that what is allowed has passed.
     """
 
     effect: Effect
@@ -64,6 +67,7 @@ class Logged:
             "effect": decision.effect,
             "code": decision.code,
             "reason": decision.reason,
+            "warnings": list(decision.warnings),
             "policy_ids": list(decision.policy_ids),
             "policy_digest": decision.policy_digest,
             "manifest_digest": decision.manifest_digest,
@@ -89,6 +93,15 @@ def _named(request: Request) -> str:
     return found[:RESOURCE_CHARS_MAX]
 
 
+def warning_headers(decision: Decision) -> Mapping[str, str]:
+    """The warnings of a decision as a header of an answer; none where there is nothing to warn of."""
+    if not decision.warnings:
+        return {}
+    text = "; ".join(decision.warnings)[:WARNING_CHARS_MAX]
+    plain = "".join(ch if ch.isprintable() else " " for ch in text)
+    return {WARNING_HEADER: plain.encode("ascii", "backslashreplace").decode()}
+
+
 def authzen(logged: Logged) -> Mapping[str, object]:
     """The answer of AuthZEN's evaluation endpoint."""
     decision = logged.decision
@@ -103,6 +116,8 @@ def authzen(logged: Logged) -> Mapping[str, object]:
         context["code"] = decision.code
     if decision.effect == "require_approval":
         context["access_request"] = {"tiers": list(decision.tiers)}
+    if decision.warnings:
+        context["warnings"] = list(decision.warnings)
     if logged.reservation_id is not None:
         context["reservation_id"] = logged.reservation_id
     return {"decision": decision.allowed, "context": context}

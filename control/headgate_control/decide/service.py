@@ -5,14 +5,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from headgate_control.audit.chain import Record
 from headgate_control.audit.log import AuditLog
 from headgate_control.budgets.amount import NOTHING, Amount
 from headgate_control.budgets.budget import Place
+from headgate_control.budgets.ledger import Answer
 from headgate_control.budgets.port import Budgets
-from headgate_control.decide.core import Moment, Snapshot, decide
+from headgate_control.budgets.question import Question, question_of
+from headgate_control.decide.core import READS, Moment, Snapshot, decide
 from headgate_control.decide.decision import Code, Decision, Logged
+from headgate_control.decide.warned import Warned
 from headgate_control.identity.instance import Instance, new_id
 from headgate_control.limits.limit import Limit
 from headgate_control.limits.limiter import Limiter
@@ -28,6 +32,16 @@ class Estimate:
     lifetime_ns: int
 
 
+class Look(Protocol):
+    """The books, where they are at hand. Where they are not, what they say is heard when a reservation is made."""
+
+    def __call__(
+        self, places: Sequence[Place], question: Question, *, at_unix_nano: int, instead_of: str | None = None
+    ) -> Answer:
+        """What would become of a reservation, without one."""
+        ...
+
+
 class DecisionService:
     """Decides for one enforcement point. For one event loop."""
 
@@ -40,10 +54,11 @@ class DecisionService:
         enforcement_point: str,
         clock: Callable[[], int] = time.time_ns,
         limits: Callable[[], Mapping[str, Limit]] = dict,
+        look: Look | None = None,
     ) -> None:
         self._snapshot, self._budgets, self._log, self._clock = snapshot, budgets, log, clock
         self._point = enforcement_point
-        self._limiter = Limiter(limits)
+        self._limiter, self._look, self._warned = Limiter(limits), look, Warned(enforcement_point)
 
     async def __call__(
         self,
@@ -78,6 +93,10 @@ class DecisionService:
         self, request: Request, moment: Moment, estimate: Estimate | None, instead_of: Logged | None
     ) -> tuple[Logged, Record | None]:
         began, snapshot = time.perf_counter_ns(), self._snapshot()
+        instance = snapshot.registered(request.subject)
+        if instance is not None and estimate is not None:
+            held = instead_of.reservation_id if instead_of is not None else None
+            moment = with_books(request, instance, moment, self._look, estimate.amount, instead_of=held)
         logged = Logged(
             decision_id=new_id("dec"),
             time_unix_nano=self._clock(),
@@ -86,9 +105,10 @@ class DecisionService:
             enforcement_point=self._point,
             latency_ns=0,
         )
-        if logged.decision.allowed and estimate is not None:
-            instance = snapshot.instances[request.subject.id]
+        if logged.decision.allowed and instance is not None and estimate is not None:
             logged = await self._counted(logged, instance, moment, estimate, instead_of)
+        elif logged.decision.allowed:
+            self._warned(moment.passed, at_unix_nano=moment.at_unix_nano)
         logged = replace(logged, latency_ns=time.perf_counter_ns() - began)
         try:
             return logged, self._log.append({"kind": "decision", **logged.row()})
@@ -142,6 +162,7 @@ class DecisionService:
             return replace(logged, decision=_denied(logged.decision, "error", str(error)))
         if answer.refused is not None:
             return replace(logged, decision=_denied(logged.decision, "budget", str(answer.refused)))
+        self._warned(answer.warnings, at_unix_nano=moment.at_unix_nano)
         warned = replace(logged.decision, warnings=tuple(map(str, answer.warnings)))
         return replace(logged, decision=warned, reservation_id=logged.decision_id)
 
@@ -168,6 +189,32 @@ def budget_places(request: Request, instance: Instance, moment: Moment) -> Seque
         ("instance", instance.instance_id),
     )
     return [(scope, target) for scope, target in every if target is not None]  # type: ignore[misc]
+
+
+def with_books(
+    request: Request,
+    instance: Instance,
+    moment: Moment,
+    look: Look | None,
+    amount: Amount | None = None,
+    *,
+    instead_of: str | None = None,
+) -> Moment:
+    """The moment with the budgets that a request of `amount`, or of what it says itself, does not fit into.
+
+    Raises:
+        ValueError: it says what it may cost, and that is no number.
+    """
+    if look is None:
+        return moment
+    question = (
+        question_of(request.action, request.context, is_read=request.action in READS)
+        if amount is None
+        else Question(amount=amount)
+    )
+    places = budget_places(request, instance, moment)
+    answer = look(places, question, at_unix_nano=moment.at_unix_nano, instead_of=instead_of)
+    return replace(moment, excess=moment.excess or answer.refused, passed=answer.warnings)
 
 
 def _denied(decision: Decision, code: Code, reason: str) -> Decision:

@@ -33,6 +33,7 @@ COLUMNS = frozenset(
         "effect",
         "code",
         "reason",
+        "warnings",
         "policy_ids",
         "policy_digest",
         "manifest_digest",

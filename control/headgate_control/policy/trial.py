@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 from headgate_control.budgets.amount import MS_PER_S, Amount, Limits, nano_usd
 from headgate_control.budgets.budget import Budget
-from headgate_control.budgets.ledger import Excess, Ledger
+from headgate_control.budgets.ledger import Ledger
 from headgate_control.decide.core import Moment, Snapshot, decide
 from headgate_control.decide.decision import Decision, Logged
-from headgate_control.decide.service import budget_places
+from headgate_control.decide.service import with_books
 from headgate_control.identity.instance import Instance
 from headgate_control.manifests.everything import everything
 from headgate_control.manifests.grant import Grant
@@ -37,8 +37,11 @@ class Setting:
     estimate: Amount | None
 
     def whole_moment(self) -> Moment:
-        """The moment with what the budgets say to the estimate."""
-        return replace(self.moment, excess=_excess(self))
+        """The moment with what the budgets say to the estimate, or to what the request says of itself."""
+        instance = self.snapshot.registered(self.request.subject)
+        if instance is None:
+            return self.moment
+        return with_books(self.request, instance, self.moment, books(self).look, self.estimate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,16 +201,10 @@ def _amount(amount: CaseAmount) -> Amount:
     )
 
 
-def _excess(tried: Setting) -> Excess | None:
-    instance = tried.snapshot.instances.get(tried.request.subject.id)
-    if instance is None or tried.estimate is None:
-        return None
-    books = Ledger()
+def books(tried: Setting) -> Ledger:
+    """The budgets of a case as they stand."""
+    found = Ledger()
     for budget in tried.budgets:
-        books.set(budget)
-        books.restore(budget.budget_id, budget.turn(NOW_UNIX_NANO), tried.spent[budget.budget_id])
-    places = budget_places(tried.request, instance, tried.moment)
-    answer = books.quote(
-        DECISION_ID, places, tried.estimate, at_unix_nano=NOW_UNIX_NANO, expires_unix_nano=NOW_UNIX_NANO + _HOUR_NS
-    )
-    return answer.refused
+        found.set(budget)
+        found.restore(budget.budget_id, budget.turn(NOW_UNIX_NANO), tried.spent[budget.budget_id])
+    return found

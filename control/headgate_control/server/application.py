@@ -8,8 +8,8 @@ from typing import Any
 from aiohttp import web
 
 from headgate_control.decide.core import Moment, Snapshot
-from headgate_control.decide.decision import Logged, authzen
-from headgate_control.decide.service import DecisionService
+from headgate_control.decide.decision import Logged, authzen, warning_headers
+from headgate_control.decide.service import DecisionService, Look, with_books
 from headgate_control.identity.instance import Instance
 from headgate_control.policy.engine import PolicyFacts
 from headgate_control.request import Request, Subject
@@ -24,8 +24,9 @@ from headgate_control.server.answers import (
 )
 from headgate_control.server.claude_code import answer, parse_hook
 from headgate_control.server.doors import Caller, Doors, only
+from headgate_control.server.forwarded import parse_forwarded
 from headgate_control.server.search import Search, metadata
-from headgate_control.server.wire import Evaluations, parse_evaluation, parse_evaluations
+from headgate_control.server.wire import Evaluations, UnknownActionError, parse_evaluation, parse_evaluations
 from headgate_processors.errors import ForbiddenError, HeadgateError, PermanentError
 
 BODY_BYTES_MAX = 1 << 20
@@ -45,7 +46,8 @@ class ControlServer:
 
     `told` hears of every decision, and may neither wait nor fail. `is_stale` says that stops may have been missed.
     `facts` are what policies may know of a request's session and budgets, `content` finds the classes of what its
-    arguments hold, and `tool_called` hears of each tool call that a hook lets run.
+    arguments hold, and `tool_called` hears of each tool call that a hook lets run. `look` asks the books. `public_url`
+    is where callers reach control, where that is not the address at which it listens.
     """
 
     service: DecisionService
@@ -58,6 +60,8 @@ class ControlServer:
     facts: Facts = lambda _request, _instance, _moment: PolicyFacts()
     content: Callable[[Request], Awaitable[Sequence[str]]] = _unread
     tool_called: Callable[[Request], None] = lambda _: None
+    look: Look | None = None
+    public_url: str | None = None
     body_s: float = BODY_S_DEFAULT
 
     def application(self) -> web.Application:
@@ -73,6 +77,7 @@ class ControlServer:
                 web.post("/access/v1/search/resource", self._search_resource),
                 web.post("/access/v1/search/action", self._search_action),
                 web.post("/access/v1/check", self._check),
+                web.get("/access/v1/check", self._check_forwarded),
                 web.post("/hooks/claude-code", self._claude_code),
                 web.get("/.well-known/authzen-configuration", self._metadata),
                 web.get("/healthz", _healthy),
@@ -83,12 +88,18 @@ class ControlServer:
 
     async def _evaluation(self, http: web.Request) -> web.Response:
         caller = self._asker(http)
-        request = _about(parse_evaluation(await json_of(http)), caller)
+        try:
+            request = _about(parse_evaluation(await json_of(http)), caller)
+        except UnknownActionError as error:
+            return answered(_error(400, error))
         return answered(authzen(await self._decided(request, caller)))
 
     async def _evaluations(self, http: web.Request) -> web.Response:
         caller = self._asker(http)
-        asked = parse_evaluations(await json_of(http))
+        try:
+            asked = parse_evaluations(await json_of(http))
+        except UnknownActionError as error:
+            return answered(_error(400, error))
         if isinstance(asked, Request):
             return answered(authzen(await self._decided(_about(asked, caller), caller)))
         return answered({"evaluations": await self._in_turn(asked, caller)})
@@ -126,8 +137,16 @@ class ControlServer:
     async def _check(self, http: web.Request) -> web.Response:
         """The same, with the verdict as the status, for proxies that look at nothing else."""
         caller = self._asker(http)
-        logged = await self._decided(_about(parse_evaluation(await body_of(http)), caller), caller)
-        headers = {"x-headgate-decision-id": logged.decision_id}
+        return await self._checked(parse_evaluation(await body_of(http)), caller)
+
+    async def _check_forwarded(self, http: web.Request) -> web.Response:
+        """The same for proxies that ask with a GET and pass no body on."""
+        caller = self._asker(http)
+        return await self._checked(parse_forwarded(http.headers, http.query, caller), caller)
+
+    async def _checked(self, request: Request, caller: Caller) -> web.Response:
+        logged = await self._decided(_about(request, caller), caller)
+        headers = {"x-headgate-decision-id": logged.decision_id, **warning_headers(logged.decision)}
         return answered(authzen(logged), status=200 if logged.decision.allowed else 403, headers=headers)
 
     async def _claude_code(self, http: web.Request) -> web.Response:
@@ -142,12 +161,15 @@ class ControlServer:
             return answered(answer(decisions))
         except HeadgateError as error:
             return answered(_hook_denied(str(error)))
+        except web.HTTPException as error:
+            return answered(_hook_denied(f"the call could not be read, so the tool may not run: {error.reason}"))
         except Exception:  # noqa: BLE001 - whatever it is, the tool may not run
             _LOG.exception("a hook could not be answered")
             return answered(_hook_denied("control could not decide, so the tool may not run"))
 
     async def _metadata(self, http: web.Request) -> web.Response:
-        return answered(metadata(f"{http.scheme}://{http.host}"), headers={"cache-control": METADATA_CACHING})
+        base = self.public_url or _listener(http)
+        return answered(metadata(base.rstrip("/")), headers={"cache-control": METADATA_CACHING})
 
     def _asker(self, http: web.Request) -> Caller:
         return self.doors.caller(http.headers.get("authorization"))
@@ -168,7 +190,16 @@ class ControlServer:
             is_stale=self.is_stale(),
         )
         instance = self.snapshot().registered(request.subject)
-        return moment if instance is None else replace(moment, policy=self.facts(request, instance, moment))
+        if instance is None:
+            return moment
+        moment = replace(moment, policy=self.facts(request, instance, moment))
+        return with_books(request, instance, moment, self.look)
+
+
+def _listener(http: web.Request) -> str:
+    """Where this request has come in: what its caller calls the place counts for nothing."""
+    host, port = http.get_extra_info("sockname", ("127.0.0.1", 0))[:2]
+    return f"{http.scheme}://[{host}]:{port}" if ":" in host else f"{http.scheme}://{host}:{port}"
 
 
 def _about(request: Request, caller: Caller) -> Request:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from headgate_control.budgets.question import estimate_of
 from headgate_control.request import ActionName, Request, Resource, Subject
 from headgate_processors.errors import PermanentError
 
@@ -17,6 +18,10 @@ _NAMES: Mapping[str, Sequence[str]] = {"subject": ("type", "id"), "action": ("na
 
 class WireError(PermanentError):
     """The request is not what AuthZEN says; the message names the place and what was expected."""
+
+
+class UnknownActionError(WireError):
+    """The request is well formed, and asks for what nobody can do: nothing grants it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +47,7 @@ def parse_evaluation(body: object) -> Request:
     _optional(action, "properties", "action.properties")
     known = next((one for one in ACTIONS if one == name), None)
     if known is None:
-        raise WireError(f"action.name: {name!r} is none of {', '.join(ACTIONS)}")
+        raise UnknownActionError(f"action.name: {name[:100]!r} is none of {', '.join(ACTIONS)}")
     found = Resource(
         type=_text(resource.get("type"), "resource.type"),
         id=_text(resource.get("id"), "resource.id"),
@@ -56,7 +61,7 @@ def parse_evaluation(body: object) -> Request:
         ),
         action=known,
         resource=found.as_tool() if known == "tools/call" else found,
-        context=_optional(whole, "context", "context"),
+        context=_context(whole),
     )
 
 
@@ -97,6 +102,15 @@ def _named(part: str, shared: Mapping[str, Any], own: object) -> object:
     if not isinstance(own, Mapping) or not isinstance(above, Mapping):
         return own
     return {**{name: above[name] for name in _NAMES.get(part, ()) if name in above}, **own}
+
+
+def _context(whole: Mapping[str, Any]) -> Mapping[str, Any]:
+    context = _optional(whole, "context", "context")
+    try:
+        estimate_of(context)
+    except ValueError as error:
+        raise WireError(str(error)) from error
+    return context
 
 
 def _optional(value: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:

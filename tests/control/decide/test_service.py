@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -146,6 +147,36 @@ def test_a_soft_budget_is_warned_of(bench: Bench) -> None:
     assert ("soft budget of session s1 (total): 60 tokens wanted, 10 tokens left of 10 tokens",) == bench.ask(
         session="s1"
     ).decision.warnings
+
+
+def test_a_soft_budget_is_warned_of_in_each_row_and_once_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each window of it."""
+    few = Estimate(amount=Amount(tokens=20), lifetime_ns=1_000)
+    warnings = [bench.ask(session="s1", estimate=few).decision.warnings for _ in range(3)]
+    assert warnings == [tuple(row["warnings"]) for row in bench.rows()]  # type: ignore[arg-type]
+    assert [f"{warnings[0][0]}: passed, and nothing is refused for it, at gateway-1"] == [
+        one.message for one in caplog.records
+    ]
+
+
+def test_where_the_books_are_at_hand_what_does_not_fit_is_denied_before_the_policies(bench: Bench) -> None:
+    """And a call that goes on elsewhere may use what it holds."""
+    service = DecisionService(
+        lambda: replace(SNAPSHOT, policy=None),
+        LocalBudgets(bench.owner),
+        bench.log,
+        enforcement_point="gateway-1",
+        look=bench.owner.look,
+    )
+    held = bench.ask()
+
+    def code(instead_of: Logged | None) -> object:
+        moment = Moment(at_unix_nano=0)
+        return asyncio.run(service(request_of("ai-1", None), moment, CALL, instead_of=instead_of)).decision.code
+
+    assert ("budget", "policy") == (code(None), code(held))
 
 
 def test_what_is_denied_before_reserves_nothing(bench: Bench) -> None:

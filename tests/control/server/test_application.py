@@ -1,138 +1,32 @@
 """Control over HTTP, by a real server and a real client."""
 
 import asyncio
-import io
+import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
-from aiohttp import web
-from multidict import CIMultiDictProxy
 
-from headgate_control.audit.log import AuditLog
-from headgate_control.budgets.owner import BudgetOwner
-from headgate_control.budgets.port import LocalBudgets
-from headgate_control.decide.service import DecisionService
-from headgate_control.identity.launch import Launch, launch
-from headgate_control.manifests.load import parse_manifest
+from headgate_control.budgets.amount import Limits
+from headgate_control.budgets.budget import Budget
 from headgate_control.policy.bundle import bundle_of
 from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts
-from headgate_control.server.application import ControlServer
-from headgate_control.server.doors import Caller, Doors
-from headgate_control.state import ControlState
 from headgate_control.stops.commands import stop
-from headgate_control.store.opening import open_sqlite
 
 NOW = 1_000
-MANIFEST = """
-apiVersion: headgate.dev/v1
-kind: AgentManifest
-metadata: {name: fixer, team: payments}
-spec:
-  tools: [{tool: "*"}, {tool: merge, mcp_server: github, approval: high}, {tool: "*", mcp_server: github}]
-  commands: ["pytest *"]
-"""
 POLICIES = """
 @id("all") permit(principal, action, resource);
 @id("no-delete") @reason("nothing is deleted") forbid(principal, action, resource == Headgate::Tool::"github/delete");
 """
-Ask = Callable[..., Any]
-
-
-class Site:
-    """Control with one instance, and how to reach it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.store = open_sqlite(folder / "control.db", writer="control-1")
-        self.state = ControlState(self.store, PolicyEngine(bundle_of({"a.cedar": POLICIES})))
-        grant = parse_manifest(MANIFEST, {}, source="manifest")
-        made = launch(self.store, self.state.now.snapshot, Launch(grant=grant, launched_by="ada"), clock=lambda: NOW)
-        self.state.refresh()
-        self.instance, self.key = made.instance.instance_id, made.gateway_key
-        self.owner = BudgetOwner.open(folder / "budgets", [])
-        self.decisions = folder / "decisions"
-        self.log = AuditLog.open(self.decisions, "control-1")
-        snapshot = lambda: self.state.now.snapshot  # noqa: E731
-        callers = {
-            "operator-token": Caller(role="operator", name="ada"),
-            "gateway-token": Caller(role="gateway", name="gateway-1"),
-        }
-        self.server = ControlServer(
-            service=DecisionService(snapshot, LocalBudgets(self.owner), self.log, enforcement_point="control"),
-            snapshot=snapshot,
-            doors=Doors(keys=lambda: self.state.now.keys, authenticate=callers.get, clock=lambda: NOW),
-            clock=lambda: NOW,
-        )
-
-    @asynccontextmanager
-    async def served(self) -> AsyncIterator[str]:
-        """The address while it is served."""
-        runner = web.AppRunner(self.server.application())
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        await runner.cleanup()
-
-    def ask(self, path: str, body: object, *, token: str | None = "gateway-token") -> tuple[int, Any]:
-        """Status and answer of a POST."""
-        status, _, answer = self.heard(path, body, token=token)
-        return status, answer
-
-    def heard(
-        self, path: str, body: object, *, token: str | None = "gateway-token", method: str = "POST", **more: str
-    ) -> tuple[int, CIMultiDictProxy[str], Any]:
-        """Status, headers and answer of a request; `more` are headers of it, with `_` for `-`."""
-
-        async def go() -> tuple[int, CIMultiDictProxy[str], Any]:
-            headers = {"authorization": f"Bearer {token}"} if token else {}
-            headers |= {
-                "content-type": "application/json",
-                **{key.replace("_", "-"): told for key, told in more.items()},
-            }
-            sent = io.BytesIO(body if isinstance(body, bytes) else orjson.dumps(body))
-            async with (
-                self.served() as address,
-                aiohttp.ClientSession() as client,
-                client.request(method, address + path, data=sent, headers=headers) as response,
-            ):
-                return response.status, response.headers, await response.json()
-
-        return asyncio.run(go())
-
-    def question(self, tool: str, *, server: str | None = "github", instance: str | None = None) -> dict[str, Any]:
-        """An evaluation of a tool call."""
-        return {
-            "subject": {"type": "agent_instance", "id": instance or self.instance},
-            "action": {"name": "tools/call"},
-            "resource": {"type": "tool", "id": tool, "properties": {"server": server} if server else {}},
-        }
-
-    def close(self) -> None:
-        """Let go of everything."""
-        self.log.close()
-        self.owner.close()
-        self.store.close()
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A fresh site."""
-    with closing(Site(tmp_path)) as made:
-        yield made
 
 
 @pytest.mark.parametrize(
     ("tool", "expected"),
     [("search", (True, "allow", 200)), ("merge", (False, "require_approval", 403)), ("delete", (False, "deny", 403))],
 )
-def test_an_evaluation_and_a_check_say_the_same(site: Site, tool: str, expected: tuple[bool, str, int]) -> None:
+def test_an_evaluation_and_a_check_say_the_same(site: Any, tool: str, expected: tuple[bool, str, int]) -> None:
     """One in its body, the other in its status too."""
     status, answer = site.ask("/access/v1/evaluation", site.question(tool))
     checked, same = site.ask("/access/v1/check", site.question(tool))
@@ -148,7 +42,7 @@ def test_an_evaluation_and_a_check_say_the_same(site: Site, tool: str, expected:
         ("permit_on_first_permit", [True]),
     ],
 )
-def test_several_evaluations_end_where_they_are_to(site: Site, semantic: str, expected: list[bool]) -> None:
+def test_several_evaluations_end_where_they_are_to(site: Any, semantic: str, expected: list[bool]) -> None:
     """In their order."""
     listed = [{"resource": site.question(tool)["resource"]} for tool in ("search", "delete", "read")]
     body = {**site.question("x"), "evaluations": listed, "options": {"evaluations_semantic": semantic}}
@@ -156,7 +50,7 @@ def test_several_evaluations_end_where_they_are_to(site: Site, semantic: str, ex
     assert expected == [one["decision"] for one in answer["evaluations"]]
 
 
-def test_one_of_several_that_is_no_question_is_denied_and_the_others_answered(site: Site) -> None:
+def test_one_of_several_that_is_no_question_is_denied_and_the_others_answered(site: Any) -> None:
     """In its place, with what is wrong with it; whoever asks about somebody else hears that alone."""
     others = [{}, {"resource": 5}, {"subject": {"type": "agent_instance", "id": "ai-2"}}]
     body = {**site.question("search"), "evaluations": others}
@@ -181,19 +75,19 @@ def test_one_of_several_that_is_no_question_is_denied_and_the_others_answered(si
         ("/access/v1/nowhere", "gateway-token", 404),
     ],
 )
-def test_the_id_of_a_request_comes_back(site: Site, path: str, token: str, status: int) -> None:
+def test_the_id_of_a_request_comes_back(site: Any, path: str, token: str, status: int) -> None:
     """Whatever the answer is."""
     found, headers, _ = site.heard(path, site.question("search"), token=token, x_request_id="bfe9eb29 é")
     assert (status, "bfe9eb29 é", "application/json") == (found, headers["x-request-id"], headers["content-type"])
 
 
-def test_a_request_without_an_id_gets_none(site: Site) -> None:
+def test_a_request_without_an_id_gets_none(site: Any) -> None:
     """It is the caller's to give."""
     assert "x-request-id" not in site.heard("/access/v1/evaluation", site.question("search"))[1]
 
 
 @pytest.mark.parametrize("path", ["/access/v1/evaluation", "/access/v1/evaluations", "/access/v1/search/action"])
-def test_a_body_that_does_not_say_it_is_json_is_refused(site: Site, path: str) -> None:
+def test_a_body_that_does_not_say_it_is_json_is_refused(site: Any, path: str) -> None:
     """As AuthZEN wants it; a proxy that checks need not say so, and whoever says more than that is heard."""
     body = site.question("search")
     status, _, answer = site.heard(path, body, content_type="text/plain")
@@ -207,7 +101,7 @@ def test_a_body_that_does_not_say_it_is_json_is_refused(site: Site, path: str) -
     )
 
 
-def test_only_an_instance_is_decided_about(site: Site) -> None:
+def test_only_an_instance_is_decided_about(site: Any) -> None:
     """A user of the same name is somebody else."""
     body = {**site.question("search"), "subject": {"type": "user", "id": site.instance}}
     status, answer = site.ask("/access/v1/evaluation", body)
@@ -215,17 +109,84 @@ def test_only_an_instance_is_decided_about(site: Site) -> None:
     assert (200, False, "identity", []) == (status, answer["decision"], answer["context"]["code"], found)
 
 
-def test_the_metadata_is_of_the_address_it_was_asked_at(site: Site) -> None:
-    """And may be kept for a moment."""
-    status, headers, found = site.heard("/.well-known/authzen-configuration", b"", method="GET", host="pdp.example.com")
-    assert (200, "http://pdp.example.com", "max-age=60") == (
+@pytest.mark.parametrize(
+    ("public_url", "expected"),
+    [(None, r"http://127\.0\.0\.1:[1-9][0-9]*"), ("https://pdp.example.com/", r"https://pdp\.example\.com")],
+)
+def test_the_metadata_is_of_the_listener_or_the_address_that_was_set(
+    site: Any, public_url: str | None, expected: str
+) -> None:
+    """Never of the host that whoever asks has named; it may be kept for a moment."""
+    site.server = replace(site.server, public_url=public_url)
+    path = "/.well-known/authzen-configuration"
+    status, headers, found = site.heard(path, b"", method="GET", host="evil.example.com")
+    assert (200, "max-age=60") == (status, headers["cache-control"])
+    assert re.fullmatch(expected, found["policy_decision_point"])
+    assert f"{found['policy_decision_point']}/access/v1/evaluation" == found["access_evaluation_endpoint"]
+
+
+@pytest.mark.parametrize("evaluations", [[], [{}], [{}, {}]])
+def test_an_action_that_nobody_knows_is_denied(site: Any, evaluations: list[dict[str, Any]]) -> None:
+    """Alone and among several, as a decision and no fault of the request."""
+    body = {**site.question("search"), "action": {"name": "fly"}}
+    alone = site.ask("/access/v1/evaluation", body)
+    status, answer = site.ask("/access/v1/evaluations", {**body, "evaluations": evaluations})
+    assert (200, False) == (alone[0], alone[1]["decision"])
+    assert "'fly' is none of model.call" in alone[1]["context"]["error"]["message"]
+    assert (200, [False] * max(1, len(evaluations))) == (
         status,
-        found["policy_decision_point"],
-        headers["cache-control"],
+        [one["decision"] for one in answer.get("evaluations", [answer])],
     )
 
 
-def test_a_stop_denies_at_once(site: Site) -> None:
+BUDGET = Budget(budget_id="b", place=("team", "payments"), window="total", limits=Limits(nano_usd=10**9))
+PAID = {"cost_est": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("spent_usd", "context", "expected"),
+    [
+        ("0.75", PAID, (True, None, [])),
+        ("0.76", PAID, (False, "budget", [])),
+        ("1", {}, (False, "budget", [])),
+        ("1", {"cost_est": "0"}, (True, None, [])),
+        ("0.99", {}, (True, None, [])),
+    ],
+)
+def test_a_spent_budget_denies_who_asks_over_http(
+    site: Any, spent_usd: str, context: dict[str, object], expected: tuple[object, ...]
+) -> None:
+    """By what a request says that it costs; of one that says nothing, as soon as nothing is left."""
+    site.spend(BUDGET, spent_usd)
+    _, answer = site.ask("/access/v1/evaluation", {**site.question("search"), "context": context})
+    told = answer["context"]
+    assert expected == (answer["decision"], told.get("code"), told.get("warnings", []))
+
+
+def test_a_soft_budget_warns_who_asks_over_http(site: Any) -> None:
+    """In the answer, in a header of a check, and in the row."""
+    site.spend(replace(BUDGET, mode="soft"), "0.9")
+    body = {**site.question("search"), "context": PAID}
+    _, headers, answer = site.heard("/access/v1/check", body)
+    warning = "soft budget of team payments (total): $0.25 wanted, $0.10 left of $1.00"
+    (row,) = [orjson.loads(line)["body"] for line in next(site.decisions.glob("*.jsonl")).read_bytes().splitlines()]
+    assert (True, [warning], warning, [warning]) == (
+        answer["decision"],
+        answer["context"]["warnings"],
+        headers["x-headgate-warning"],
+        row["warnings"],
+    )
+
+
+@pytest.mark.parametrize("context", [{"cost_est": -1}, {"cost_est": "much"}, {"cost_est": True}, {"tokens_est": 0.5}])
+def test_an_estimate_that_is_no_number_is_refused(site: Any, context: dict[str, object]) -> None:
+    """By its name."""
+    status, answer = site.ask("/access/v1/evaluation", {**site.question("search"), "context": context})
+    assert status == 400
+    assert answer["error"].startswith(f"context.{next(iter(context))}: expected")
+
+
+def test_a_stop_denies_at_once(site: Any) -> None:
     """With its epoch on the answer."""
     stop(site.store, ("team", "payments"), mode="stop", author="ada", reason="fire")
     site.state.refresh()
@@ -237,21 +198,21 @@ def test_a_stop_denies_at_once(site: Site) -> None:
     )
 
 
-def test_what_may_be_done_can_be_searched(site: Site) -> None:
+def test_what_may_be_done_can_be_searched(site: Any) -> None:
     """Nothing of it is a decision, and none is logged."""
     status, answer = site.ask("/access/v1/search/action", {**site.question("search"), "action": {}})
     assert (200, [{"name": "tools/call"}], 0) == (status, answer["results"], site.log.anchor().number)
 
 
 @pytest.mark.parametrize("token", [None, "", "guess", "hgk_0000000000000000_00"])
-def test_nobody_asks_without_a_credential(site: Site, token: str | None) -> None:
+def test_nobody_asks_without_a_credential(site: Any, token: str | None) -> None:
     """Nothing is decided, and nothing logged."""
     status, answer = site.ask("/access/v1/evaluation", site.question("search"), token=token)
     assert (401, 0) == (status, site.log.anchor().number)
     assert "show a token" in answer["error"]
 
 
-def test_an_agent_asks_about_itself_alone(site: Site) -> None:
+def test_an_agent_asks_about_itself_alone(site: Any) -> None:
     """With its gateway key."""
     own, _ = site.ask("/access/v1/evaluation", site.question("search"), token=site.key)
     other, answer = site.ask("/access/v1/evaluation", site.question("search", instance="ai-2"), token=site.key)
@@ -262,7 +223,7 @@ def test_an_agent_asks_about_itself_alone(site: Site) -> None:
     ("body", "status", "expected"),
     [(b"{", 400, "the body is no JSON"), ({}, 400, "subject: expected an object"), (b" " * (1 << 20 | 1), 413, "")],
 )
-def test_a_bad_body_says_what_is_wrong(site: Site, body: object, status: int, expected: str) -> None:
+def test_a_bad_body_says_what_is_wrong(site: Any, body: object, status: int, expected: str) -> None:
     """As its sender's fault."""
     found, answer = site.ask("/access/v1/evaluation", body)
     assert status == found
@@ -280,15 +241,25 @@ def test_a_bad_body_says_what_is_wrong(site: Site, body: object, status: int, ex
         ("Read", {"file_path": "a"}, "deny"),
     ],
 )
-def test_the_hook_of_claude_code_is_answered(site: Site, tool: str, given: dict[str, str], expected: str) -> None:
+def test_the_hook_of_claude_code_is_answered(site: Any, tool: str, given: dict[str, str], expected: str) -> None:
     """By the agent's own key."""
     body = {"hook_event_name": "PreToolUse", "tool_name": tool, "tool_input": given, "session_id": "s1"}
     status, answer = site.ask("/hooks/claude-code", body, token=site.key)
     assert (200, expected) == (status, answer["hookSpecificOutput"]["permissionDecision"])
 
 
+def test_a_hook_with_too_large_a_body_denies_without_a_word_in_the_log(
+    site: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is its sender's fault, and the tool may not run."""
+    status, answer = site.ask("/hooks/claude-code", b" " * (3 << 20), token=site.key)
+    told = answer["hookSpecificOutput"]
+    assert (200, "deny", []) == (status, told["permissionDecision"], [one.message for one in caplog.records])
+    assert "Request Entity Too Large" in told["permissionDecisionReason"]
+
+
 @pytest.mark.parametrize(("token", "body"), [(None, {}), ("operator-token", {}), ("key", b"{"), ("key", {"x": 1})])
-def test_a_hook_that_cannot_be_answered_denies_with_200(site: Site, token: str | None, body: object) -> None:
+def test_a_hook_that_cannot_be_answered_denies_with_200(site: Any, token: str | None, body: object) -> None:
     """On any other status Claude Code would run the tool."""
     status, answer = site.ask("/hooks/claude-code", body, token=site.key if token == "key" else token)
     assert (200, "deny") == (status, answer["hookSpecificOutput"]["permissionDecision"])
@@ -302,7 +273,7 @@ POLICIES_OF_FACTS = (
 )
 
 
-def test_what_control_knows_of_a_session_is_asked_for_on_every_wire(site: Site) -> None:
+def test_what_control_knows_of_a_session_is_asked_for_on_every_wire(site: Any) -> None:
     """Of whoever and whatever session the request names; a tool that a hook lets run counts, a question does not."""
     called: Counter[object] = Counter()
     site.state.use_policy(PolicyEngine(bundle_of({"a.cedar": POLICIES_OF_FACTS})))
@@ -327,7 +298,7 @@ def test_what_control_knows_of_a_session_is_asked_for_on_every_wire(site: Site) 
     assert (403, [False, True], []) == (checked, [one["decision"] for one in several["evaluations"]], searched)
 
 
-def test_a_stop_of_a_key_holds_on_controls_own_wires(site: Site) -> None:
+def test_a_stop_of_a_key_holds_on_controls_own_wires(site: Any) -> None:
     """Whoever shows it is denied here as at the gateways; the same instance by another way is not."""
     key_id = next(iter(site.state.now.keys))
     stop(site.store, ("identity", key_id), mode="stop", author="ada", reason="leaked")
@@ -338,7 +309,7 @@ def test_a_stop_of_a_key_holds_on_controls_own_wires(site: Site) -> None:
     assert by_gateway["decision"] is True
 
 
-def test_the_log_keeps_no_command_and_no_name_that_is_none(site: Site) -> None:
+def test_the_log_keeps_no_command_and_no_name_that_is_none(site: Any) -> None:
     """A command line may hold secrets, and a session is text of bounded length; a digest tells one from another."""
     call = {
         "hook_event_name": "PreToolUse",
@@ -354,7 +325,7 @@ def test_the_log_keeps_no_command_and_no_name_that_is_none(site: Site) -> None:
     assert b"long" not in lines
 
 
-def test_control_that_cannot_see_its_store_allows_nothing_with_effects(site: Site) -> None:
+def test_control_that_cannot_see_its_store_allows_nothing_with_effects(site: Any) -> None:
     """Decisions and hooks are denied as stale: stops may have been given that it has not heard of."""
     site.server = replace(site.server, is_stale=lambda: True)
     _, decided = site.ask("/access/v1/evaluation", site.question("list"))
@@ -366,7 +337,7 @@ def test_control_that_cannot_see_its_store_allows_nothing_with_effects(site: Sit
     assert "has not heard of stops" in said["permissionDecisionReason"]
 
 
-def test_a_body_that_never_ends_is_waited_for_so_long(site: Site) -> None:
+def test_a_body_that_never_ends_is_waited_for_so_long(site: Any) -> None:
     """And whoever sends it hears so."""
     site.server = replace(site.server, body_s=0.05)
     lines = ("POST /access/v1/check HTTP/1.1", "host: x", "authorization: Bearer gateway-token", "content-length: 9")
