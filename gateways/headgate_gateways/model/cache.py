@@ -12,6 +12,8 @@ from headgate_gateways.model.inbound import Inbound
 from headgate_gateways.model.usage import Usage
 
 ANSWER_BYTES_MAX = 1 << 20
+CALL_BYTES_MAX = 1 << 20
+"""A longer call is not looked up: to tell it from others would hold everybody up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

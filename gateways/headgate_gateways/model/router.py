@@ -7,7 +7,7 @@ import orjson
 
 from headgate_control.identity.instance import Instance
 from headgate_gateways.model.asked import Asked
-from headgate_gateways.model.cache import AnswerCache, Kept, cache_key
+from headgate_gateways.model.cache import CALL_BYTES_MAX, AnswerCache, Kept, cache_key
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.inbound import Inbound
 from headgate_gateways.model.latency import Latencies
@@ -90,7 +90,8 @@ class Router:
 
         choice = choose(self.routing.rules, asking, may_go)
         after = self._changed(inbound, asked, choice)
-        key = cache_key(after, instance) if choice.cache_s is not None and choice.objection is None else None
+        is_kept = choice.cache_s is not None and choice.objection is None and len(after.body) <= CALL_BYTES_MAX
+        key = cache_key(after, instance) if is_kept else None
         return Routed(inbound=after, asked_as=inbound, objection=choice.objection, key=key, cache_s=choice.cache_s or 0)
 
     def fallbacks(self, inbound: Inbound) -> Iterator[Inbound]:

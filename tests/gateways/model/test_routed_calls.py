@@ -1,6 +1,8 @@
 """Routing at work: other providers when one fails, cheaper models, calls that are too large, answers given again."""
 
 import asyncio
+import io
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -14,6 +16,7 @@ from headgate_control.kinds import LIMIT
 from headgate_control.limits.limit import Limit
 from headgate_control.manifests.load import parse_manifest
 from headgate_control.store.record import Change
+from headgate_gateways.model.cache import CALL_BYTES_MAX
 from headgate_gateways.model.router import Router
 from headgate_gateways.model.routing import Routing, Rule
 from headgate_gateways.model.upstream import Upstream
@@ -324,6 +327,24 @@ def test_an_answer_is_shared_within_a_team_alone(site: Any) -> None:
         return found
 
     assert [1, 1, 2] == site.run(steps)
+
+
+def test_answers_to_very_long_calls_are_not_kept(site: Any) -> None:
+    """To tell them from others would hold everybody up."""
+    site.routing = Routing(rules=[Rule(name="keep", cache_s=60)])
+    image = {"type": "image_url", "image_url": {"url": "data:," + "x" * CALL_BYTES_MAX}}
+    body = json.dumps({"model": "gpt-5", "messages": [{"role": "user", "content": [image]}]}).encode()
+
+    async def steps(agent: Any) -> list[int]:
+        found = []
+        for _ in range(2):
+            url, shown = f"{agent.address}/openai/v1/chat/completions", {"authorization": f"Bearer {agent.key}"}
+            async with agent.client.post(url, data=io.BytesIO(body), headers=shown) as response:
+                found.append(response.status)
+        return found
+
+    assert [200, 200] == site.run(steps)
+    assert 2 == len(list(site.server.journal.exchanges()))
 
 
 def test_errors_are_not_kept(site: Any) -> None:
