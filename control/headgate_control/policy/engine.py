@@ -136,8 +136,9 @@ class PolicyEngine:
         found = self._graphs.get(key)
         if found is None:
             principals, resources = list(_principal(request)), list(_resource(request))
+            every = [*principals, *_beside(request, principals), *resources]
             found = _Graph(
-                entities=Entities.from_json_str(json.dumps([*principals, *resources]), self._schema),
+                entities=Entities.from_json_str(json.dumps(every), self._schema),
                 action=(f"{NAMESPACE}::Action", request.action),
                 principals=[_uid_of(one) for one in principals],
                 resources=[_uid_of(one) for one in resources],
@@ -148,7 +149,7 @@ class PolicyEngine:
 
 @dataclass(slots=True, kw_only=True)
 class _Graph:
-    """The entities of a request: its principal and its resource, each before all that is above it.
+    """The entities of a request: its principal and its resource, each before all that is above it, and what is beside.
 
     `outcome` is what the policies say to it, where that depends on nothing else.
     """
@@ -177,7 +178,7 @@ def _told(request: Request) -> tuple[object, ...]:
 
 
 def _principal(request: Request) -> Iterator[dict[str, Any]]:
-    """The instance, the groups it is in, and what the directory knows around it."""
+    """The instance, then the groups it is in, with what the directory knows of these."""
     properties = request.subject.properties
     groups = [(kind, value) for name, kind in _GROUPS if isinstance(value := properties.get(name), str) and value]
     listed = properties.get("lineage")
@@ -192,9 +193,17 @@ def _principal(request: Request) -> Iterator[dict[str, Any]]:
         if _is_own(one, properties)
     }
     yield _entity("AgentInstance", request.subject.id, traits, parents)
-    for kind, name in dict.fromkeys((*parents, *around)):
+    for kind, name in parents:
         found = around.get((kind, name))
         yield _entity(kind, name, _facts(found) if found is not None else None)
+
+
+def _beside(request: Request, principals: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What the directory knows around an instance that is in none of it, such as its repository."""
+    told = {_uid_of(one) for one in principals}
+    for one in _around(request.subject.properties):
+        if (f"{NAMESPACE}::{entity_type(one.kind)}", one.id) not in told:
+            yield _entity(entity_type(one.kind), one.id, _facts(one))
 
 
 def _around(properties: Mapping[str, object]) -> Iterator[Known]:

@@ -10,6 +10,7 @@ from cedarpy import PolicySet, Schema, is_authorized
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headgate_control.identity.directory import Known
 from headgate_control.policy.bundle import bundle_of, load_bundle
 from headgate_control.policy.engine import PolicyEngine, PolicyFacts, SessionFacts, _context
 from headgate_control.request import ActionName, Request, Resource, Subject
@@ -67,6 +68,25 @@ def test_a_fact_that_may_be_unknown_is_asked_for_and_a_name_is_no_entity(conditi
     """The kinds of the directory are types of the schema."""
     with pytest.raises(ConfigError, match=expected):
         bundle_of({"a.cedar": f'@id("a") permit(principal, action, resource) when {{ {condition} }};'})
+
+
+def test_who_is_around_an_instance_is_no_group_of_it() -> None:
+    """Policies of the team that owns its repository are not its own, and are not looked at."""
+    bundle = bundle_of(
+        {
+            "a.cedar": ALLOW_ALL
+            + '@id("own") forbid(principal in Headgate::Team::"payments", action, resource) when { false };'
+            + '@id("other") forbid(principal in Headgate::Team::"search", action, resource);'
+        }
+    )
+    around = (Known("repo", "acme/calc", (("team", "search"),)), Known("team", "search"))
+    asked = ask()
+    asked = replace(
+        asked,
+        subject=replace(asked.subject, properties={**asked.subject.properties, "around": around, "repo": "acme/calc"}),
+    )
+    engine = PolicyEngine(bundle)
+    assert (True, ["all", "own"]) == (engine(asked).allowed, [one.policy_id for one in engine.looked_at(asked)])
 
 
 def test_nobody_puts_facts_beside_a_subject_but_the_snapshot() -> None:
