@@ -67,6 +67,24 @@ def test_what_is_valid_but_not_meant_is_warned_of(run: Run) -> None:
     assert "no policy permits anything" in told.err
 
 
+def test_a_name_that_the_directory_does_not_have_is_warned_of(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a kind that it knows some of, wherever in a policy the name stands."""
+    run("init", "policy")
+    Path("policy/a.cedar").write_text(
+        '@id("a") @reason("no") forbid(principal in Headgate::Team::"paymnets", action, resource) '
+        'when { principal has repo && principal.repo == Headgate::Repo::"acme/calc" } '
+        'unless { principal in Headgate::User::"eve" };'
+    )
+    assert "" == run("check", "policy").err
+    Path("registry.yaml").write_text("teams: {payments: {}}\nrepos: {acme/calc: {}}")
+    assert 0 == runner(capsys)("directory", "import", "registry.yaml").code
+    told = run("check", "policy")
+    assert (0, ["a: Headgate::Team::\"paymnets\" is not in the directory; did you mean 'payments'?"]) == (
+        told.code,
+        told.err.splitlines(),
+    )
+
+
 def test_a_folder_without_cases_is_no_success(run: Run) -> None:
     """Nothing was tested."""
     Path("policy").mkdir()

@@ -102,16 +102,19 @@ def init(folder: Folder) -> None:
     to.say(f"Name it in headgate.yaml as policy: {{dir: {folder}}}. Try it: headgate policy test {folder}")
 
 
-def check(folder: Folder, as_json: Json = False) -> None:
+def check(context: typer.Context, folder: Folder, data: Data = None, as_json: Json = False) -> None:
     """Check a bundle: every policy against the schema, and what is valid but probably not meant.
+
+    Where control has a directory, names of teams, users, repositories and so on that it does not have are told, too.
 
     Exit code 2 says that it is wrong and would be refused; warnings are told on stderr.
     """
+    from headgate_console.control.reading import directory_of
     from headgate_control.policy.bundle import load_bundle
-    from headgate_control.policy.check import warnings
+    from headgate_control.policy.check import unknown_names, warnings
 
     bundle, to = load_bundle(folder), screen()
-    told = list(warnings(bundle))
+    told = [*warnings(bundle), *unknown_names(bundle, directory_of(settings(context, data=data)))]
     permits = sum(policy.permits for policy in bundle.policies.values())
     counts = {"permits": permits, "forbids": len(bundle.policies) - permits}
     if as_json:

@@ -1,12 +1,15 @@
 """What is valid in a bundle and yet probably not meant."""
 
+import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from headgate_control.identity.directory import Directory
 from headgate_control.manifests.spec import TIERS
 from headgate_control.policy.bundle import Bundle
-from headgate_control.policy.slicer import scopes_of
+from headgate_control.policy.schema import NAMESPACE, entity_type
+from headgate_control.policy.slicer import Uid, scopes_of
 
 
 def warnings(bundle: Bundle) -> Iterator[str]:
@@ -28,6 +31,33 @@ def warnings(bundle: Bundle) -> Iterator[str]:
             yield f"{name}: a forbid without @reason: whoever is denied reads only its id"
         if policy.approval is not None:
             yield from _approval(name, policy.approval, content)
+
+
+def unknown_names(bundle: Bundle, directory: Directory) -> Iterator[str]:
+    """A sentence for each name of a team, a user, a repository … that the directory does not have.
+
+    A kind of which it has none is not looked at.
+    """
+    kinds = {f"{NAMESPACE}::{entity_type(kind)}": entries for kind, entries in directory.entries.items() if entries}
+    for policy_id, content in bundle.written.items():
+        for kind, name in dict.fromkeys(_entities(content)):
+            if name not in kinds.get(kind, {name: None}):
+                near = difflib.get_close_matches(name, list(kinds[kind]), n=1, cutoff=0.5)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                yield f'{policy_id}: {kind}::"{name}" is not in the directory{hint}'
+
+
+def _entities(written: object) -> Iterator[Uid]:
+    """Every entity that a policy names, in Cedar's own JSON."""
+    if isinstance(written, Mapping):
+        kind, name = written.get("type"), written.get("id")
+        if isinstance(kind, str) and isinstance(name, str):
+            yield kind, name
+        for value in written.values():
+            yield from _entities(value)
+    elif isinstance(written, list):
+        for value in written:
+            yield from _entities(value)
 
 
 def _approval(name: str, tier: str, content: Mapping[str, Any]) -> Iterator[str]:
