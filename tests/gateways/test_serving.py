@@ -94,7 +94,7 @@ def test_later_headers_of_a_connection_have_their_bound_too() -> None:
     """From the answer before them; nobody can be slow there for ever."""
 
     async def steps() -> tuple[int, bytes]:
-        async with served(ConnectionBounds(headers_s=30, idle_s=0.05)) as connect:
+        async with served(ConnectionBounds(headers_s=30, idle_s=0.5)) as connect:
             stream = await connect()
             first = await answers(stream)
             stream[1].write(HEAD)
