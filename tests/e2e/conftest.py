@@ -88,11 +88,13 @@ class ControlSite:
         path.write_text(MANIFEST.format(team=team), encoding="utf-8")
         return path
 
-    def call(self, key: str, *, gateway: str | None = None, path: str = "/openai/v1", **more: Any) -> httpx2.Response:
+    def call(
+        self, key: str, *, gateway: str | None = None, path: str = "/openai/v1", session: str | None = None, **more: Any
+    ) -> httpx2.Response:
         """The answer to an agent's call of a model, read to its end."""
         body = {"model": "gpt-5", "max_completion_tokens": 50, "messages": [{"role": "user", "content": "hi"}], **more}
         where = f"http://{gateway or self.addresses['model-gateway']}{path}/chat/completions"
-        headers = {"authorization": f"Bearer {key}"}
+        headers = {"authorization": f"Bearer {key}", **({"x-session-id": session} if session is not None else {})}
         return httpx2.post(where, json=body, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
     def ask(self, method: str, path: str, token: str | None, body: object = None) -> httpx2.Response:

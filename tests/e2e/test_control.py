@@ -112,6 +112,46 @@ def test_a_stop_denies_until_it_is_resumed(control_site: Any, told: Told, agent:
     assert "it loops" not in run("stops").out
 
 
+@pytest.mark.parametrize(("key", "digits"), [("main", 32), ("main", 8), ("5a0b1c2d-9f00-4c11-8a22-7d33ee44ff00", 9)])
+def test_a_session_is_stopped_by_its_id(control_site: Any, told: Told, agent: Agent, key: str, digits: int) -> None:
+    """Or the beginning of it, as `headgate sessions` shows it; another agent's session of the same name goes on."""
+    made, other = agent("by-id"), agent("another")
+    assert 200 == control_site.call(made["gateway_key"], session=key).status_code
+    query = f"SELECT session_id FROM sessions WHERE source_key = '{key}' AND instance_id = '{made['instance_id']}'"
+    session_id = control_site.seen(query)[0]["session_id"]
+    stopped = told("stop", "session", session_id[:digits], "--reason", "it loops")
+    assert (session_id, key, None) == tuple(stopped[name] for name in ("target", "session_key", "warning"))
+    assert denied("stopped") == refusal(control_site.call(made["gateway_key"], session=key))
+    if key == "main":
+        assert 200 == control_site.call(other["gateway_key"], session=key).status_code
+    assert 1 == len(told("resume", "session", session_id[:digits], "--reason", "mended")["ended"])
+    assert 200 == control_site.call(made["gateway_key"], session=key).status_code
+
+
+def test_a_session_that_nobody_knows_yet_is_stopped_by_its_key(
+    control_site: Any, told: Told, agent: Agent, run: Run
+) -> None:
+    """And the command says that it is not known."""
+    made = agent("yet-to-come")
+    assert "no session is called 'to-come' yet" in run("stop", "session", "to-come", "--reason", "x").err
+    answer = control_site.call(made["gateway_key"], session="to-come")
+    assert denied("stopped") == refusal(answer)
+    assert 1 == len(told("resume", "session", "to-come")["ended"])
+
+
+def test_a_session_whose_calls_gateways_cannot_tell_is_not_said_to_be_stopped(
+    control_site: Any, agent: Agent, run: Run
+) -> None:
+    """Its agent names no session and no trace; the command says what stops it."""
+    made = agent("nameless")
+    for _ in range(2):
+        assert 200 == control_site.call(made["gateway_key"]).status_code
+    query = f"SELECT session_id FROM sessions WHERE instance_id = '{made['instance_id']}' AND model_call_count = 2"
+    session_id = control_site.seen(query)[0]["session_id"]
+    result = run("stop", "session", session_id, "--reason", "it loops")
+    assert (2, True) == (result.code, f"headgate stop instance {made['instance_id']}" in result.err)
+
+
 def test_a_stop_cuts_a_stream_and_a_pause_does_not(
     control_site: Any, told: Told, agent: Agent, stalled_scenario: Any
 ) -> None:

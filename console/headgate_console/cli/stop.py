@@ -2,7 +2,7 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from headgate_console.cli.screen import Screen, screen, utf8_stdout
 from headgate_console.errors import CommandError
 from headgate_console.render.records import rfc3339
 from headgate_console.render.table import Column
+from headgate_processors.errors import ConfigError
+
+if TYPE_CHECKING:
+    from headgate_console.settings import Settings
 
 STOP_EXAMPLES = """
     headgate stop instance ai-01KB0EXAMPLE --reason "loops on one test"
@@ -54,8 +58,8 @@ _STOPS = (
     Column(key="reason", title="REASON", shrink_to=12),
     Column(key="author", title="BY", rank=1),
     Column(key="accepted_time", title="SINCE", rank=2),
-    Column(key="expires_time", title="UNTIL", rank=1, format=lambda value: value or "resumed"),
-    Column(key="stop_id", title="STOP ID", rank=3),
+    Column(key="expires_time", title="UNTIL", rank=1, format=lambda value: value or "it is resumed"),
+    Column(key="stop_id", title="STOP ID"),
 )
 _EFFECTS = (
     Column(key="enforcement_point", title="ENFORCEMENT POINT", style="cyan"),
@@ -104,8 +108,12 @@ def resume(
     """End a stop or a pause."""
     from headgate_console.control.client import control_client
 
-    client = control_client(settings(context, data=data))
-    whole, answer = client.command("/v1/stops/resume", {"scope": scope, "id": target, "reason": reason})
+    site = settings(context, data=data)
+    client = control_client(site)
+    held = {one["target"] for one in client.get("/v1/stops")["stops"] if one["scope"] == scope}
+    named = {"id": target} if target in held else _named(site, scope, target)
+    called = next((name for name in (named["id"], named.get("session_key")) if name in held), named["id"])
+    whole, answer = client.command("/v1/stops/resume", {"scope": scope, "id": called, "reason": reason})
     to = screen()
     if as_json:
         _write(answer)
@@ -143,8 +151,13 @@ def _commanded(
     from headgate_console.control.client import control_client
 
     lifetime_ns = None if expires is None else int(length("--expires", expires).total_seconds() * NS_PER_S)
-    client = control_client(settings(context, data=data))
-    whole, answer = client.command("/v1/stops", {"scope": scope, "id": target, "lifetime_ns": lifetime_ns, **body})
+    if lifetime_ns == 0:
+        raise ConfigError("--expires 0s: it would be over at once. Expected a length such as 30m or 2h")
+    site = settings(context, data=data)
+    client, named = control_client(site), _named(site, scope, target)
+    warning = named.pop("warning", None)
+    whole, answer = client.command("/v1/stops", {"scope": scope, **named, "lifetime_ns": lifetime_ns, **body})
+    answer["warning"] = answer["warning"] or warning
     if as_json:
         _write(_timed(answer))
     else:
@@ -152,6 +165,16 @@ def _commanded(
     if answer["warning"] is not None:
         screen().say(answer["warning"])
     _silent(whole, answer)
+
+
+def _named(site: "Settings", scope: str, target: str | None) -> dict[str, Any]:
+    """What to tell control of whom it is about."""
+    if scope != "session" or not target:
+        return {"id": target}
+    from headgate_console.queries.stopping import session_to_stop
+
+    found = session_to_stop(site, target)
+    return {"id": found.id, "session_key": found.session_key, "warning": found.warning}
 
 
 def _show(to: Screen, answer: dict[str, Any]) -> None:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 LISTED_MAX = 12
 _VIEWS = ("sessions", "model_calls", "tool_calls", "decisions")
 _SPENT = """
-    SELECT count(*) FILTER (WHERE status <> 'denied') AS model_calls, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
+    SELECT count(*) FILTER (WHERE status <> 'denied') AS model_calls,
+        sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,
         sum(cost_usd) AS cost_usd, count(*) FILTER (WHERE status NOT IN ('ok', 'in_flight', 'denied')) AS not_ok
     FROM model_calls WHERE instance_id = ?
 """

@@ -60,6 +60,20 @@ def find_session(connection: "duckdb.DuckDBPyConnection", wanted: str) -> Row:
     Raises:
         CommandError: none or several; the message names them.
     """
+    rows = sessions_called(connection, wanted)
+    if len(rows) == 1:
+        return rows[0]
+    if rows:
+        raise CommandError(several(wanted, rows))
+    message = (
+        f"No session is called {wanted!r}. Give a session id, the first digits of one,"
+        " or the agent's own key; see: headgate sessions"
+    )
+    raise CommandError(message)
+
+
+def sessions_called(connection: "duckdb.DuckDBPyConnection", wanted: str) -> list[Row]:
+    """The sessions with this id; if there is none, with this key of their own; else whose ids begin so."""
     query = (
         "SELECT session_id FROM sessions WHERE session_id = ?1 OR source_key = ?1"
         " OR starts_with(session_id, lower(?1))"
@@ -74,20 +88,11 @@ def find_session(connection: "duckdb.DuckDBPyConnection", wanted: str) -> Row:
     found = [rows_of[session_id] for session_id in ids]
     exact = [row for row in found if wanted.lower() == row["session_id"]]
     keyed = [row for row in found if wanted == row["source_key"]]
-    for rows in (exact, keyed, found):
-        if len(rows) == 1:
-            return rows[0]
-        if rows:
-            break
-    raise CommandError(_no_single(wanted, rows))
+    return exact or keyed or found
 
 
-def _no_single(wanted: str, rows: list[Row]) -> str:
-    if not rows:
-        return (
-            f"No session is called {wanted!r}. Give a session id, the first digits of one,"
-            " or the agent's own key; see: headgate sessions"
-        )
+def several(wanted: str, rows: list[Row]) -> str:
+    """What to say where several sessions are called so."""
     named = ", ".join(row["session_id"][:12] for row in rows[:CANDIDATES_MAX])
     more = f" and {len(rows) - CANDIDATES_MAX} more" if len(rows) > CANDIDATES_MAX else ""
     return f"{len(rows)} sessions match {wanted!r}: {named}{more}. Give more digits of the session id."

@@ -15,6 +15,7 @@ from headgate_control.stops.enact import enact, lift
 from headgate_control.stops.points import Effects
 from headgate_control.stops.stop import Key, Mode, Stop, parse_key
 
+SHOWN_MAX = 8
 _NS_PER_MS = 1_000_000
 
 
@@ -41,13 +42,16 @@ class StopRoutes:
         """Answers when every enforcement point has acknowledged, or 5 s are over; 504 names the silent ones."""
         caller, body = self._operator(http), await object_of(http)
         lifetime_ns = whole_of(body, "lifetime_ns")
+        if lifetime_ns is not None and lifetime_ns <= 0:
+            raise WireError("lifetime_ns: expected more than nothing: it would be over before anybody heard of it")
         made, found = await enact(
             self.room,
-            parse_key(text_of(body, "scope") or "", text_of(body, "id")),
+            self._named(body),
             mode=_mode(body),
             author=caller.name,
             reason=text_of(body, "reason") or "",
             expires_unix_nano=None if lifetime_ns is None else self.room.clock() + lifetime_ns,
+            session_key=text_of(body, "session_key"),
         )
         is_known = known(self.room.now, made.key)
         told = {**shown_stop(made), **shown_effects(found), "known": is_known, "warning": _warning(made.key, is_known)}
@@ -55,10 +59,15 @@ class StopRoutes:
 
     async def _resume(self, http: web.Request) -> web.Response:
         caller, body = self._operator(http), await object_of(http)
-        key = parse_key(text_of(body, "scope") or "", text_of(body, "id"))
+        key = self._named(body)
         ended, epoch, found = await lift(self.room, key, author=caller.name, reason=text_of(body, "reason") or "")
         told = {"ended": [shown_stop(one) for one in ended], "epoch": epoch}
         return answered({**told, **shown_effects(found)}, status=504 if found.silent else 200)
+
+    def _named(self, body: Mapping[str, Any]) -> Key:
+        """What a command is about; an instance may be named by the beginning of its id."""
+        scope, target = parse_key(text_of(body, "scope") or "", text_of(body, "id"))
+        return (scope, instance_called(self.room.now, target)) if scope == "instance" else (scope, target)
 
     def _operator(self, http: web.Request) -> Caller:
         return only(self.room.doors.caller(http.headers.get("authorization")), "operator")
@@ -80,13 +89,28 @@ def known(state: State, key: Key) -> bool | None:
     return True if scope == "platform" else None
 
 
+def instance_called(state: State, name: str) -> str:
+    """The id of the instance that has this one, or the only one that begins so.
+
+    Raises:
+        WireError: none or several do.
+    """
+    every = state.snapshot.instances
+    found = [name] if name in every else sorted(one for one in every if one.startswith(name))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise WireError(f"no instance is called {name!r}: see headgate instance list")
+    some = ", ".join(found[:SHOWN_MAX])
+    raise WireError(f"{len(found)} instances begin with {name!r}: give more of the id, of {some} …")
+
+
 def _warning(key: Key, is_known: bool | None) -> str | None:
     """What whoever mistypes an id should know: it holds, and nothing is called so."""
     scope, target = key
     if is_known is not False:
         return None
-    what = f"no instance is called {target!r}" if scope == "instance" else f"no instance is of {scope} {target!r}"
-    return f"{what} yet: see headgate instance list"
+    return f"no instance is of {scope} {target!r} yet: see headgate instance list"
 
 
 def shown_stop(stop: Stop) -> dict[str, object]:
@@ -102,6 +126,7 @@ def shown_stop(stop: Stop) -> dict[str, object]:
         "epoch": stop.epoch,
         "accepted_unix_nano": stop.accepted_unix_nano,
         "expires_unix_nano": stop.expires_unix_nano,
+        "session_key": stop.session_key,
     }
 
 

@@ -22,6 +22,7 @@ def stop(
     author: str,
     reason: str,
     expires_unix_nano: int | None = None,
+    session_key: str | None = None,
     clock: Callable[[], int] = time.time_ns,
 ) -> Stop:
     """Stop or pause what `key` names; in place of an earlier stop or pause of it.
@@ -44,6 +45,7 @@ def stop(
             accepted_unix_nano=clock(),
             epoch=epoch + 1,
             expires_unix_nano=expires_unix_nano,
+            session_key=session_key,
         )
         changes = [_next(epoch, revision), Change(kind=STOP, id=record_id(key, mode), body=write_stop(made))]
         try:

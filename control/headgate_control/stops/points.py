@@ -36,7 +36,23 @@ class _Epoch:
 
     accepted_ns: int
     heard: dict[str, tuple[int, int]] = field(default_factory=dict)
+    silent: frozenset[str] = frozenset()
+    late: Callable[["Effect"], None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def effect(self, name: str) -> Effect:
+        """What was heard of one point."""
+        at_ns, cut = self.heard[name]
+        return Effect(enforcement_point=name, effect_ns=max(0, at_ns - self.accepted_ns), cut=cut)
+
+    def hear(self, name: str, at_ns: int, cut: int) -> None:
+        """Take in what a point says, the first time that it does."""
+        if name in self.heard:
+            return
+        self.heard[name] = (at_ns, cut)
+        self.changed.set()
+        if self.late is not None and name in self.silent:
+            self.late(self.effect(name))
 
 
 class EnforcementPoints:
@@ -80,12 +96,17 @@ class EnforcementPoints:
         """A point enforces everything up to an epoch, and has cut so many open calls for it; said once."""
         if epoch not in self._epochs:
             self.accepted(epoch)
-        found = self._epochs[epoch]
-        found.heard.setdefault(name, (self._clock(), cut))
-        found.changed.set()
+        now_ns = self._clock()
+        self._epochs[epoch].hear(name, now_ns, cut)
+        for earlier, found in self._epochs.items():
+            if earlier < epoch and name in found.silent:
+                found.hear(name, now_ns, 0)
 
-    async def effects(self, epoch: int, *, wait_s: float) -> Effects:
-        """What became of an epoch, as soon as every point has said so, at the latest after `wait_s`."""
+    async def effects(self, epoch: int, *, wait_s: float, late: Callable[[Effect], None] | None = None) -> Effects:
+        """What became of an epoch, as soon as every point has said so, at the latest after `wait_s`.
+
+        `late` is told of each that was silent until then, when it speaks.
+        """
         if epoch not in self._epochs:
             self.accepted(epoch)
         found = self._epochs[epoch]
@@ -96,11 +117,10 @@ class EnforcementPoints:
                     await found.changed.wait()
         except TimeoutError:
             pass
-        told = (
-            Effect(enforcement_point=name, effect_ns=max(0, at_ns - found.accepted_ns), cut=cut)
-            for name, (at_ns, cut) in found.heard.items()
-        )
+        silent = frozenset(self._names - found.heard.keys())
+        if late is not None:
+            found.silent, found.late = silent, late
         return Effects(
-            effects=tuple(sorted(told, key=lambda one: one.effect_ns)),
-            silent=tuple(sorted(self._names - found.heard.keys())),
+            effects=tuple(sorted(map(found.effect, found.heard), key=lambda one: one.effect_ns)),
+            silent=tuple(sorted(silent)),
         )

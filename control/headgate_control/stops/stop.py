@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from headgate_analytics.stitch import scope_of, session_key, trace_key
 from headgate_processors.errors import ConfigError
 
 Scope = Literal["instance", "session", "workflow", "team", "tool", "model", "identity", "mcp-server", "platform"]
@@ -14,13 +15,15 @@ Key = tuple[Scope, str]
 
 REASON_CHARS_MAX = 2_000
 TARGET_CHARS_MAX = 512
+TENANT = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     """`stop` denies new calls and cuts those that run; `pause` denies new ones and lets the others end.
 
-    `epoch` is the number of the change that brought it: a later change has a higher one.
+    `epoch` is the number of the change that brought it: a later change has a higher one. `session_key` is the source's
+    own key of the session that it names by its id.
     """
 
     stop_id: str
@@ -31,6 +34,7 @@ class Stop:
     accepted_unix_nano: int
     epoch: int
     expires_unix_nano: int | None = None
+    session_key: str | None = None
 
     def holds(self, at_unix_nano: int) -> bool:
         """Whether it has not expired."""
@@ -41,11 +45,13 @@ class Stop:
 class Facts:
     """What a call is part of, as far as it is known: everything that a stop may be about.
 
-    `lineage`: the instance and those that launched it, the nearest first. `identities`: the user and the credential.
+    `lineage`: the instance and those that launched it, the nearest first. `session` is its own name of its session,
+    `trace_id` the trace that it is part of. `identities`: the user and the credential.
     """
 
     lineage: Sequence[str] = ()
     session: str | None = None
+    trace_id: str | None = None
     workflow: str | None = None
     team: str | None = None
     tool: str | None = None
@@ -70,8 +76,17 @@ class Facts:
                 yield "tool", f"{self.mcp_server}/{self.tool}"
         for instance in self.lineage:
             yield "instance", instance
+        yield from (("session", name) for name in self._sessions())
+
+    def _sessions(self) -> Iterator[str]:
+        """The session as its source names it, and by the ids that `sessions` may have it under."""
         if self.session is not None:
-            yield "session", self.session
+            yield self.session
+            if self.lineage:
+                yield session_key(TENANT, scope_of(self.lineage[0]), self.session).session_id
+        elif self.trace_id is not None:
+            yield self.trace_id
+            yield trace_key(TENANT, self.trace_id).session_id
 
 
 def parse_key(scope: str, target: str | None) -> Key:

@@ -199,7 +199,6 @@ def test_a_point_that_does_not_speak_is_named(site: Commanded, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("scope", "target", "expected"),
     [
-        ("instance", "ai-mistyped", (False, "no instance is called 'ai-mistyped' yet: see headgate instance list")),
         ("team", "payments", (True, None)),
         ("team", "paymnets", (False, "no instance is of team 'paymnets' yet: see headgate instance list")),
         ("workflow", "x", (False, "no instance is of workflow 'x' yet: see headgate instance list")),
@@ -220,18 +219,31 @@ def test_a_stop_of_what_nobody_knows_holds_and_says_so(
     assert (*expected, [target or ""]) == (answer["known"], answer["warning"], held)
 
 
-def test_a_stop_of_an_instance_that_is_there_is_known(site: Commanded) -> None:
-    """By its whole id."""
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_a_stop_of_an_instance_names_it_by_the_beginning_of_its_id(site: Commanded, left_out: int) -> None:
+    """It holds for the instance that is meant, and so does its end."""
     made = site.created()["instance_id"]
-    told = site.ask("POST", "/v1/stops", {"scope": "instance", "id": made, "reason": "it loops"})[1]
-    assert (True, None) == (told["known"], told["warning"])
+    body = {"scope": "instance", "id": made[: len(made) - left_out], "reason": "it loops"}
+    told = site.ask("POST", "/v1/stops", body)[1]
+    assert (made, True, None) == (told["target"], told["known"], told["warning"])
+    assert [made] == [one["target"] for one in site.ask("POST", "/v1/stops/resume", body)[1]["ended"]]
 
 
-def test_a_stop_that_is_over_is_not_listed(site: Commanded) -> None:
-    """Its time ends at control's own clock."""
-    body = {"scope": "team", "id": "x", "reason": "a moment", "lifetime_ns": 0}
-    assert NOW == site.ask("POST", "/v1/stops", body)[1]["expires_unix_nano"]
+@pytest.mark.parametrize(("name", "expected"), [("ai-mistyped", "no instance is called"), ("ai-", "2 instances begin")])
+def test_a_stop_of_no_single_instance_is_refused(site: Commanded, name: str, expected: str) -> None:
+    """Nobody may believe that an agent is stopped which is not."""
+    for _ in range(2):
+        site.created()
+    status, answer = site.ask("POST", "/v1/stops", {"scope": "instance", "id": name, "reason": "it loops"})
+    assert (400, True) == (status, answer["error"].startswith(expected))
     assert [] == site.ask("GET", "/v1/stops")[1]["stops"]
+
+
+@pytest.mark.parametrize("lifetime_ns", [0, -1])
+def test_a_stop_that_would_be_over_at_once_is_refused(site: Commanded, lifetime_ns: int) -> None:
+    """Whoever gives it means something else."""
+    body = {"scope": "team", "id": "x", "reason": "a moment", "lifetime_ns": lifetime_ns}
+    assert 400 == site.ask("POST", "/v1/stops", body)[0]
 
 
 def test_an_instance_is_found_by_the_beginning_of_its_id(site: Commanded) -> None:

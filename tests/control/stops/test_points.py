@@ -101,6 +101,24 @@ def test_a_late_acknowledgement_is_heard_of_later(points: EnforcementPoints) -> 
     assert [1, 0] == [one.cut for one in told(points, 1).effects]
 
 
+def test_whoever_was_silent_is_told_of_when_it_speaks(points: EnforcementPoints, clock: Clock) -> None:
+    """Once, also when it speaks of a later epoch only; who was not there at the time says nothing of it."""
+    heard: list[Effect] = []
+
+    async def steps() -> None:
+        points.accepted(1)
+        points.acknowledge("a", 1, cut=1)
+        await points.effects(1, wait_s=0, late=heard.append)
+
+    run(steps)
+    points.join("c")
+    clock.now_ns += 7
+    for epoch in (2, 3):
+        points.acknowledge("b", epoch, cut=4)
+        points.acknowledge("c", epoch, cut=0)
+    assert [Effect(enforcement_point="b", effect_ns=7, cut=0)] == heard
+
+
 def test_a_point_that_leaves_is_not_waited_for(points: EnforcementPoints) -> None:
     """Also by those who wait for it already."""
 
