@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from headgate_control.manifests.globs import settled_path
+
 ActionName = Literal[
     "model.call",
     "model.list",
@@ -22,6 +24,7 @@ ActionName = Literal[
 ]
 
 
+_PATHS: frozenset[ActionName] = frozenset({"file.read", "file.write", "artifact.export"})
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -70,9 +73,20 @@ class Request:
 
     @property
     def named(self) -> str:
-        """What stops, policies and the log call the resource: a tool of an MCP server is `server/tool`."""
-        server = self.resource.text("server") if self.action == "tools/call" else None
-        return self.resource.id if server is None else f"{server}/{self.resource.id}"
+        """What stops, policies and the log call the resource: the same for all that are the same.
+
+        A tool of an MCP server is `server/tool`, a host in small letters, a path without `.`, `..` and doubled `/`.
+        """
+        name, server = self.resource.id, self.resource.text("server")
+        if self.action == "tools/call":
+            return name if server is None else f"{server}/{name}"
+        if self.action == "net.connect":
+            host, colon, port = name.rpartition(":")
+            return f"{host.lower().removesuffix('.')}{colon}{port}"
+        if self.action in _PATHS:
+            settled = settled_path(name)
+            return name if settled is None else settled.removeprefix("./") or "."
+        return name
 
     @property
     def arguments(self) -> Mapping[str, object]:

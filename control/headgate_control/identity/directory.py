@@ -154,16 +154,15 @@ class Directory:
         return tuple(found[place] for place in sorted(found))
 
     def facts(self, *names: str) -> Mapping[str, str]:
-        """The environment and the sensitivity of a resource or a repository, by the first of its names that is known.
+        """The environment and the sensitivity of a resource or a repository.
 
-        Nothing where they are unknown.
+        Each is by the first of the names that has one; nothing where it is unknown.
         """
-        for name in names:
-            for kind in ("resource", "repo"):
-                if name in self.entries.get(kind, {}):
-                    found = self.known(kind, name)
-                    return {fact: value for fact, value in found.facts if fact in {"environment", "sensitivity"}}
-        return {}
+        found: dict[str, str] = {}
+        for name in reversed(names):
+            for kind in ("repo", "resource"):
+                found |= dict(self.known(kind, name).facts)
+        return {fact: found[fact] for fact in ("environment", "sensitivity") if fact in found}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

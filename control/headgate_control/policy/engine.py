@@ -239,7 +239,7 @@ def _resource(request: Request) -> Iterator[dict[str, Any]]:
         for other, name in above:
             yield _entity(other, name)
     else:
-        yield _entity("Thing", resource.id, {"type": resource.type, **traits})
+        yield _entity("Thing", request.named, {"type": resource.type, **traits})
 
 
 def _entity(
