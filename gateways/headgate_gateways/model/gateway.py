@@ -14,7 +14,7 @@ from headgate_control.budgets.amount import NOTHING, Amount, Limits
 from headgate_control.budgets.budget import Place
 from headgate_control.budgets.port import Budgets
 from headgate_control.decide.core import Moment, decide, places
-from headgate_control.decide.decision import Logged
+from headgate_control.decide.decision import Logged, warning_headers
 from headgate_control.decide.service import DecisionService, Estimate, budget_places
 from headgate_control.identity.credentials import Credentials, Identified
 from headgate_control.request import Request, Resource, Subject
@@ -26,8 +26,9 @@ from headgate_gateways.model.cache import Kept
 from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.inbound import Inbound
+from headgate_gateways.model.lengths import Lengths
 from headgate_gateways.model.meter import LIFETIME_NS, Meter
-from headgate_gateways.model.named import session_of, trace_of
+from headgate_gateways.model.named import request_hash, retries_of, session_of, trace_of
 from headgate_gateways.model.open_calls import OpenCall, OpenCalls
 from headgate_gateways.model.passing import More, Passing
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, code_of, refusal
@@ -37,6 +38,7 @@ from headgate_gateways.model.seldom import Seldom
 from headgate_gateways.model.standing import Standing, skipped
 from headgate_gateways.model.telling import Silent, Teller
 from headgate_gateways.model.told import ToldCall, is_told_as_span, told_from_cache
+from headgate_gateways.model.unfinished import Entry, Unfinished
 from headgate_gateways.model.upstream import FREE, Operation, Target, Upstream
 from headgate_gateways.model.usage import Usage
 from headgate_processors.errors import TransientError
@@ -53,6 +55,7 @@ class ModelGateway:
     """A model gateway; `upstreams` by the door through which they are reached. For one event loop.
 
     `credentials` None knows gateway keys alone. `headroom` says what budgets still have, where the books are at hand.
+    `unfinished` keeps what the next process tells of calls when this one is killed.
     """
 
     upstreams: Mapping[str, Upstream]
@@ -70,7 +73,9 @@ class ModelGateway:
     credentials: Credentials | None = None
     facts: CallFacts = field(default_factory=CallFacts)
     bodies: Bodies = field(default_factory=Bodies)
+    lengths: Lengths = field(default_factory=Lengths)
     headroom: Callable[[Iterable[Place], int], Limits] | None = None
+    unfinished: Unfinished | None = None
     refused: Seldom = field(default_factory=Seldom)
     router: Router = field(init=False)
     known: Credentials = field(init=False)
@@ -123,7 +128,7 @@ class ModelGateway:
     ) -> web.StreamResponse:
         """Answer a call whose body is here."""
         try:
-            asked = await self._parsed(target.operation, body) if target.operation != "models" else None
+            asked = await self._parsed(upstream, target.operation, body) if target.operation != "models" else None
         except BadCallError as error:
             return _refused(upstream, 400, "bad_request", str(error))
         inbound = Inbound(
@@ -140,11 +145,15 @@ class ModelGateway:
         )
         return await self._answered(inbound, caller)
 
-    async def _parsed(self, operation: Operation, body: bytes) -> Asked:
+    async def _parsed(self, upstream: Upstream, operation: Operation, body: bytes) -> Asked:
         """The call of a body; a long one is read in a thread, so that nobody waits for it."""
         if len(body) <= SHORT_BYTES_MAX:
-            return parse_call(operation, body)
-        return await self.facts.aside(lambda: parse_call(operation, body))
+            asked = parse_call(operation, body)
+        else:
+            asked = await self.facts.aside(lambda: parse_call(operation, body))
+        if not asked.is_continued:
+            return asked
+        return self.pricing.continued(upstream.name, asked, self.lengths.of(asked.continues))
 
     async def _answered(self, inbound: Inbound, caller: Identified) -> web.StreamResponse:
         content = await self.facts.content(self.state().snapshot.policy, inbound.body)
@@ -191,7 +200,13 @@ class ModelGateway:
             left = self.headroom(whose, moment.at_unix_nano)
         amount = estimate.amount if estimate is not None else None
         facts = self.facts.of((instance_id, inbound.session), content, amount, left)
-        return replace(moment, policy=facts), estimate
+        objection = moment.objection or (self._unpriced(inbound, moment) if estimate is not None else None)
+        return replace(moment, policy=facts, objection=objection), estimate
+
+    def _unpriced(self, inbound: Inbound, moment: Moment) -> str | None:
+        """Why a model whose price nobody knows is not called, where it is not."""
+        asked = inbound.asked
+        return self.pricing.objection(inbound.upstream.name, asked.model, moment.at_unix_nano) if asked else None
 
     def _estimate(self, inbound: Inbound, at_unix_nano: int) -> Estimate | None:
         """What is to be reserved for a call; None for what is free."""
@@ -235,6 +250,8 @@ class ModelGateway:
             keeps=routed.key is not None,
         )
         passing.meter = standing.meter = self._meter(logged, passing, estimate)
+        passing.warned = lambda: warning_headers(standing.logged.decision)
+        passing.entry = standing.entry = self._entry(routed, logged, estimate)
         began_ns = time.perf_counter_ns()
         try:
             return await passing.run()
@@ -243,7 +260,7 @@ class ModelGateway:
             logged, routed = standing.logged, replace(routed, skipped=tuple(standing.skipped))
             amount = self._cost(logged, passing, time.perf_counter_ns() - began_ns)
             self.service.ended(logged, tokens=amount.tokens)
-            self._tell(routed, logged, passing, amount, error_type=passing.error_type)
+            self._tell(routed, logged, passing, amount, error_type=passing.error_type, entry=standing.entry)
             self._learn(routed, passing, amount)
             if estimate is not None:
                 self.facts.ended(
@@ -286,7 +303,7 @@ class ModelGateway:
                 estimate = replace(estimate, amount=replace(estimate.amount, duration_ms=spent_ms))
             found = await self._decided(other, instance_id, seen, estimate, standing.logged)
             if found.decision.allowed:
-                standing.moved(found, estimate.amount if estimate is not None else None)
+                standing.moved(found, estimate.amount if estimate is not None else None, other)
         return found
 
     def _cut_if_stopped(self, call: OpenCall, moment: Moment) -> None:
@@ -336,8 +353,11 @@ class ModelGateway:
         )
 
     def _learn(self, routed: Routed, passing: Passing, cost: Amount) -> None:
-        """Remember how fast it was, and its answer where a rule says so."""
+        """Remember how fast it was, how long its conversation is, and its answer where a rule says so."""
         inbound, now = passing.inbound, self.clock()
+        reader = passing.reader
+        if inbound.target.operation == "responses" and reader.response_id and passing.usage.source == "reported":
+            self.lengths.add(reader.response_id, cost.tokens)
         if inbound.asked is not None and passing.was_answered and passing.first_chunk_ns is not None:
             name, model = inbound.upstream.name, inbound.asked.model
             self.router.latencies.add(name, model, passing.first_chunk_ns, at_unix_nano=now)
@@ -365,11 +385,29 @@ class ModelGateway:
         kept: Kept | None = None,
         error_type: str | None = None,
         spared: Estimate | None = None,
+        entry: Entry | None = None,
     ) -> None:
-        inbound, asked = routed.inbound, routed.inbound.asked
-        if asked is None or not is_told_as_span(asked.operation):
+        told = self._told(routed, logged, error_type)
+        if told is None:
             return
-        told = ToldCall(
+        if spared is not None:
+            told = replace(told, saved_nano_usd=spared.amount.nano_usd)
+        if kept is not None:
+            told = told_from_cache(told, kept)
+        if passing is not None:
+            told = passing.told(replace(told, saved_nano_usd=self._saved(routed, passing, cost, logged)), cost)
+        if entry is not None:
+            entry.over(told)
+        self.teller.call(told)
+
+    def _told(self, routed: Routed, logged: Logged, error_type: str | None = None) -> ToldCall | None:
+        """What is told of a call whatever becomes of it; None of what is no model's call."""
+        inbound, asked, retries = routed.inbound, routed.inbound.asked, retries_of(routed.inbound.http.headers)
+        if asked is None or not is_told_as_span(asked.operation):
+            return None
+        # What has gone well at once, and below no span of an agent, is nobody's other attempt.
+        is_alone = error_type is None and not retries and inbound.trace.parent_span_id is None
+        return ToldCall(
             trace=inbound.trace,
             decision_id=logged.decision_id,
             operation=asked.operation,
@@ -383,13 +421,26 @@ class ModelGateway:
             error_type=error_type,
             routed_from_model=routed.from_model,
             skipped=routed.skipped,
-            saved_nano_usd=spared.amount.nano_usd if spared is not None else None,
+            retry_count=retries,
+            request_hash=None if is_alone else request_hash(routed.asked_as.body, _shown(inbound.http)),
         )
-        if kept is not None:
-            told = told_from_cache(told, kept)
-        if passing is not None:
-            told = passing.told(replace(told, saved_nano_usd=self._saved(routed, passing, cost, logged)), cost)
-        self.teller.call(told)
+
+    def _entry(self, routed: Routed, logged: Logged, estimate: Estimate | None) -> Entry | None:
+        """The place of a call that begins, in what another process tells when this one is killed."""
+        told = self._told(routed, logged) if self.unfinished is not None else None
+        if self.unfinished is None or told is None:
+            return None
+        reserved = estimate.amount.nano_usd if estimate is not None else 0
+        return self.unfinished.begun(told, instance_id=logged.request.subject.id, reserved_nano_usd=reserved)
+
+    def tell_left(self) -> int:
+        """Tell of the calls that a process before this one has left; how many."""
+        if self.unfinished is None:
+            return 0
+        left = list(self.unfinished.left(self.state().snapshot.instances.get))
+        for told in left:
+            self.teller.call(told)
+        return len(left)
 
     def _saved(self, routed: Routed, passing: Passing, cost: Amount, logged: Logged) -> int | None:
         """What the model that was asked for would have cost beyond what this one did; less than nothing is a loss."""
@@ -402,8 +453,12 @@ class ModelGateway:
         return would.nano_usd - cost.nano_usd
 
     def _caller(self, http: web.Request) -> Identified | None:
-        shown = http.headers.get("x-api-key") or http.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        return self.known.identify(shown, "gateway")
+        return self.known.identify(_shown(http), "gateway")
+
+
+def _shown(http: web.Request) -> str:
+    """The credential that a caller shows."""
+    return http.headers.get("x-api-key") or http.headers.get("authorization", "").removeprefix("Bearer ").strip()
 
 
 def _size_of(http: web.Request) -> int:

@@ -1,5 +1,6 @@
 """What an agent's request says of itself: the session it belongs to and the trace it is part of. Claims, all of it."""
 
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping
@@ -9,6 +10,9 @@ from typing import Any
 import orjson
 
 SESSION_CHARS_MAX = 512
+RETRIES_MAX = 1_000
+PART_BYTES = 2_048
+_RETRIES = "x-stainless-retry-count"
 _SESSION_HEADERS = ("x-claude-code-session-id", "session_id", "session-id", "conversation_id", "x-session-id")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _IN_USER_ID = re.compile(r"_session_([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$")
@@ -45,6 +49,22 @@ def trace_of(traceparent: str | None) -> CallTrace:
     if found is None or not trace_id or not parent or (found[3] is not None and found[0].startswith("00")):
         trace_id, parent = secrets.randbits(128) or 1, 0
     return CallTrace(trace_id=trace_id, span_id=secrets.randbits(64) or 1, parent_span_id=parent or None)
+
+
+def retries_of(headers: Mapping[str, str]) -> int | None:
+    """How often the agent's library says that it has tried this call before; None where it does not say."""
+    told = headers.get(_RETRIES, "")
+    return min(int(told), RETRIES_MAX) if told.isascii() and told.isdigit() and len(told) < len(_RETRIES) else None
+
+
+def request_hash(body: bytes, credential: str) -> str:
+    """What a request and the same one again have in common: of its ends and length, for it may be long.
+
+    Keyed by what its agent shows, so that nobody else can tell from it what was asked.
+    """
+    key = hashlib.blake2b(credential.encode("utf-8", "surrogatepass")).digest()
+    parts = (b"%d\0" % len(body), body[:PART_BYTES], body[-PART_BYTES:])
+    return hashlib.blake2b(b"".join(parts), digest_size=8, key=key).hexdigest()
 
 
 def _session_in(user_id: str) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -20,6 +20,7 @@ from headgate_gateways.model.meter import Meter
 from headgate_gateways.model.open_calls import OpenCall
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, last_event, refusal
 from headgate_gateways.model.told import ToldCall
+from headgate_gateways.model.unfinished import Entry
 from headgate_gateways.model.usage import Usage, UsageReader
 from headgate_processors.errors import TransientError
 
@@ -70,6 +71,8 @@ class Passing:
         self._pieces: list[bytes] | None = [] if keeps else None
         self._kept_bytes, self._is_whole, self._content_type = 0, False, ""
         self.meter: Meter | None = None
+        self.warned: Callable[[], Mapping[str, str]] = dict
+        self.entry: Entry | None = None
         self.may_cost = False
         self.was_answered = False
         self.attempts = self.failed_attempts = 0
@@ -154,6 +157,7 @@ class Passing:
                 return
             if meter is not None and (why := await meter.waited()) is not None:
                 self._call.cut("budget", why)
+            self._keep_count()
 
     async def _pump(self) -> web.StreamResponse:
         try:
@@ -219,6 +223,7 @@ class Passing:
         secrets = [value.removeprefix("Bearer ") for value in self.inbound.upstream.credentials().values()]
         headers = returned(response.headers, secrets)
         headers[DECISION_HEADER] = self._decision_id
+        headers.update(self.warned())
         if not response.ok:
             # What it says may become shorter.
             headers.popall("content-length", None)
@@ -231,6 +236,7 @@ class Passing:
         pieces = response.content.iter_any() if response.ok else _without(response, secrets)
         async for piece in pieces:
             await self._metered(piece)
+            self._keep_count()
             await self._write(answer, piece)
         await answer.write_eof()
         self._is_whole = True
@@ -254,6 +260,12 @@ class Passing:
             # Being cut has cancelled this task, which hears of it here.
             await asyncio.sleep(0)
         self._keep(piece)
+
+    def _keep_count(self) -> None:
+        """Keep what has passed and what is reserved for it, in case that this process is killed."""
+        if self.entry is not None:
+            reserved_nano_usd = self.meter.reserved.nano_usd if self.meter is not None else 0
+            self.entry.passed(self._reader.so_far, reserved_nano_usd)
 
     async def _write(self, answer: web.StreamResponse, piece: bytes) -> None:
         """Hand a piece to the agent, which may be slow, but not for ever."""

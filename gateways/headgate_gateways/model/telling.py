@@ -24,6 +24,7 @@ from headgate_control.decide.decision import Logged
 from headgate_control.identity.instance import Instance
 from headgate_gateways.model.named import CallTrace
 from headgate_gateways.model.told import ToldCall, decision_attributes
+from headgate_gateways.model.unfinished import Unfinished
 
 SERVICE = "headgate-model-gateway"
 DECISION = "headgate.decision"
@@ -83,18 +84,27 @@ class Counts:
 
 
 class Telling:
-    """A `Teller` that sends spans and log events. May be called by any number of threads; `close` it at the end."""
+    """A `Teller` that sends spans and log events. May be called by any number of threads; `close` it at the end.
+
+    `unfinished` hears which calls the store has.
+    """
 
     def __init__(
-        self, spans: SpanExporter, logs: LogRecordExporter, *, queue_max: int = QUEUE_RECORDS_MAX, version: str = ""
+        self,
+        spans: SpanExporter,
+        logs: LogRecordExporter,
+        *,
+        queue_max: int = QUEUE_RECORDS_MAX,
+        version: str = "",
+        unfinished: Unfinished | None = None,
     ) -> None:
-        self.spans, self.logs = Counts(), Counts()
+        self.spans, self.logs, self._unfinished = Counts(), Counts(), unfinished
         self._queue_max = queue_max
         self._resource = Resource({"service.name": SERVICE, **({"service.version": version} if version else {})})
         self._scope = InstrumentationScope("headgate.gateway.model", version or None)
         batch = min(BATCH_RECORDS_MAX, queue_max)
         self._to_spans = BatchSpanProcessor(
-            _CountedSpans(spans, self.spans),
+            _CountedSpans(spans, self.spans, unfinished),
             max_queue_size=queue_max,
             schedule_delay_millis=EVERY_MS,
             max_export_batch_size=batch,
@@ -108,7 +118,13 @@ class Telling:
 
     @classmethod
     def for_endpoint(
-        cls, address: str, token: str, *, certificates: bytes | None = None, version: str = ""
+        cls,
+        address: str,
+        token: str,
+        *,
+        certificates: bytes | None = None,
+        version: str = "",
+        unfinished: Unfinished | None = None,
     ) -> "Telling":
         """One that sends to the platform listener at `HOST:PORT`; TLS by these root certificates, if there are any."""
         import grpc  # noqa: PLC0415
@@ -122,7 +138,7 @@ class Telling:
             "headers": (("authorization", f"Bearer {token}"),),
             "timeout": EXPORT_S,
         }
-        return cls(OTLPSpanExporter(**options), OTLPLogExporter(**options), version=version)
+        return cls(OTLPSpanExporter(**options), OTLPLogExporter(**options), version=version, unfinished=unfinished)
 
     def decision(self, logged: Logged, instance: Instance | None, trace: CallTrace) -> None:
         """As `Teller.decision`."""
@@ -143,6 +159,8 @@ class Telling:
     def call(self, told: ToldCall) -> None:
         """As `Teller.call`."""
         if not self.spans.take(self._queue_max):
+            if self._unfinished is not None:
+                self._unfinished.sent([told.trace.span_id], well=False)
             return
         trace, parent = told.trace, told.trace.parent_span_id
         self._to_spans.on_end(
@@ -177,15 +195,18 @@ class Telling:
 
 
 class _CountedSpans(SpanExporter):
-    def __init__(self, inner: SpanExporter, counts: Counts) -> None:
-        self._inner, self._counts = inner, counts
+    def __init__(self, inner: SpanExporter, counts: Counts, unfinished: Unfinished | None) -> None:
+        self._inner, self._counts, self._unfinished = inner, counts, unfinished
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = SpanExportResult.FAILURE
         try:
             result = self._inner.export(spans)
         finally:
-            self._counts.exported(len(spans), well=result is SpanExportResult.SUCCESS)
+            well = result is SpanExportResult.SUCCESS
+            self._counts.exported(len(spans), well=well)
+            if self._unfinished is not None:
+                self._unfinished.sent([span.context.span_id for span in spans if span.context is not None], well=well)
         return result
 
     def shutdown(self) -> None:

@@ -21,9 +21,10 @@ class ToldCall:
     """One call, allowed or denied, at its end. Times are nanoseconds since the epoch; None is unknown.
 
     `error_type` is None where it ended well: the status of a provider that refused it, the code of a decision that
-    denied or cut it, `cancelled` where its agent left. `saved_nano_usd` is what a route or the
-    cache has saved, or what a call that a route refuses was estimated at.
-    `skipped` are the models that it might have gone to and did not, each with the decision and why.
+    denied or cut it, `cancelled` where its agent left, `gateway_killed` where nobody saw its end. `saved_nano_usd` is
+    what a route or the cache has saved, or what a call that a route refuses was estimated at.
+    `skipped` are the models that it might have gone to and did not, each with the decision and why. `retry_count` is
+    how often the agent's library says that it has tried before; what is asked again has the same `request_hash`.
     """
 
     trace: CallTrace
@@ -50,6 +51,8 @@ class ToldCall:
     saved_nano_usd: int | None = None
     is_from_cache: bool = False
     cost_nano_usd: int | None = None
+    retry_count: int | None = None
+    request_hash: str | None = None
 
     @property
     def name(self) -> str:
@@ -81,6 +84,8 @@ class ToldCall:
                 "headgate.saved_usd": _usd(self.saved_nano_usd),
                 "headgate.response_cache_hit": True if self.is_from_cache else None,
                 "headgate.cost_usd": _usd(self.cost_nano_usd),
+                "headgate.retry_count": self.retry_count,
+                "headgate.request_hash": self.request_hash,
                 **who(self.instance),
             }
         )
@@ -146,6 +151,7 @@ def _usage(usage: Usage | None) -> dict[str, Value | None]:
         "gen_ai.usage.input_tokens": usage.input_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cache_read_tokens,
         "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
+        "gen_ai.usage.cache_write_1h.input_tokens": usage.cache_write_1h_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
         "headgate.usage_source": usage.source,

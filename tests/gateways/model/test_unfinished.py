@@ -1,0 +1,152 @@
+"""What a gateway that was killed leaves, its next process tells."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from headgate_control.identity.instance import Instance
+from headgate_control.testing.identities import instance
+from headgate_gateways.model.named import CallTrace
+from headgate_gateways.model.telling import Telling
+from headgate_gateways.model.told import ToldCall
+from headgate_gateways.model.unfinished import PLACES, Entry, Unfinished
+from headgate_gateways.model.usage import Usage
+
+NOW = 1_000
+CALL = ToldCall(
+    trace=CallTrace(trace_id=1 << 127, span_id=1 << 63, parent_span_id=7),
+    decision_id="dec-1",
+    operation="chat",
+    provider="openai",
+    request_model="gpt-5",
+    began_unix_nano=900,
+    ended_unix_nano=900,
+    session="thread-1",
+    is_stream=True,
+    retry_count=1,
+)
+WHO = instance("ai-1")
+
+
+def opened(folder: Path) -> Unfinished:
+    """The file, as a process that begins has it."""
+    found = Unfinished.open(folder / "calls", clock=lambda: NOW)
+    assert found is not None
+    return found
+
+
+def begun(book: Unfinished, told: ToldCall = CALL) -> Entry:
+    """A call that began."""
+    entry = book.begun(told, instance_id="ai-1", reserved_nano_usd=5)
+    assert entry is not None
+    return entry
+
+
+def left(folder: Path) -> list[ToldCall]:
+    """What a process that begins finds."""
+    known: dict[str, Instance] = {"ai-1": WHO}
+    return list(opened(folder).left(known.get))
+
+
+KILLED = replace(
+    CALL,
+    instance=WHO,
+    ended_unix_nano=NOW,
+    error_type="gateway_killed",
+    attempts=1,
+    failed_attempts=1,
+    cost_nano_usd=5,
+)
+
+
+def test_a_call_of_which_nothing_had_passed_has_no_usage(tmp_path: Path) -> None:
+    """And costs what was reserved for it."""
+    begun(opened(tmp_path))
+    assert [KILLED] == left(tmp_path)
+
+
+def test_what_had_passed_was_counted(tmp_path: Path) -> None:
+    """With the input, where the provider had told it, and what was reserved by then."""
+    begun(opened(tmp_path)).passed(Usage(input_tokens=100, output_tokens=3), 9)
+    expected = replace(KILLED, usage=Usage(input_tokens=100, output_tokens=3), cost_nano_usd=9)
+    assert [expected] == left(tmp_path)
+
+
+def test_a_call_that_had_gone_on_elsewhere_is_told_so(tmp_path: Path) -> None:
+    """By the decision that let it go there."""
+    entry = begun(opened(tmp_path))
+    entry.moved(decision_id="dec-2", provider="azure", request_model="gpt-5-mini", reserved_nano_usd=2)
+    elsewhere = replace(KILLED, decision_id="dec-2", provider="azure", request_model="gpt-5-mini", cost_nano_usd=2)
+    assert [replace(elsewhere, attempts=2, failed_attempts=2)] == left(tmp_path)
+
+
+def test_a_call_that_was_over_and_not_sent_is_told_as_it_ended(tmp_path: Path) -> None:
+    """It waited for its turn when the process was killed."""
+    over = replace(CALL, ended_unix_nano=950, usage=Usage(output_tokens=7, source="reported"), attempts=1, model="m")
+    begun(opened(tmp_path)).over(over)
+    assert [replace(over, instance=WHO, finish_reasons=[], skipped=[])] == left(tmp_path)
+
+
+def test_what_the_store_has_is_not_told_again(tmp_path: Path) -> None:
+    """Nor is what a process before the last one had left."""
+    book = opened(tmp_path)
+    begun(book).over(CALL)
+    book.sent([CALL.trace.span_id], well=True)
+    begun(book, replace(CALL, trace=replace(CALL.trace, span_id=2)))
+    again = opened(tmp_path)
+    assert [2] == [one.trace.span_id for one in again.left({}.get)]
+    again.sent([2], well=True)
+    assert [] == left(tmp_path)
+
+
+def test_what_could_not_be_sent_stays_until_its_place_is_needed(tmp_path: Path) -> None:
+    """Calls that run come before calls that are over."""
+    book = opened(tmp_path)
+    begun(book).over(CALL)
+    book.sent([CALL.trace.span_id], well=False)
+    assert 1 == len(left(tmp_path))
+    for number in range(PLACES):
+        begun(book, replace(CALL, trace=replace(CALL.trace, span_id=number + 1)))
+    assert book.begun(CALL, instance_id="ai-1", reserved_nano_usd=0) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"something else", b"headgate calls 1"])
+def test_a_file_that_is_none_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    """There is nothing in it."""
+    (tmp_path / "calls").write_bytes(content)
+    assert [] == left(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_costs_only_what_it_is_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The gateway runs without."""
+    (tmp_path / "file").write_text("")
+    assert Unfinished.open(tmp_path / "file" / "calls") is None
+    assert "calls that run when this gateway is killed will not be told" in caplog.text
+
+
+class _Gone(SpanExporter):
+    """Takes spans until it is told that the store is away."""
+
+    def __init__(self) -> None:
+        self.result = SpanExportResult.SUCCESS
+
+    def export(self, spans: Any) -> SpanExportResult:
+        return self.result
+
+
+@pytest.mark.parametrize("result", list(SpanExportResult))
+def test_a_place_is_free_when_the_store_has_the_span(tmp_path: Path, result: SpanExportResult) -> None:
+    """What it does not take, the next process tells."""
+    book, exporter = opened(tmp_path), _Gone()
+    exporter.result = result
+    telling = Telling(exporter, InMemoryLogRecordExporter(), unfinished=book)
+    begun(book).over(CALL)
+    telling.call(CALL)
+    telling.close()
+    assert (0 if result is SpanExportResult.SUCCESS else 1) == len(left(tmp_path))
