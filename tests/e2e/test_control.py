@@ -180,6 +180,8 @@ def test_a_stop_cuts_a_stream_and_a_pause_does_not(
     assert {"pause", "stop"} == {one["mode"] for one in told("resume", "team", made["team"])["ended"]}
     effects = control_site.seen(f"SELECT cut FROM stop_effects WHERE stop_id = '{stopped['stop_id']}'")
     assert [1] == [row["cut"] for row in effects]
+    (ended_stop,) = [one for one in told("stops", "--all") if one["stop_id"] == stopped["stop_id"]]
+    assert (1, "ended") == (ended_stop["cut"], ended_stop["state"])
 
 
 def reserved_calls(told: Told, instance_id: str) -> int:

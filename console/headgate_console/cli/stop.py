@@ -31,6 +31,7 @@ RESUME_EXAMPLES = """
 """
 STOPS_EXAMPLES = """
     headgate stops
+    headgate stops --all
     headgate stops --json
 """
 NS_PER_S = 1_000_000_000
@@ -51,6 +52,7 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it i
 Expires = Annotated[
     str | None, typer.Option("--expires", metavar="TIME", help="After how long it ends by itself, such as `2h`.")
 ]
+Every = Annotated[bool, typer.Option("--all", help="Those that ended as well, the last 200, from the store.")]
 _STOPS = (
     Column(key="scope", title="SCOPE", style="cyan"),
     Column(key="target", title="ID", shrink_to=12),
@@ -60,6 +62,14 @@ _STOPS = (
     Column(key="accepted_time", title="SINCE", rank=2),
     Column(key="expires_time", title="UNTIL", rank=1, format=lambda value: value or "it is resumed"),
     Column(key="stop_id", title="STOP ID"),
+)
+_RECORDED = (
+    *_STOPS[:5],
+    Column(key="accepted_time", title="SINCE"),
+    Column(key="state", title="STATE"),
+    Column(key="effect_ms", title="IN EFFECT AFTER", rank=1, format=lambda value: f"{value:.1f} ms"),
+    Column(key="cut", title="CUT", rank=1),
+    _STOPS[-1],
 )
 _EFFECTS = (
     Column(key="enforcement_point", title="ENFORCEMENT POINT", style="cyan"),
@@ -124,18 +134,28 @@ def resume(
     _silent(whole, answer)
 
 
-def stops(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
-    """List every stop and pause that holds."""
-    from headgate_console.control.client import control_client
-
-    found = control_client(settings(context, data=data)).get("/v1/stops")
-    rows, to = [_timed(one) for one in found["stops"]], screen()
+def stops(context: typer.Context, every: Every = False, data: Data = None, as_json: Json = False) -> None:
+    """List every stop and pause that holds; with `--all` those that ended too, and how fast they were in effect."""
+    site, to = settings(context, data=data), screen()
+    rows = _recorded(site) if every else _held(site)
     if as_json:
         to.json(rows)
     elif rows:
-        to.table(_STOPS, rows)
+        to.table(_RECORDED if every else _STOPS, rows)
     else:
-        to.say("Nothing is stopped or paused.")
+        to.say("Nothing was ever stopped or paused." if every else "Nothing is stopped or paused.")
+
+
+def _held(site: "Settings") -> list[dict[str, Any]]:
+    from headgate_console.control.client import control_client
+
+    return [_timed(one) for one in control_client(site).get("/v1/stops")["stops"]]
+
+
+def _recorded(site: "Settings") -> list[dict[str, Any]]:
+    from headgate_console.queries.stopping import recorded_stops
+
+    return [_timed(one) for one in recorded_stops(site)]
 
 
 def _commanded(

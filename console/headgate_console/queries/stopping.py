@@ -18,6 +18,11 @@ _CALLS = """
     SELECT session_key, trace_id, instance_id, count(*) AS calls FROM decisions
     WHERE session_id = ? GROUP BY ALL ORDER BY 4 DESC, 1, 2
 """
+_RECORDED = """
+    SELECT stops.* EXCLUDE (tenant), max(effect_ns) / 1e6 AS effect_ms, sum(cut)::BIGINT AS cut
+    FROM stops LEFT JOIN stop_effects USING (stop_id) GROUP BY ALL ORDER BY accepted_unix_nano DESC LIMIT ?
+"""
+RECORDED_MAX = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,15 @@ def session_to_stop(settings: "Settings", wanted: str) -> NamedSession:
     return replace(known, id=wanted) if wanted == known.session_key else known
 
 
+def recorded_stops(settings: "Settings") -> list[dict[str, Any]]:
+    """The last `RECORDED_MAX` stops, the newest first, each with its slowest effect and all that it cut.
+
+    Raises:
+        StoreError: the folder holds no store.
+    """
+    return fetch(open_views(settings, only=("stops", "stop_effects")), _RECORDED, [RECORDED_MAX])
+
+
 def _unknown(wanted: str) -> NamedSession:
     warning = f"no session is called {wanted!r} yet: it holds for calls whose agent names its session so"
     return NamedSession(id=wanted, session_key=wanted, warning=warning)
@@ -59,23 +73,32 @@ def _unknown(wanted: str) -> NamedSession:
 def _known(session: Mapping[str, Any], calls: list[dict[str, Any]]) -> NamedSession:
     session_id, key = session["session_id"], session["source_key"]
     if not calls:
-        named = session_id if _is_alone(session_id, key, session["instance_id"]) else key
+        known = session_id if _is_alone(session_id, key, session["instance_id"]) else key
         warning = "no gateway has seen a call of this session: what goes past them cannot be stopped there"
-        return NamedSession(id=named, session_key=key, warning=warning)
+        return NamedSession(id=known, session_key=key, warning=warning)
     if "client" not in session["witnesses"]:
         # Where no agent told of a trace, each call has one of its own, made up by the gateway.
         calls = [{**one, "trace_id": None} for one in calls]
     told = [one for one in calls if _is_told(session_id, key, one)]
     if told:
-        left = sum(one["calls"] for one in calls) - sum(one["calls"] for one in told)
-        by_id = any(_is_alone(session_id, one["session_key"] or one["trace_id"], one["instance_id"]) for one in told)
-        warning = f"{left} calls of it named no session, or another: {_instead(session)}" if left else None
-        return NamedSession(id=session_id if by_id else key, session_key=key, warning=warning)
+        return _named(session, calls, told)
     others = {one["session_key"] for one in calls}
     if len(others) == 1 and (other := next(iter(others))) is not None:
         return NamedSession(id=other, session_key=key)
     message = f"gateways cannot tell the calls of session {session_id}: its agent names no session to them. "
     raise ConfigError(message + _instead(session))
+
+
+def _named(session: Mapping[str, Any], calls: list[dict[str, Any]], told: list[dict[str, Any]]) -> NamedSession:
+    """A session of whose `calls` gateways know those in `told`."""
+    session_id, key = session["session_id"], session["source_key"]
+    left = sum(one["calls"] for one in calls) - sum(one["calls"] for one in told)
+    by_id = any(_is_alone(session_id, one["session_key"] or one["trace_id"], one["instance_id"]) for one in told)
+    return NamedSession(
+        id=session_id if by_id else key,
+        session_key=key,
+        warning=f"{left} calls of it named no session, or another: {_instead(session)}" if left else None,
+    )
 
 
 def _is_told(session_id: str, key: str, call: Mapping[str, Any]) -> bool:
