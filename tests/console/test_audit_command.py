@@ -104,6 +104,16 @@ def test_heads_that_were_kept_find_what_the_folder_alone_cannot(run: Run, data: 
     assert "the chain has 0 records, and 3 were anchored: its end is missing" in result.out
 
 
+@pytest.mark.parametrize("content", [None, '{"version":1,"time_unix_nano":1,"heads":[]}'])
+def test_how_many_heads_were_compared_is_said(run: Run, tmp_path: Path, content: str | None) -> None:
+    """Also that none was, though a file of heads was given."""
+    heads = tmp_path / "heads.json"
+    heads.write_text(content or run("anchor").out)
+    result, expected = run("verify", "--anchor", str(heads)), 2 if content is None else 0
+    said = (f"Heads that were kept elsewhere, and compared: {expected}." in result.out, "No record was" in result.err)
+    assert (0, True, content is not None) == (result.code, *said)
+
+
 @pytest.mark.parametrize("called", ["id", "prefix", "key"])
 def test_a_session_is_exported_and_verified_elsewhere(
     run: Run, sent: tuple[Path, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str

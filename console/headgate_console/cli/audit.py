@@ -84,12 +84,14 @@ def verify(
         if data is not None or logs is not None:
             message = "an archive is verified by itself: leave out --data and --log"
             raise ConfigError(message)
-        _verify_archive(archive, jwks, anchors, as_json=as_json)
+        _verify_archive(archive, jwks, anchors if anchor else None, as_json=as_json)
         return
     if jwks is not None:
         message = "--jwks is for an archive: headgate audit verify FILE --jwks KEYS"
         raise ConfigError(message)
     _show_chains(_verified(context, data, logs, anchors), as_json=as_json)
+    if anchor and not as_json:
+        _say_compared(len(set(anchors)))
 
 
 def anchor(context: typer.Context, data: Data = None, logs: Logs = None) -> None:
@@ -228,13 +230,20 @@ def _show_chains(found: "Verified", *, as_json: bool) -> None:
         raise typer.Exit(1)
 
 
+def _say_compared(count: int) -> None:
+    to = screen()
+    to.show([f"Heads that were kept elsewhere, and compared: {count:,}."])
+    if not count:
+        to.say("No record was compared with anything: the heads given are of none. Make others: headgate audit anchor")
+
+
 def _told(finding: Mapping[str, Any]) -> str:
     of = f" of {finding['writer']}" if finding["writer"] is not None else ""
     number = f", record {finding['number']}{of}" if finding["number"] is not None else ""
     return f"{finding['place']}{number}: {finding['problem']}"
 
 
-def _verify_archive(archive: Path, jwks: Path | None, anchors: "Iterable[Head]", *, as_json: bool) -> None:
+def _verify_archive(archive: Path, jwks: Path | None, anchors: "Iterable[Head] | None", *, as_json: bool) -> None:
     from headgate_control.audit.archive_check import check_archive
 
     try:
@@ -242,11 +251,13 @@ def _verify_archive(archive: Path, jwks: Path | None, anchors: "Iterable[Head]",
     except OSError as error:
         message = f"--jwks: cannot read {jwks}: {error.strerror}"
         raise ConfigError(message) from error
-    found, to = check_archive(archive, pinned=pinned, anchors=anchors), screen()
+    found, to = check_archive(archive, pinned=pinned, anchors=anchors or ()), screen()
     if as_json:
         to.json([asdict(found)])
     else:
         _show_archive(to, archive, asdict(found))
+        if anchors is not None and not found.flaws:
+            _say_compared(found.compared)
     if found.flaws:
         raise typer.Exit(1)
 
@@ -257,8 +268,6 @@ def _show_archive(to: Screen, archive: Path, found: Mapping[str, Any]) -> None:
         return
     about = found["about"]
     to.show([f"{archive}: {about['kind']} {about['id']}, whole, signed by {found['key_id']}."])
-    if found["compared"]:
-        to.show([f"Heads that were kept elsewhere and are in it: {found['compared']}."])
     if not found["is_pinned"]:
         to.say("The key is the archive's own: compare its id with one from elsewhere, or give --jwks.")
 

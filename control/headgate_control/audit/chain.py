@@ -110,13 +110,20 @@ def linked(writer: str, number: int, previous: str, body_digest: str) -> str:
 
 
 def faults(
-    records: Iterable[Record], *, anchors: Iterable[Anchor] = (), since: Anchor | None = None
+    records: Iterable[Record | Fault],
+    *,
+    anchors: Iterable[Anchor] = (),
+    since: Anchor | None = None,
+    writer: str | None = None,
 ) -> Iterator[Fault]:
-    """Everything that is wrong with the records of one writer, and with its anchors.
+    """Everything that is wrong with the records of a writer, by default of the first one, and with its anchors.
 
     They begin at number 1, or after `since`, where those up to it were pruned; older anchors cannot be compared then.
+    One that cannot be read stands among them as what is wrong with it.
     """
-    number, head, writer = (0, GENESIS, "") if since is None else (since.number, since.digest, since.writer)
+    head: str | None
+    number, head, first = (0, GENESIS, "") if since is None else (since.number, since.digest, since.writer)
+    writer = writer or first
     wanted: dict[int, list[Anchor]] = {}
     for anchor in anchors:
         if anchor.number > number:
@@ -125,6 +132,11 @@ def faults(
             yield Fault(writer=writer, number=number, problem="it was pruned, and is not the record that was anchored")
     for record in records:
         number += 1
+        if isinstance(record, Fault):
+            yield record
+            wanted.pop(number, None)
+            number, head = record.number, None
+            continue
         writer = writer or record.writer
         yield from (_fault(record, problem) for problem in _problems(record, writer, number, head))
         for anchor in wanted.pop(record.number, []):
@@ -141,12 +153,12 @@ def _fault(record: Record, problem: str) -> Fault:
     return Fault(writer=record.writer, number=record.number, problem=problem)
 
 
-def _problems(record: Record, writer: str, number: int, head: str) -> Iterator[str]:
+def _problems(record: Record, writer: str, number: int, head: str | None) -> Iterator[str]:
     if record.writer != writer:
         yield f"it is of writer {record.writer!r} in the chain of {writer!r}"
     if record.number != number:
         yield f"it stands where record {number} should"
-    if record.previous != head:
+    if head is not None and record.previous != head:
         yield "it does not follow the record before it"
     if digest_of(record.writer, record.number, record.previous, record.body) != record.digest:
         yield "it was changed: its digest is another"

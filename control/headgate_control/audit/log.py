@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -233,13 +233,8 @@ def last_body(folder: Path, writer: str) -> Mapping[str, Any] | None:
 
 
 def log_faults(folder: Path, writer: str, anchors: Iterable[Anchor] = ()) -> Iterator[Fault]:
-    """Everything that is wrong with a writer's log; a line that cannot be read ends the look at it.
-
-    A last line that is cut short is no fault: it was never acknowledged.
-    """
-    unreadable: list[Fault] = []
-    yield from faults(log_records(folder, writer, unreadable), anchors=anchors)
-    yield from unreadable
+    """Everything that is wrong with a writer's log."""
+    yield from faults(log_entries(folder, writer), anchors=anchors, writer=writer)
 
 
 def file_of(folder: Path, writer: str, number: int) -> str:
@@ -273,6 +268,18 @@ def last_path_with(folder: Path, writer: str, *, kind: str) -> Path | None:
 
 def log_records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[Record]:
     """The records of a writer's log up to the first that is none, which is added to `unreadable`."""
+    for entry in log_entries(folder, writer):
+        if isinstance(entry, Fault):
+            unreadable.append(entry)
+            return
+        yield entry
+
+
+def log_entries(folder: Path, writer: str) -> Iterator[Record | Fault]:
+    """Every record of a writer's log; one that cannot be read as what is wrong with it.
+
+    A last line that is cut short is no fault: it was never acknowledged.
+    """
     paths = _paths(folder, writer)
     number = _first(paths[0]) - 1 if paths else 0
     for path in paths:
@@ -280,13 +287,27 @@ def log_records(folder: Path, writer: str, unreadable: list[Fault]) -> Iterator[
             for line in file:
                 if not line.endswith(b"\n") and path == paths[-1]:
                     return
-                number += 1
-                try:
-                    record = Record.parse(line)
-                except ValueError as error:
-                    unreadable.append(Fault(writer=writer, number=number, problem=f"{path.name}: {error}"))
-                    return
-                yield record
+                entry = _entry(path, line, Fault(writer=writer, number=number + 1, problem=path.name))
+                number = entry.number
+                yield entry
+
+
+def _entry(path: Path, line: bytes, otherwise: Fault) -> Record | Fault:
+    try:
+        return Record.parse(line)
+    except ValueError as error:
+        return replace(otherwise, problem=f"{path.name}: {error}")
+
+
+def misnamed(folder: Path, writer: str) -> Iterator[Fault]:
+    """Files of a writer's log whose names do not say with which record they begin."""
+    for path in _paths(folder, writer):
+        with path.open("rb") as file:
+            line = file.readline()
+        entry = _entry(path, line, Fault(writer=writer, number=_first(path), problem=""))
+        if isinstance(entry, Record) and (entry.number, entry.writer) != (_first(path), writer):
+            problem = f"{path.name}: it begins with record {entry.number} of {entry.writer}: it was renamed"
+            yield Fault(writer=writer, number=_first(path), problem=problem)
 
 
 def _paths(folder: Path, writer: str) -> list[Path]:

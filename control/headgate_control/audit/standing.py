@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 from headgate_control import kinds
 from headgate_control.audit.heads import ANCHOR
-from headgate_control.audit.pruning import pruned
-from headgate_control.identity.directory import KINDS as DIRECTORY
+from headgate_control.audit.pruning import PRUNED, pruned
+from headgate_control.kinds import DIRECTORY
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Body, Event
 
-_KNOWN = frozenset(
-    {*DIRECTORY, ANCHOR, kinds.INSTANCE, kinds.MANIFEST, kinds.GATEWAY_KEY, kinds.BUDGET, kinds.STOP, kinds.EPOCH}
+_KNOWN = DIRECTORY.union(
+    (ANCHOR, PRUNED, kinds.INSTANCE, kinds.MANIFEST, kinds.GATEWAY_KEY),
+    (kinds.BUDGET, kinds.LIMIT, kinds.STOP, kinds.EPOCH),
 )
 Place = tuple[str, str]
 
@@ -54,10 +55,14 @@ def record_problems(store: ControlStore) -> Iterator[str]:
     expected = _Sum(is_whole=not any(kept == "journal" for kept, _ in pruned(store)))
     for event in _events(store, 0):
         yield from expected.take(event)
-    names = _KNOWN | {kind for kind, _ in expected.records}
-    found = {(one.kind, one.id): (one.revision, one.body) for kind in sorted(names) for one in store.all(kind)}
-    changing = {(event.kind, event.id) for event in _events(store, expected.position)}
-    for place in sorted((expected.records.keys() | found.keys()) - changing):
+    found, unreadable = dict[Place, tuple[int, Body]](), set[Place]()
+    for kind in sorted(_KNOWN | {kind for kind, _ in expected.records}):
+        failed: list[str] = []
+        found.update({(kind, one.id): (one.revision, one.body) for one in store.all(kind, unreadable=failed)})
+        unreadable.update((kind, one) for one in failed)
+    yield from (f"{kind} {one}: it cannot be read, so it is not what the journal says" for kind, one in unreadable)
+    changing = {(event.kind, event.id) for event in _events(store, expected.position)} | unreadable
+    for place in sorted((expected.records.keys() | found.keys()) - changing, key=str):
         if problem := _problem(expected.records.get(place), found.get(place)):
             yield f"{place[0]} {place[1]}: {problem}"
 

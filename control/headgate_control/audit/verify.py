@@ -9,11 +9,12 @@ from itertools import islice
 from pathlib import Path
 
 from headgate_control.audit.chain import GENESIS, Anchor, Fault, Record, faults
-from headgate_control.audit.heads import Head, Kept, journalled
-from headgate_control.audit.log import file_of, log_records, writers
+from headgate_control.audit.heads import ANCHOR, Head, Kept, read_head
+from headgate_control.audit.log import file_of, log_entries, misnamed, writers
 from headgate_control.audit.pruning import Chained, pruned
 from headgate_control.audit.standing import record_problems
 from headgate_control.store.port import ControlStore
+from headgate_control.store.record import read_event
 from headgate_processors.errors import TransientError
 
 FAULTS_MAX = 1_000
@@ -62,20 +63,42 @@ class Verified:
 
 @dataclass(slots=True)
 class _Passed:
-    """What went by: the last record and how many there were."""
+    """What went by: the last record and how many there were; in a journal, the heads of logs and what is no event."""
 
     number: int = 0
     digest: str = GENESIS
     stopped: list[Fault] = field(default_factory=list)
+    heads: set[Head] = field(default_factory=set)
 
-    def through(self, records: Iterable[Record], writer: str) -> Iterator[Record]:
-        """The records; where they cannot be read further, that is a fault."""
+    def through(self, entries: Iterable[Record | Fault], writer: str) -> Iterator[Record | Fault]:
+        """The entries; where they cannot be read further, that is a fault."""
         try:
-            for record in records:
-                self.number, self.digest = self.number + 1, record.digest
-                yield record
+            for entry in entries:
+                self.number += 1
+                if isinstance(entry, Record):
+                    self.digest = entry.digest
+                yield entry
         except (TransientError, TypeError, ValueError) as error:
-            self.stopped.append(Fault(writer=writer, number=self.number + 1, problem=f"it cannot be read: {error}"))
+            self._add(writer, self.number + 1, f"it cannot be read: {error}")
+
+    def events(self, entries: Iterable[Record | Fault]) -> Iterator[Record | Fault]:
+        """The records of a journal."""
+        for entry in entries:
+            if isinstance(entry, Record):
+                self._event(entry)
+            yield entry
+
+    def _event(self, record: Record) -> None:
+        try:
+            event = read_event(record.body)
+            if event["kind"] == ANCHOR and event["after"] is not None:
+                self.heads.add(read_head(event["after"]))
+        except ValueError as error:
+            self._add(record.writer, record.number, f"it was changed: {error}")
+
+    def _add(self, writer: str, number: int, problem: str) -> None:
+        if len(self.stopped) < FAULTS_MAX:
+            self.stopped.append(Fault(writer=writer, number=number, problem=problem))
 
 
 def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Verified:
@@ -84,18 +107,43 @@ def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Ver
     The logs are also compared with every head that the journal was given.
     """
     known, apart, gone = set(anchors), list[Finding](), dict[Chained, Anchor]()
+    journals, is_read = set[str](), False
     try:
-        gone = pruned(store)
-        journals = {anchor.writer for anchor in store.anchors()}
-        known.update(journalled(store))
+        apart += _damage(store)
+        gone = _gone(store, apart)
+        journals, is_read = {anchor.writer for anchor in store.anchors()}, True
     except (TransientError, TypeError, ValueError) as error:
-        journals = {head.writer for head in known if head.kept == "journal"}
         apart.append(Finding(place=JOURNAL, writer=None, number=None, problem=f"it cannot be read in whole: {error}"))
-    chains = [_journal(store, _Asked.of("journal", writer, known, gone)) for writer in _all(known, "journal", journals)]
+    chains = []
+    for writer in _all(known, "journal", journals):
+        verdict, heads = _journal(store, _Asked.of("journal", writer, known, gone))
+        chains.append(verdict)
+        known |= heads
     chains += [_log(logs, _Asked.of("log", writer, known, gone)) for writer in _all(known, "log", writers(logs))]
-    if not apart and not any(chain.findings for chain in chains if chain.kept == "journal"):
-        apart += islice(_records(store), FAULTS_MAX)
+    if is_read and not any(chain.findings for chain in chains if chain.kept == "journal"):
+        apart += [*_emptied(chains), *islice(_records(store), FAULTS_MAX)]
     return Verified(chains=tuple(chains), findings=tuple(apart))
+
+
+def _damage(store: ControlStore) -> Iterator[Finding]:
+    for one in store.damage():
+        yield Finding(place=one.place, writer=one.writer, number=one.number, problem=one.problem)
+
+
+def _gone(store: ControlStore, apart: list[Finding]) -> dict[Chained, Anchor]:
+    try:
+        return pruned(store)
+    except (TypeError, ValueError) as error:
+        apart.append(Finding(place=RECORDS, writer=None, number=None, problem=str(error)))
+        return {}
+
+
+def _emptied(chains: Iterable[Verdict]) -> Iterator[Finding]:
+    """Control journals what it decides by before it decides, so that a log without a journal has lost it."""
+    counts = {kept: sum(one.number for one in chains if one.kept == kept) for kept in ("journal", "log")}
+    if counts["log"] and not counts["journal"]:
+        problem = f"it is empty, and the logs have {counts['log']} records: it was emptied, or is another one's"
+        yield Finding(place=JOURNAL, writer=None, number=None, problem=problem)
 
 
 def verify_logs(logs: Path, anchors: Iterable[Head] = ()) -> Verified:
@@ -140,21 +188,20 @@ class _Asked:
         )
 
 
-def _journal(store: ControlStore, asked: _Asked) -> Verdict:
-    passed = asked.passed()
-    records = passed.through(store.chain(asked.writer), asked.writer)
-    found = [*islice(faults(records, anchors=asked.anchors, since=asked.since), FAULTS_MAX), *passed.stopped]
-    findings = tuple(
-        Finding(place=JOURNAL, writer=asked.writer, number=fault.number, problem=fault.problem) for fault in found
-    )
-    return asked.verdict(passed, findings)
+def _journal(store: ControlStore, asked: _Asked) -> tuple[Verdict, set[Head]]:
+    passed, writer = asked.passed(), asked.writer
+    records = passed.events(passed.through(store.chain(writer), writer))
+    kept = islice(faults(records, anchors=asked.anchors, since=asked.since, writer=writer), FAULTS_MAX)
+    found = sorted([*kept, *passed.stopped], key=lambda fault: fault.number)
+    findings = tuple(Finding(place=JOURNAL, writer=writer, number=one.number, problem=one.problem) for one in found)
+    return asked.verdict(passed, findings), passed.heads
 
 
 def _log(logs: Path, asked: _Asked) -> Verdict:
-    passed, unreadable, writer = asked.passed(), list[Fault](), asked.writer
-    records = passed.through(log_records(logs, writer, unreadable), writer)
-    kept = islice(faults(records, anchors=asked.anchors, since=asked.since), FAULTS_MAX)
-    found = [*kept, *unreadable, *passed.stopped]
+    passed, writer = asked.passed(), asked.writer
+    entries = passed.through(log_entries(logs, writer), writer)
+    kept = islice(faults(entries, anchors=asked.anchors, since=asked.since, writer=writer), FAULTS_MAX)
+    found = [*kept, *islice(misnamed(logs, writer), FAULTS_MAX), *passed.stopped]
     findings = tuple(
         Finding(place=file_of(logs, writer, fault.number), writer=writer, number=fault.number, problem=fault.problem)
         for fault in found

@@ -9,15 +9,18 @@ from sqlalchemy import Connection
 from headgate_processors.errors import StoreError
 
 
+def versions() -> frozenset[str]:
+    """Every version of the tables that this Headgate knows."""
+    return frozenset(one.revision for one in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def migrate(connection: Connection, where: str) -> None:
     """Make the tables, or change them; nothing where they are right.
 
     Raises:
         StoreError: the database is of a newer Headgate.
     """
-    config = Config()
-    config.set_main_option("script_location", "headgate_control.store:migrations")
-    config.set_main_option("path_separator", "os")
+    config = _config()
     script = ScriptDirectory.from_config(config)
     current = MigrationContext.configure(connection).get_current_revision()
     if current is not None and current not in {one.revision for one in script.walk_revisions()}:
@@ -26,3 +29,10 @@ def migrate(connection: Connection, where: str) -> None:
         raise StoreError(message)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "headgate_control.store:migrations")
+    config.set_main_option("path_separator", "os")
+    return config

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from headgate_control.audit.chain import Anchor
 from headgate_control.audit.chain import Record as ChainRecord
-from headgate_control.store.record import Change, Event, Record
+from headgate_control.store.record import Change, Damage, Event, Record
 
 
 class ControlStore(Protocol):
@@ -24,16 +24,24 @@ class ControlStore(Protocol):
         """A record; None when there is none."""
         ...
 
-    def all(self, kind: str) -> list[Record]:
-        """Every record of a kind, by id."""
+    def all(self, kind: str, *, unreadable: list[str] | None = None) -> list[Record]:
+        """Every record of a kind, by id; the ids of those that cannot be read are added to `unreadable`.
+
+        Raises:
+            ValueError: one cannot be read, and there is no `unreadable`.
+        """
         ...
 
     def events(self, *, after: int = 0, limit: int = 1000) -> list[Event]:
-        """Events of all writers after a position, in their order."""
+        """Events of all writers after a position, in their order.
+
+        Raises:
+            ValueError: a record of the journal is none; the message names it.
+        """
         ...
 
     def chain(self, writer: str) -> Iterable[ChainRecord]:
-        """The journal of a writer as a chain, from its beginning."""
+        """The journal of a writer as a chain, from its beginning; what `damage` says of its columns is as text here."""
         ...
 
     def anchors(self) -> list[Anchor]:
@@ -42,6 +50,10 @@ class ControlStore(Protocol):
 
     def misplaced(self) -> list[tuple[str, int]]:
         """Events of the journal, by writer and number, whose position is not after that of the one before."""
+        ...
+
+    def damage(self) -> list[Damage]:
+        """Rows that control cannot have written so, whatever they say."""
         ...
 
     def prune(self, position: int, *, author: str, reason: str) -> int:

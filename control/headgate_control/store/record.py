@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from headgate_processors.errors import HeadgateError
 
@@ -55,3 +58,49 @@ class Event:
     writer: str = ""
     number: int = 0
     digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """A row that somebody else wrote: in which table, as far as it can be told of which writer and number, and why."""
+
+    place: str
+    problem: str
+    writer: str | None = None
+    number: int | None = None
+
+
+_FIELDS = {
+    "time_unix_nano": int,
+    "author": str,
+    "action": str,
+    "reason": str,
+    "kind": str,
+    "id": str,
+    "before": dict | None,
+    "after": dict | None,
+}
+
+
+def read_object(body: bytes | str | object) -> Mapping[str, Any]:
+    """The JSON object of a column.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = orjson.loads(body) if isinstance(body, bytes | str) else None
+    if not isinstance(found, dict):
+        raise ValueError("no JSON object")
+    return found
+
+
+def read_event(body: bytes | str | object) -> Mapping[str, Any]:
+    """What a record of the journal says of an event.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = read_object(body)
+    if found.keys() != _FIELDS.keys() or not all(isinstance(found[name], kind) for name, kind in _FIELDS.items()):
+        raise ValueError("no event, as control writes them")
+    return found

@@ -4,23 +4,37 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    type_coerce,
+    update,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as SQLAlchemyTimeoutError
+from sqlalchemy.types import NullType
 
 from headgate_control.audit.chain import Anchor, Chain
 from headgate_control.audit.chain import Record as ChainRecord
 from headgate_control.audit.pruning import ACTION, pruned_change
+from headgate_control.store.damage import as_bytes, as_text, damage, stored
 from headgate_control.store.pruned import pruned_heads, pruned_rows
-from headgate_control.store.record import Change, ConflictError, Event, Record
+from headgate_control.store.record import Change, ConflictError, Damage, Event, Record, read_event, read_object
 from headgate_control.store.schema import JOURNAL, RECORDS
 from headgate_processors.errors import TransientError
 
 PAGE_ROWS = 1_000
 _LINK = (JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.digest)
-_CHAIN = (JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.previous, JOURNAL.c.digest, JOURNAL.c.body)
 
 
 class SqlControlStore:
@@ -40,63 +54,73 @@ class SqlControlStore:
         with self._reading() as connection:
             return _record(connection, kind, record_id)
 
-    def all(self, kind: str) -> list[Record]:
+    def all(self, kind: str, *, unreadable: list[str] | None = None) -> list[Record]:
         """As the port says."""
-        query = select(RECORDS).where(RECORDS.c.kind == kind).order_by(RECORDS.c.id)
+        query = select(RECORDS.c.kind, RECORDS.c.id, RECORDS.c.revision, _raw(RECORDS.c.body))
         with self._reading() as connection:
-            return [
-                Record(kind=row.kind, id=row.id, revision=row.revision, body=orjson.loads(row.body))
-                for row in connection.execute(query)
-            ]
+            rows = connection.execute(query.where(RECORDS.c.kind == kind).order_by(RECORDS.c.id)).all()
+        found: list[Record] = []
+        for row in rows:
+            try:
+                found.append(_read(row.kind, row.id, row.revision, row.body))
+            except ValueError:
+                if unreadable is None:
+                    raise
+                unreadable.append(str(row.id))
+        return found
 
     def events(self, *, after: int = 0, limit: int = PAGE_ROWS) -> list[Event]:
         """As the port says."""
-        query = select(JOURNAL.c.position, *_LINK, JOURNAL.c.body).where(JOURNAL.c.position > after)
+        query = select(JOURNAL.c.position, *_LINK, _raw(JOURNAL.c.body)).where(JOURNAL.c.position > after)
         with self._reading() as connection:
-            found = connection.execute(query.order_by(JOURNAL.c.position).limit(limit))
-            return [
-                Event(
-                    position=row.position,
-                    writer=row.writer,
-                    number=row.number,
-                    digest=row.digest,
-                    **orjson.loads(row.body),
-                )
-                for row in found
-            ]
+            found = connection.execute(query.order_by(JOURNAL.c.position).limit(limit)).all()
+        return [_event(*row) for row in found]
 
     def chain(self, writer: str) -> Iterator[ChainRecord]:
         """As the port says; a page at a time."""
-        number = 0
+        number, columns = 0, (JOURNAL.c.previous, JOURNAL.c.digest, JOURNAL.c.body)
         while True:
-            query = select(*_CHAIN).where(JOURNAL.c.writer == writer, JOURNAL.c.number > number)
             with self._reading() as connection:
-                page = connection.execute(query.order_by(JOURNAL.c.number).limit(PAGE_ROWS)).all()
+                dialect = connection.dialect.name
+                link = (stored(column, dialect).label(column.name) for column in columns)
+                query = select(JOURNAL.c.number, *link).where(JOURNAL.c.writer == writer, JOURNAL.c.number > number)
+                ordered = query.where(*_numbered(dialect)).order_by(JOURNAL.c.number)
+                page = connection.execute(ordered.limit(PAGE_ROWS)).all()
             if not page:
                 return
             for row in page:
-                if not isinstance(row.body, bytes):
-                    raise TypeError("its body is no bytes, as control writes them")
-                yield ChainRecord(**row._mapping)
+                previous, digest = as_text(row.previous), as_text(row.digest)
+                body = as_bytes(row.body)
+                yield ChainRecord(writer=writer, number=row.number, previous=previous, digest=digest, body=body)
             number = page[-1].number
 
     def anchors(self) -> list[Anchor]:
         """As the port says."""
-        last = (
-            select(JOURNAL.c.writer, func.max(JOURNAL.c.number).label("number")).group_by(JOURNAL.c.writer).subquery()
-        )
-        joined = (JOURNAL.c.writer == last.c.writer) & (JOURNAL.c.number == last.c.number)
-        query = select(JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.digest).join(last, joined)
         with self._reading() as connection:
-            return [Anchor(**row._mapping) for row in connection.execute(query.order_by(JOURNAL.c.writer))]
+            dialect = connection.dialect.name
+            numbered = select(JOURNAL.c.writer, func.max(JOURNAL.c.number).label("number")).where(*_numbered(dialect))
+            last = numbered.group_by(JOURNAL.c.writer).subquery()
+            joined = (JOURNAL.c.writer == last.c.writer) & (JOURNAL.c.number == last.c.number)
+            link = (stored(column, dialect).label(column.name) for column in (JOURNAL.c.writer, JOURNAL.c.digest))
+            query = select(JOURNAL.c.number, *link).join(last, joined).order_by(JOURNAL.c.writer)
+            return [
+                Anchor(writer=as_text(row.writer), number=row.number, digest=as_text(row.digest))
+                for row in connection.execute(query)
+            ]
 
     def misplaced(self) -> list[tuple[str, int]]:
         """As the port says."""
         before = func.lag(JOURNAL.c.position).over(partition_by=JOURNAL.c.writer, order_by=JOURNAL.c.number)
-        seen = select(JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.position, before.label("before")).subquery()
-        query = select(seen.c.writer, seen.c.number).where(seen.c.position <= seen.c.before)
+        columns = select(JOURNAL.c.writer, JOURNAL.c.number, JOURNAL.c.position, before.label("before"))
         with self._reading() as connection:
+            seen = columns.where(*_numbered(connection.dialect.name)).subquery()
+            query = select(seen.c.writer, seen.c.number).where(seen.c.position <= seen.c.before)
             return [(row.writer, row.number) for row in connection.execute(query.order_by(*query.selected_columns))]
+
+    def damage(self) -> list[Damage]:
+        """As the port says."""
+        with self._reading() as connection:
+            return list(damage(connection))
 
     def prune(self, position: int, *, author: str, reason: str) -> int:
         """As the port says."""
@@ -160,11 +184,40 @@ def _transient() -> Iterator[None]:
 
 
 def _record(connection: Connection, kind: str, record_id: str) -> Record | None:
-    query = select(RECORDS.c.revision, RECORDS.c.body).where(RECORDS.c.kind == kind, RECORDS.c.id == record_id)
+    query = select(RECORDS.c.revision, _raw(RECORDS.c.body)).where(RECORDS.c.kind == kind, RECORDS.c.id == record_id)
     row = connection.execute(query).first()
     if row is None:
         return None
-    return Record(kind=kind, id=record_id, revision=row.revision, body=orjson.loads(row.body))
+    return _read(kind, record_id, row.revision, row.body)
+
+
+def _raw(column: Column[Any]) -> Any:
+    """A column as the database has it: one of bytes that holds something else is told of where it is read."""
+    return type_coerce(column, NullType()).label(column.name)
+
+
+def _numbered(dialect: str) -> list[ColumnElement[bool]]:
+    """Rows of a chain; what has no number, or no writer's name, stands in none."""
+    if dialect != "sqlite":
+        return []
+    return [func.typeof(JOURNAL.c.writer) == "text", func.typeof(JOURNAL.c.number) == "integer"]
+
+
+def _read(kind: str, record_id: str, revision: int, body: object) -> Record:
+    try:
+        return Record(kind=kind, id=record_id, revision=revision, body=read_object(body))
+    except ValueError as error:
+        message = f"{kind} {record_id} cannot be read ({error}): see headgate audit verify"
+        raise ValueError(message) from error
+
+
+def _event(position: int, writer: str, number: int, digest: str, body: object) -> Event:
+    try:
+        said = read_event(body)
+    except ValueError as error:
+        message = f"record {number} of {writer} in the journal cannot be read ({error}): headgate audit verify"
+        raise ValueError(message) from error
+    return Event(position=position, writer=writer, number=number, digest=digest, **said)
 
 
 def _written(connection: Connection, chain: Chain, change: Change, told: dict[str, object]) -> Event:

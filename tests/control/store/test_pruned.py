@@ -105,7 +105,7 @@ def bare(tmp_path: Path) -> Any:
         ("DELETE FROM records WHERE kind = 'pruned'", "it stands where record 1 should"),
         ("UPDATE records SET body = replace(body, '\"number\":5', '\"number\":4')", "it stands where record 5 should"),
         ("UPDATE records SET body = '{\"number\":7}' WHERE kind = 'note'", "note n: it is not what the journal says"),
-        ("UPDATE journal SET body = replace(body, 'over', 'ever')", "its body is no bytes"),
+        ("UPDATE journal SET body = replace(body, 'over', 'ever')", "its body is TEXT, and control writes BLOB"),
         (
             "UPDATE journal SET body = CAST(replace(body, 'over', 'ever') AS BLOB)",
             "it was changed: its digest is another",
