@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
-from headgate_gateways.model.media import BYTES_PER_TOKEN, media_of
+from headgate_gateways.model.media import media_of
+from headgate_gateways.model.texts import tokens_of, weight_of
 from headgate_gateways.model.upstream import Operation
 from headgate_processors.errors import PermanentError
 
@@ -23,6 +24,7 @@ _LIMITS: Mapping[Operation, tuple[str, ...]] = {
     "responses": ("max_output_tokens",),
     "messages": ("max_tokens",),
 }
+_KEPT = ("conversation", "prompt")
 _MODEL = re.compile(rb'"model"', re.IGNORECASE)
 
 
@@ -35,7 +37,9 @@ class Asked:
     """A call: its model, whether it streams, and how many tokens it may take.
 
     `output_tokens_max` is what its caller limits each of its `choices` to, None where it does not; `body` is all that
-    it says. `rewritten` is the body to send where that which came could be read in two ways.
+    it says. `rewritten` is the body to send where that which came could be read in two ways. `cache_ttl`: how long its
+    provider is asked to cache parts of it. `is_continued`: it goes on from what its provider keeps, which is input too;
+    where that is an answer and nothing else, `continues` is the answer's id.
     """
 
     operation: Operation
@@ -44,6 +48,9 @@ class Asked:
     input_tokens_max: int
     output_tokens_max: int | None
     choices: int = 1
+    cache_ttl: Literal["5m", "1h"] | None = None
+    is_continued: bool = False
+    continues: str | None = None
     rewritten: bytes | None = None
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -77,20 +84,42 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
         raise BadCallError("the body names its model twice")
     if not isinstance(found.get("stream"), bool | None):
         raise BadCallError("stream: expected true or false")
+    if operation == "responses" and found.get("background") not in (None, False):
+        raise BadCallError("background: expected false: what goes on after its answer is neither counted nor stopped")
     limits = [value for name in _LIMITS.get(operation, ()) if type(value := found.get(name)) is int and value >= 0]
     media = media_of(operation, model, found)
     # Another reader may take the other one of two names, or see one that is escaped: it gets what was read here.
     is_plain = b"\\u" not in body and len(_MODEL.findall(body)) == 1
+    sent = body if is_plain else orjson.dumps(found)
     return Asked(
         operation=operation,
         model=model,
         is_stream=found.get("stream") is True,
-        input_tokens_max=-(-(len(body) - media.characters) // BYTES_PER_TOKEN) + media.tokens,
+        input_tokens_max=tokens_of(max(0, weight_of(sent) - media.weight)) + media.tokens,
         output_tokens_max=max(limits) if limits else None,
         choices=_choices(found.get("n")) if operation == "chat" else 1,
-        rewritten=None if is_plain else orjson.dumps(found),
+        cache_ttl=_cache_ttl(sent),
+        rewritten=None if is_plain else sent,
         body=found,
+        **(_continued(found, sent) if operation == "responses" else {}),
     )
+
+
+def _cache_ttl(body: bytes) -> Literal["5m", "1h"] | None:
+    """How long a provider is asked to cache something: within text, quotation marks are escaped."""
+    if b'"cache_control"' not in body:
+        return None
+    return "1h" if b'"1h"' in body else "5m"
+
+
+def _continued(found: Mapping[str, Any], body: bytes) -> dict[str, Any]:
+    """Whether a response goes on from an answer, a conversation, a prompt or a message that its provider keeps."""
+    before = found.get("previous_response_id")
+    has_more = any(found.get(name) is not None for name in _KEPT) or b'"item_reference"' in body
+    return {
+        "is_continued": has_more or before is not None,
+        "continues": before if isinstance(before, str) and not has_more else None,
+    }
 
 
 def _choices(value: object) -> int:

@@ -1,11 +1,11 @@
 """What a call is reserved for and what it has cost, in the units of the books."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from headgate_control.budgets.amount import Amount, nano_usd
-from headgate_gateways.model.asked import Asked
+from headgate_gateways.model.asked import Asked, BadCallError
 from headgate_gateways.model.meter import DURATION_MS_FIRST
 from headgate_gateways.model.usage import Usage
 from headgate_processors.enrich.price import PriceBook
@@ -17,10 +17,14 @@ _NS_PER_MS = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conservative:
-    """What a token counts for where no list knows the price, in dollars for a million of them."""
+    """What a token counts for where no list knows the price, in dollars for a million of them.
+
+    `is_allowed` False: such models are not called at all.
+    """
 
     input_usd_per_mtok: Decimal = Decimal(15)
     output_usd_per_mtok: Decimal = Decimal(75)
+    is_allowed: bool = True
 
     def usd(self, input_tokens: int, output_tokens: int) -> Decimal:
         """The cost of so many."""
@@ -35,11 +39,47 @@ class Pricing:
     unpriced: Conservative = Conservative()
 
     def estimate(self, provider: str, asked: Asked, at_unix_nano: int) -> Amount:
-        """The most that a call may cost, its reserved output all used and nothing cached; and its first second."""
-        output = asked.output_tokens_reserved
-        usage = Usage(input_tokens=asked.input_tokens_max, output_tokens=output)
+        """The most that a call may cost, its reserved output all used and no input cached before; and its first second.
+
+        Anthropic caches what it is asked to, OpenAI caches on its own.
+        """
+        given = asked.input_tokens_max
+        is_written = asked.cache_ttl is not None or asked.operation != "messages"
+        usage = Usage(
+            input_tokens=given,
+            cache_write_tokens=given if is_written else None,
+            cache_write_1h_tokens=given if asked.cache_ttl == "1h" else None,
+            output_tokens=asked.output_tokens_reserved,
+        )
         first_ns = DURATION_MS_FIRST * _NS_PER_MS
         return self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=first_ns)
+
+    def continued(self, provider: str, asked: Asked, before_tokens: int | None) -> Asked:
+        """A call that goes on from what its provider keeps, with that in its input.
+
+        Where nobody knows how long that has become (None), it is as much as the model can read.
+
+        Raises:
+            BadCallError: that is not known either.
+        """
+        if before_tokens is not None:
+            return replace(asked, input_tokens_max=before_tokens + asked.input_tokens_max)
+        window = self.book.context_tokens(provider, asked.model)
+        if window is None:
+            raise BadCallError(
+                "previous_response_id, conversation, prompt or item_reference: no price list says how much "
+                f"{provider}/{asked.model} can read, so nothing bounds what this may cost: send all of it as input"
+            )
+        return replace(asked, input_tokens_max=max(window, asked.input_tokens_max))
+
+    def objection(self, provider: str, model: str, at_unix_nano: int) -> str | None:
+        """Why a model that no list knows the price of is not called; None where it may be."""
+        day = datetime.fromtimestamp(at_unix_nano // _NS_PER_S, UTC).date()
+        if self.unpriced.is_allowed or self.book.quote(provider, model, day).missing_reason is None:
+            return None
+        return (
+            f"no price of {provider}/{model} is known: put one into prices.overrides, or allow gateways.model.unpriced"
+        )
 
     def amount(
         self,

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from headgate_gateways.model.texts import weight_of
 from headgate_gateways.model.upstream import Operation
 
 BYTES_PER_TOKEN = 3
@@ -29,13 +30,13 @@ UNSEEN_DOCUMENT_TOKENS = 200_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """So many characters of a body are no text, and count as so many tokens."""
+    """So much of the weight of a body is no text, and counts as so many tokens."""
 
-    characters: int = 0
+    weight: int = 0
     tokens: int = 0
 
     def __add__(self, other: "Media") -> "Media":
-        return Media(characters=self.characters + other.characters, tokens=self.tokens + other.tokens)
+        return Media(weight=self.weight + other.weight, tokens=self.tokens + other.tokens)
 
 
 NO_MEDIA = Media()
@@ -67,9 +68,9 @@ def _parts(operation: Operation, said: Mapping[str, Any]) -> Iterator[Mapping[st
 
 def _anthropic(part: Mapping[str, Any]) -> Media:
     source = _object(part.get("source"))
-    data = _characters(source.get("data")) if source.get("type") == "base64" else 0
+    data = source.get("data") if source.get("type") == "base64" else None
     if part.get("type") == "image":
-        return Media(characters=data, tokens=ANTHROPIC_IMAGE_TOKENS)
+        return Media(weight=_weight(data), tokens=ANTHROPIC_IMAGE_TOKENS)
     if part.get("type") == "document" and source.get("type") in {"base64", "url", "file"}:
         return _document(data)
     return NO_MEDIA
@@ -83,8 +84,7 @@ def _openai(part: Mapping[str, Any], image_tokens: int | None) -> Media:
         case "input_image" | "computer_screenshot":
             return _image(part.get("image_url"), part.get("detail"), image_tokens)
         case "image_generation_call":
-            data = _characters(part.get("result"))
-            return Media(characters=data, tokens=image_tokens or OPENAI_IMAGE_TOKENS)
+            return Media(weight=_weight(part.get("result")), tokens=image_tokens or OPENAI_IMAGE_TOKENS)
         case "file":
             return _document(_inline(_object(part.get("file")).get("file_data")))
         case "input_file":
@@ -94,23 +94,23 @@ def _openai(part: Mapping[str, Any], image_tokens: int | None) -> Media:
 
 def _image(url: object, detail: object, image_tokens: int | None) -> Media:
     known = OPENAI_DETAIL_TOKENS.get(detail) if isinstance(detail, str) else None
-    return Media(characters=_inline(url), tokens=image_tokens or known or OPENAI_IMAGE_TOKENS)
+    return Media(weight=_weight(_inline(url)), tokens=image_tokens or known or OPENAI_IMAGE_TOKENS)
 
 
-def _document(characters: int) -> Media:
-    if not characters:
+def _document(data: object) -> Media:
+    if not isinstance(data, str) or not data:
         return Media(tokens=UNSEEN_DOCUMENT_TOKENS)
-    tokens = min(DOCUMENT_TOKENS_MAX, max(PAGE_TOKENS, -(-characters // BYTES_PER_TOKEN)))
-    return Media(characters=characters, tokens=tokens)
+    tokens = min(DOCUMENT_TOKENS_MAX, max(PAGE_TOKENS, -(-len(data) // BYTES_PER_TOKEN)))
+    return Media(weight=_weight(data), tokens=tokens)
 
 
-def _inline(url: object) -> int:
-    """The characters of an address that holds what it names; of any other they are text."""
-    return len(url) if isinstance(url, str) and url.startswith("data:") else 0
+def _inline(url: object) -> str | None:
+    """An address that holds what it names; any other is text."""
+    return url if isinstance(url, str) and url.startswith("data:") else None
 
 
-def _characters(data: object) -> int:
-    return len(data) if isinstance(data, str) else 0
+def _weight(data: object) -> int:
+    return weight_of(data.encode("utf-8", "surrogatepass")) if isinstance(data, str) else 0
 
 
 def _objects(found: object) -> Iterator[Mapping[str, Any]]:

@@ -169,6 +169,11 @@ class PriceBook:
             counts |= {"reasoning": reasoning_tokens, "output": max(0, output_tokens - reasoning_tokens)}
         return _priced(quote, rates, counts)
 
+    def context_tokens(self, provider: str | None, model: str) -> int | None:
+        """How many tokens a model reads at most, as the list has it; None where it does not say."""
+        found = find_entry(self._snapshot, provider, model)
+        return None if isinstance(found, str) else found[1].context_window
+
     def table(self, models: Iterable[tuple[str | None, str]], *, tier: str | None = None) -> pa.Table:
         """All prices of some (provider, model), one row per period and context tier, to join in SQL.
 

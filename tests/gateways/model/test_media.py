@@ -9,7 +9,6 @@ import pytest
 from headgate_gateways.model.asked import parse_call
 from headgate_gateways.model.media import (
     ANTHROPIC_IMAGE_TOKENS,
-    BYTES_PER_TOKEN,
     DOCUMENT_TOKENS_MAX,
     LARGE_TILES_IMAGE_TOKENS,
     OPENAI_DETAIL_TOKENS,
@@ -18,6 +17,7 @@ from headgate_gateways.model.media import (
     UNSEEN_DOCUMENT_TOKENS,
 )
 from headgate_gateways.model.passing import SLICE_BYTES
+from headgate_gateways.model.texts import tokens_of, weight_of
 from headgate_gateways.model.upstream import Operation
 
 DATA = "QUJD" * 100_000
@@ -30,7 +30,7 @@ IMAGE = {"type": "image", "source": SOURCE}
 def estimate(operation: Operation, said: dict[str, Any], *, model: str = "m") -> tuple[int, int]:
     """The tokens of input, and those that its bytes would be as text."""
     body = orjson.dumps({"model": model, **said})
-    return parse_call(operation, body).input_tokens_max, -(-len(body) // BYTES_PER_TOKEN)
+    return parse_call(operation, body).input_tokens_max, tokens_of(weight_of(body))
 
 
 def messages(*parts: dict[str, Any]) -> dict[str, Any]:
