@@ -63,6 +63,15 @@ def test_what_arguments_hold_is_looked_at_where_a_policy_asks() -> None:
     ]
 
 
+def test_what_a_request_says_that_it_costs_is_known_of_it() -> None:
+    """The unit that it names alone, rounded up."""
+    facts = AskedFacts(counted=CallFacts(), headroom=Ledger().headroom)
+    said: list[dict[str, object]] = [{"cost_est": "0.0000001"}, {"tokens_est": 7}, {}]
+    found = [facts(replace(ASKED, context=one), ADA, Moment(at_unix_nano=NOW)) for one in said]
+    expected = [PolicyFacts(micro_usd_estimate=1), PolicyFacts(tokens_estimate=7), PolicyFacts()]
+    assert expected == found
+
+
 def test_calls_that_name_no_session_are_those_of_a_request_that_names_none() -> None:
     """As the gateway counts them."""
     facts = AskedFacts(counted=CallFacts(), headroom=Ledger().headroom)

@@ -1,13 +1,15 @@
 """Providers in the settings: what is said of one changes that alone."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from headgate_console.control.parts import upstreams_of
+from headgate_console.control.parts import unpriced_of, upstreams_of
 from headgate_console.settings import load_settings
 from headgate_console.settings.definition import KNOWN_UPSTREAMS
+from headgate_gateways.model.cost import Conservative
 from headgate_processors.errors import ConfigError
 
 UPSTREAMS = "HEADGATE_GATEWAYS__MODEL__UPSTREAMS"
@@ -74,6 +76,28 @@ def test_a_provider_that_is_wrong_is_refused(monkeypatch: pytest.MonkeyPatch, na
     monkeypatch.setenv(UPSTREAMS, json.dumps({name: given}))
     with pytest.raises(ConfigError, match=UPSTREAMS):
         load_settings()
+
+
+def test_a_key_that_stands_where_its_place_belongs_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says what was expected, in words."""
+    monkeypatch.setenv(f"{UPSTREAMS}__OPENAI__API_KEY", "sk-as-it-is")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert (
+        f"gateways.model.upstreams.openai.api_key ({UPSTREAMS}__OPENAI__API_KEY): expected `env:NAME`, `file:PATH` or "
+        "`command:LINE`, never the key itself; got something else."
+    ) == str(caught.value)
+
+
+def test_models_without_a_price_may_be_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or given a price of the site's own; by default they are dear."""
+    found = [unpriced_of(load_settings().settings)]
+    Path("headgate.yaml").write_text("gateways: {model: {unpriced: {allowed: false}}}")
+    found.append(unpriced_of(load_settings().settings))
+    monkeypatch.setenv("HEADGATE_GATEWAYS__MODEL__UNPRICED__INPUT_USD_PER_MTOK", "2.5")
+    found.append(unpriced_of(load_settings().settings))
+    own = Conservative(input_usd_per_mtok=Decimal("2.5"), is_allowed=False)
+    assert [Conservative(), Conservative(is_allowed=False), own] == found
 
 
 def test_a_provider_speaks_as_it_is_called_unless_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,18 +1,19 @@
 """What control knows of those that ask it over HTTP: their sessions as its gateway counts them, and their budgets."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 
 from headgate_control.budgets.amount import Limits
 from headgate_control.budgets.budget import Place
+from headgate_control.budgets.question import COST_EST, TOKENS_EST, estimate_of
 from headgate_control.decide.core import Moment
 from headgate_control.decide.service import budget_places
 from headgate_control.identity.instance import Instance
 from headgate_control.policy.engine import PolicyEngine, PolicyFacts
 from headgate_control.request import Request
-from headgate_gateways.model.call_facts import CallFacts
+from headgate_gateways.model.call_facts import NANO_PER_MICRO, CallFacts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +29,19 @@ class AskedFacts:
     policy: Callable[[], PolicyEngine | None] = lambda: None
 
     def __call__(self, request: Request, instance: Instance, moment: Moment) -> PolicyFacts:
-        """What policies may know of a request beside itself."""
+        """What policies may know of a request beside itself; what it may cost, as far as it says so.
+
+        Raises:
+            ValueError: what it says that it costs is no number.
+        """
         left = self.headroom(budget_places(request, instance, moment), moment.at_unix_nano)
-        return self.counted.of((instance.instance_id, moment.session), (), None, left)
+        facts, said = self.counted.of((instance.instance_id, moment.session), (), None, left), request.context
+        estimate = estimate_of(said)
+        return replace(
+            facts,
+            micro_usd_estimate=None if said.get(COST_EST) is None else -(-estimate.nano_usd // NANO_PER_MICRO),
+            tokens_estimate=None if said.get(TOKENS_EST) is None else estimate.tokens,
+        )
 
     async def content(self, request: Request) -> Sequence[str]:
         """The classes of what the arguments of a request hold."""

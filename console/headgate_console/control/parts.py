@@ -18,6 +18,7 @@ from headgate_control.budgets.amount import nano_usd
 from headgate_control.budgets.owner import BudgetOwner
 from headgate_control.identity.foreign_tokens import ForeignTokens, IssuersFile
 from headgate_control.identity.signing_keys import SigningKeys
+from headgate_control.kinds import CREDENTIAL
 from headgate_control.manifests.load import load_profiles
 from headgate_control.policy.bundle import Bundle, load_bundle
 from headgate_control.policy.content import ContentClasses
@@ -32,6 +33,7 @@ from headgate_control.store.opening import open_postgresql, open_sqlite
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Change
 from headgate_control.store.sql import SqlControlStore
+from headgate_gateways.model.cost import Conservative
 from headgate_gateways.model.provider_keys import key_source
 from headgate_gateways.model.routing import Routing, Rule
 from headgate_gateways.model.upstream import Upstream
@@ -47,7 +49,6 @@ PLATFORM = "127.0.0.1:4319"
 PROFILES = "profiles"
 SIGNING = "keys"
 DECISIONS = "decisions"
-CREDENTIAL = "credential"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +115,7 @@ def upstreams_of(settings: "Settings") -> Mapping[str, Upstream]:
     """The providers behind the model gateway, by the door through which they are reached.
 
     Raises:
-        ConfigError: an `api_key` is neither in the environment nor in a file.
+        ConfigError: an `api_key` is no place of a key.
     """
     return {
         name: Upstream(
@@ -154,6 +155,16 @@ def routing_of(settings: "Settings") -> Routing:
         attempts_max=given.attempts_max,
         backoff_ms=_ms(given.backoff),
         cache_bytes_max=given.cache_size_max,
+    )
+
+
+def unpriced_of(settings: "Settings") -> Conservative:
+    """What models count for that have no price."""
+    given = settings.gateways.model.unpriced
+    return Conservative(
+        input_usd_per_mtok=given.input_usd_per_mtok,
+        output_usd_per_mtok=given.output_usd_per_mtok,
+        is_allowed=given.allowed,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate_console.control.listening import model_door
-from headgate_console.control.parts import classes_of, routing_of, upstreams_of
+from headgate_console.control.parts import classes_of, routing_of, unpriced_of, upstreams_of
 from headgate_console.serve.lifeline import log_to_stderr
 from headgate_console.serve.receive import allow_files
 from headgate_gateways.link.address import ControlAddress
@@ -53,6 +53,7 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
         tls=door.context,
         upstreams=upstreams_of(settings),
         prices=settings.prices.overrides,
+        unpriced=unpriced_of(settings),
         routing=routing_of(settings),
         classes=classes_of(settings),
     )

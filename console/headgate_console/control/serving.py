@@ -24,7 +24,15 @@ from headgate_console.control.listening import (
     listening,
     model_door,
 )
-from headgate_console.control.parts import Parts, classes_of, foreign_tokens_of, platform_of, routing_of, upstreams_of
+from headgate_console.control.parts import (
+    Parts,
+    classes_of,
+    foreign_tokens_of,
+    platform_of,
+    routing_of,
+    unpriced_of,
+    upstreams_of,
+)
 from headgate_console.control.place import certificate_name
 from headgate_console.control.rounds import rounds
 from headgate_control.budgets.port import LocalBudgets
@@ -106,8 +114,10 @@ async def serve(
         own = str(os.getppid())
         served = partial(listening, is_first=is_first_start(parts.place, own))
         addresses["model"] = await stack.enter_async_context(served(doors["model"], gateway))
-        asked = AskedFacts(counted=counted, headroom=parts.room.owner.headroom)
-        control = _control(parts, feed, drills, teller, asked)
+        asked = AskedFacts(
+            counted=counted, headroom=parts.room.owner.headroom, policy=lambda: parts.room.now.snapshot.policy
+        )
+        control = _control(parts, feed, drills, teller, asked, public_url=settings.control.public_url)
         addresses["control"] = await stack.enter_async_context(served(doors["control"], control))
         secured = {certificate_name(name): str(door.certificate) for name, door in doors.items() if door.certificate}
         told = {**addresses, **secured, "otlp": _otlp(settings), SUPERVISOR: own}
@@ -135,7 +145,9 @@ def _otlp(settings: "Settings") -> str:
     return COLLECTOR_HTTP if is_behind else settings.receiver.http
 
 
-def _control(parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller, asked: AskedFacts) -> web.Application:
+def _control(
+    parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller, asked: AskedFacts, *, public_url: str | None
+) -> web.Application:
     room = parts.room
     rooms = (
         StopRoutes(room=room),
@@ -162,7 +174,10 @@ def _control(parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller, aske
         more=more,
         is_stale=_older(room, STALE_AFTER_S),
         facts=asked,
+        content=asked.content,
         tool_called=asked.tool_called,
+        look=room.owner.look,
+        public_url=public_url,
     )
     return server.application()
 
@@ -190,7 +205,7 @@ def _gateway(
         state=lambda: room.now,
         service=_service(parts, POINT),
         budgets=LocalBudgets(room.owner),
-        pricing=Pricing(book=PriceBook.load(settings.prices.overrides)),
+        pricing=Pricing(book=PriceBook.load(settings.prices.overrides), unpriced=unpriced_of(settings)),
         client=client,
         calls=calls,
         teller=teller,
@@ -211,6 +226,7 @@ def _service(parts: Parts, point: str) -> DecisionService:
         parts.decisions,
         enforcement_point=point,
         limits=lambda: room.now.limits,
+        look=room.owner.look,
         clock=room.clock,
     )
 

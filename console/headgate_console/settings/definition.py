@@ -1,11 +1,12 @@
 """Every setting, defined once: its type, default and a line of doc."""
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator
 
 from headgate_console.settings.values import (
     Address,
@@ -22,6 +23,7 @@ NESTING = "__"
 
 
 Door = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+_KEY_PLACE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+|command:.+)$"
 KNOWN_UPSTREAMS: Any = {
     "openai": {"base_url": "https://api.openai.com/v1", "api_key": "env:OPENAI_API_KEY"},
     "anthropic": {"base_url": "https://api.anthropic.com", "api_key": "env:ANTHROPIC_API_KEY"},
@@ -30,6 +32,16 @@ KNOWN_UPSTREAMS: Any = {
 
 def _text(doc: str, default: Any) -> Any:
     return Field(default=default, description=doc)
+
+
+def _key_place(given: str) -> str:
+    """Where a key is; what is no such place may be the key itself, so nobody is told what it says."""
+    if re.match(_KEY_PLACE, given) is None:
+        raise ValueError("expected `env:NAME`, `file:PATH` or `command:LINE`, never the key itself; got something else")
+    return given
+
+
+KeyPlace = Annotated[str, AfterValidator(_key_place), WithJsonSchema({"type": "string", "pattern": _KEY_PLACE})]
 
 
 def _fields(given: object) -> Mapping[str, object]:
@@ -114,6 +126,11 @@ class ControlSettings(Section):
     )
     tls: ListenerTlsSettings = _text("TLS.", ListenerTlsSettings())
     insecure: bool = _text("Whether it may do without TLS where other machines reach it.", False)
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s?#@]+$",
+        description="Where callers reach control, as AuthZEN's metadata say it; by default the address it listens on.",
+    )
     issuers: Path | None = _text(
         "Issuers whose tokens are believed at the gateways, in YAML: their names, audiences and keys.", None
     )
@@ -134,12 +151,24 @@ class UpstreamSettings(Section):
         pattern=r"^https?://[^\s?#@]+$",
         description="What a client's own base URL would be, such as `https://api.openai.com/v1`.",
     )
-    api_key: str = Field(
-        pattern=r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)$",
-        description="Where the key is that the gateway alone has: `env:NAME` or `file:PATH`.",
+    api_key: KeyPlace = Field(
+        description="Where the key is that the gateway alone has: `env:NAME`, `file:PATH`, or `command:LINE`, which "
+        "is run without a shell and prints it.",
     )
     kind: Literal["openai", "anthropic"] | None = _text(
         "Which of the two it speaks; by default the one that it is called, else `openai`.", None
+    )
+
+
+class UnpricedSettings(Section):
+    """What a token of a model counts for that no price list knows."""
+
+    allowed: bool = _text("Whether models may be called whose price nobody knows.", True)
+    input_usd_per_mtok: Decimal = Field(
+        default=Decimal(15), ge=0, description="What a million tokens of their input count for in budgets, in dollars."
+    )
+    output_usd_per_mtok: Decimal = Field(
+        default=Decimal(75), ge=0, description="What a million tokens of their output count for."
     )
 
 
@@ -184,6 +213,7 @@ class ModelGatewaySettings(Section):
     )
 
     routing: RoutingSettings = _text("Routing.", RoutingSettings())
+    unpriced: UnpricedSettings = _text("Models without a price.", UnpricedSettings())
 
     @field_validator("upstreams", mode="before")
     @classmethod

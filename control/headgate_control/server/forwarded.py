@@ -75,10 +75,10 @@ def _endpoint(headers: "CIMultiDictProxy[str]", target: SplitResult) -> str:
     """`name:port` of where the request goes. Two headers that name two places are an agent's doing, or a mistake."""
     named = _one(headers, "x-forwarded-host")
     host = target.netloc or named
-    if named is not None and host != named:
-        raise WireError(f"where it goes stands twice: {named[:100]!r} and {host[:100]!r}")
     if host is None:
         raise WireError("where it goes is missing: expected X-Forwarded-Host or X-Original-URL, or action in the query")
+    if named is not None and host != named:
+        raise WireError(f"where it goes stands twice: {named[:100]!r} and {host[:100]!r}")
     scheme = target.scheme or _one(headers, "x-forwarded-proto") or "http"
     told = _one(headers, "x-forwarded-port") if not target.netloc else None
     try:

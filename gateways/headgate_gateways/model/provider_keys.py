@@ -1,23 +1,27 @@
-"""Where the keys of providers are: in the environment or in files, read by the gateway alone."""
+"""Where the keys of providers are: in the environment, in files, or behind a command; for the gateway alone."""
 
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from headgate_gateways.model.key_command import KeyCommand
 from headgate_processors.credentials.watched import WatchedFile
 from headgate_processors.errors import ConfigError, TransientError
 
 KEY_CHARS_MAX = 8_192
+PLACES = "env:NAME, file:PATH or command:LINE, never the key itself"
 Source = Callable[[], str]
 
 
 def key_source(where: str, environment: Mapping[str, str] | None = None) -> Source:
-    """What gives the key at `env:NAME` or `file:PATH`; a file is read again when it is replaced.
+    """What gives the key at `env:NAME`, `file:PATH` or `command:LINE`.
+
+    A file is read again when it is replaced, a command asked again every few minutes.
 
     The source raises `TransientError` while there is no key.
 
     Raises:
-        ConfigError: `where` is neither.
+        ConfigError: `where` is none of them.
     """
     scheme, _, name = where.partition(":")
     if scheme == "env" and name:
@@ -25,8 +29,10 @@ def key_source(where: str, environment: Mapping[str, str] | None = None) -> Sour
     if scheme == "file" and name:
         file = WatchedFile(Path(name), lambda content: content.decode().strip())
         return lambda: _key(_read(file), where)
-    message = f"api_key {where!r}: expected env:NAME or file:PATH"
-    raise ConfigError(message)
+    if scheme == "command" and name:
+        command = KeyCommand(name)
+        return lambda: _key(command(), "what its command prints")
+    raise ConfigError(f"api_key: expected {PLACES}")
 
 
 def _read(file: "WatchedFile[str]") -> str:
