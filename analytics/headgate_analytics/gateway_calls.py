@@ -1,12 +1,13 @@
 """Calls that both an agent and a gateway tell of, and what only the gateway knows of a call."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from headgate_analytics.model_calls import Call
 from headgate_analytics.node import Facts, Node
+from headgate_analytics.witnessed import BARE_DIALECTS
 from headgate_processors.dialects.coerce import to_money
 
 SLACK_NS = 1_000_000_000
@@ -84,14 +85,18 @@ def attested(calls: list[Call]) -> list[Call]:
     """The calls with each that only a gateway tells of joined to the one of the agent around it.
 
     That is one of the same model, and of the same usage where both tell it. What failed at the gateway inside a
-    call that it saw go well is an attempt of that call.
+    call that it saw go well is an attempt of that call. So is what only a gateway and an SDK by itself tell of.
     """
-    seen = [call for call in calls if all(map(is_of_gateway, call.nodes))]
-    if not seen:
+    return _attested(_attested(calls, is_of_gateway), _is_inner)
+
+
+def _attested(calls: list[Call], is_inner: Callable[[Node], bool]) -> list[Call]:
+    seen = [call for call in calls if all(map(is_inner, call.nodes))]
+    if not seen or len(seen) == len(calls):
         return calls
     told = sorted((call for call in calls if call not in seen), key=lambda call: (call.start, call.primary.record_id))
     starts = [call.start for call in told]
-    open_calls = {id(call) for call in told if not any(map(is_of_gateway, call.nodes))}
+    open_calls = {id(call) for call in told if not any(map(is_inner, call.nodes))}
     joined: set[int] = set()
     pairs = sorted(
         (abs(agents.start - gateways.start), gateways.start, agents.primary.record_id, gateways.primary.record_id, a, g)
@@ -116,13 +121,32 @@ def attested(calls: list[Call]) -> list[Call]:
 
 
 def led_by_agents(calls: Sequence[Call]) -> None:
-    """Let the agent's own record tell a call when it reports the tokens: it knows more of it than a gateway does."""
+    """Let the agent's own record tell a call when it reports the tokens: it knows more of it than a gateway does.
+
+    Of a stream that was cut an agent knows what the first event said, and the gateway has counted what came.
+    """
     for call in calls:
-        if is_of_gateway(call.primary):
+        if (counted := _counted(call)) is not None:
+            if counted is not call.primary:
+                call.others.remove(counted)
+                call.lead(counted)
+        elif is_of_gateway(call.primary):
             agents = next((node for node in call.others if not is_of_gateway(node) and _tells(node)), None)
             if agents is not None:
                 call.others.remove(agents)
                 call.lead(agents)
+
+
+def _counted(call: Call) -> Node | None:
+    """What a gateway counted of a call, where no agent reports as much."""
+    heard = max((node.number(_OUTPUT) or 0 for node in call.nodes if not is_of_gateway(node)), default=0)
+    seen = (node for node in call.nodes if is_of_gateway(node) and (node.number(_OUTPUT) or 0) > heard)
+    return next((node for node in seen if node.own.get("headgate.usage_source") == "counted"), None)
+
+
+def _is_inner(node: Node) -> bool:
+    """Whether it was seen from below: by a gateway, or by an SDK that does not know what is around it."""
+    return is_of_gateway(node) or (node.dialect in BARE_DIALECTS and node.parent_span_id is None)
 
 
 def _tells(node: Node) -> bool:
@@ -138,7 +162,7 @@ def _fit(agents: Call, gateways: Call) -> bool:
     if agents.text("gen_ai_response_id") and gateways.text("gen_ai_response_id"):
         return False
     told = GatewayTold.of(gateways)
-    both = agents.has_usage and gateways.has_usage and told is not None and not told.is_counted
+    both = agents.has_usage and gateways.has_usage and not (told is not None and told.is_counted)
     if both and any(agents.number(name) != gateways.number(name) for name in (_INPUT, _OUTPUT)):
         return False
     return _same_model(agents, gateways) and _encloses(agents, gateways)

@@ -185,11 +185,12 @@ def call_status(call: Call) -> tuple[str, str | None]:
 
 
 def _attempts(call: Call, failed: bool) -> tuple[int | None, int | None]:
-    """Attempts and failed attempts, from a count that the source gives or from attempts that it shows."""
-    if call.attempts:
-        bad = sum(node.text("error_type") is not None or node.status == "ERROR" for node in call.attempts)
-        shown = len(call.attempts)
-        inner = sum(node.kind in {"llm", "embedding"} for node in call.attempts)
+    """Attempts and failed attempts of the agent, from a count that it gives or from attempts that it shows."""
+    tried = [node for node in call.attempts if not is_of_gateway(node)]
+    if tried:
+        bad = sum(node.text("error_type") is not None or node.status == "ERROR" for node in tried)
+        shown = len(tried)
+        inner = sum(node.kind in {"llm", "embedding"} for node in tried)
         return (shown + 1, bad + failed) if inner else (shown, bad)
     count = max((value for node in call.nodes if (value := node.number("attempt")) is not None), default=None)
     if count is None:

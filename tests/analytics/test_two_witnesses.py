@@ -34,6 +34,7 @@ def _chat(
     until_ms: int = 1_000,
     sender: Sender = CLIENT,
     resource: Mapping[str, Any] | None = None,
+    scope: str = "opentelemetry.instrumentation.openai_v2",
     **attributes: Any,
 ) -> Part:
     """One span of a model call; double underscores in names of attributes stand for dots."""
@@ -57,7 +58,7 @@ def _chat(
         resource={"service.name": "headgate-model-gateway"}
         if is_ours
         else {"service.name": "fixer", **(resource or {})},
-        scope="headgate.gateway.model" if is_ours else "opentelemetry.instrumentation.openai_v2",
+        scope="headgate.gateway.model" if is_ours else scope,
     )
     return sender, (Signal.TRACES, json.loads(to_json(request)))
 
@@ -73,6 +74,25 @@ def _seen(trace: int, *, span: int = 0xA, **given: Any) -> Part:
         "gen_ai__response__model": "gpt-5-mini-2025-08-07",
     }
     return _chat(trace, span=span, sender=GATEWAY, **{"begin_ms": 10, "until_ms": 990, **own, **given})
+
+
+def _request(trace: int, *, span: int, parent: int, status: int, begin_ms: int = 0, until_ms: int = 990) -> Part:
+    """The HTTP client's span around a call."""
+    spans = [
+        {
+            "trace_id": f"{trace:032x}",
+            "span_id": f"{span:016x}",
+            "parent_span_id": f"{parent:016x}",
+            "name": "POST",
+            "kind": 3,
+            "start_time_unix_nano": NOW + begin_ms * MS,
+            "end_time_unix_nano": NOW + until_ms * MS,
+            "attributes": {"http.request.method": "POST", "http.response.status_code": status}
+            | ({"error.type": str(status)} if status >= 400 else {}),
+        }
+    ]
+    scope = "opentelemetry.instrumentation.httpx"
+    return CLIENT, (Signal.TRACES, json.loads(to_json(traces_request(spans, resource={}, scope=scope))))
 
 
 def _usage(**more: Any) -> dict[str, Any]:
@@ -171,6 +191,34 @@ def test_a_try_that_failed_at_the_gateway_is_an_attempt_of_the_agents_call(make_
     assert ("ok", 2, 1) == (row["status"], row["attempts"], row["failed_attempts"])
 
 
+def test_tries_that_an_agent_and_a_gateway_tell_of_count_once(make_workbench: Callable[[], Any]) -> None:
+    """The agent's requests are below its call, and the gateway's spans below them."""
+    call = {"session__id": UUID, **_usage()}
+    failed: dict[str, Any] = {"error__type": "429", "headgate__failed_attempts": 1, "headgate__usage_source": None}
+    parts = [
+        _chat(1, **call),
+        _request(1, span=2, parent=1, status=429, until_ms=100),
+        _seen(1, span=0xB, parent=2, begin_ms=5, until_ms=95, **failed),
+        _request(1, span=3, parent=1, status=200, begin_ms=200),
+        _seen(1, parent=3, begin_ms=205, **_usage()),
+    ]
+    [row] = _told(make_workbench, [parts])
+    assert ("ok", 2, 1) == (row["status"], row["attempts"], row["failed_attempts"])
+
+
+def test_what_a_gateway_counted_of_a_cut_stream_is_more_than_its_agent_has_heard(
+    make_workbench: Callable[[], Any],
+) -> None:
+    """Anthropic's first event already reports a token of output."""
+    cut: dict[str, Any] = {"error__type": "stopped", "headgate__usage_source": "counted"}
+    agent = _chat(1, session__id=UUID, error__type="APIError", until_ms=600, **_usage(gen_ai__usage__output_tokens=1))
+    gateway = _seen(1, parent=1, until_ms=500, **(_usage(gen_ai__usage__output_tokens=72) | cut))
+    [row] = _told(make_workbench, [[agent, gateway]])
+    assert ("cancelled", "counted", 120, 72) == tuple(
+        row[name] for name in ("status", "usage_source", "input_tokens", "output_tokens")
+    )
+
+
 def test_a_refused_call_of_an_agent_that_says_its_instance_finds_it_without_any_key(
     workbench: Any, tmp_path: Path
 ) -> None:
@@ -184,6 +232,42 @@ def test_a_refused_call_of_an_agent_that_says_its_instance_finds_it_without_any_
     assert [("verified", "payments")] == [
         tuple(one.values()) for one in known.query("SELECT identity_source, team FROM sessions")
     ]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_a_call_that_an_sdk_tells_in_a_trace_of_its_own_is_that_of_the_framework_around_it(
+    workbench: Any, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    """LangChain's spans set no context, so Anthropic's SDK begins a trace, and the gateway's span is below it."""
+    registry = FileRegistry(RegistryFile(instances={"ai-1": Instance(team="payments")}))
+    known = type(workbench)(tmp_path / "known", build_normaliser(tmp_path, registry=registry))
+    resource = {"headgate.instance.id": "ai-1"}
+    told = _usage(gen_ai__response__id=ID)
+    parts = [
+        _chat(1, parent=9, resource=resource, **_usage()),
+        _chat(2, begin_ms=5, until_ms=995, scope="com.anthropic.sdk.python", resource=resource, **told),
+        _seen(2, parent=1, **told),
+    ]
+    for at in order:
+        sender, request = parts[at]
+        known.ingest([request], sender=sender)
+        known.derive()
+    [row] = known.query("SELECT trace_id, witnesses, input_tokens, attempts FROM model_calls")
+    assert (f"{1:032x}", ["client", "gateway"], 120, 1) == tuple(row.values())
+    assert [(1, 120)] == [
+        tuple(one.values()) for one in known.query("SELECT model_call_count, input_tokens FROM sessions")
+    ]
+
+
+def test_calls_that_only_an_sdk_tells_are_calls(make_workbench: Callable[[], Any]) -> None:
+    """A loop by hand over it has nothing around them."""
+    parts = [
+        _chat(n, begin_ms=n * 10, scope="com.anthropic.sdk.python", gen_ai__response__id=f"{ID}{n}", **_usage())
+        for n in (1, 2)
+    ]
+    gateways = [_seen(n + 2, begin_ms=n * 10 + 5, gen_ai__response__id=f"{ID}{n}", **_usage()) for n in (1, 2)]
+    rows = _told(make_workbench, [parts, gateways])
+    assert [["client", "gateway"]] * 2 == [row["witnesses"] for row in rows]
 
 
 def test_what_only_the_gateway_saw_is_in_a_session_of_the_instance(make_workbench: Callable[[], Any]) -> None:
