@@ -18,6 +18,7 @@ BUDGET = "budget"
 LIMIT = "limit"
 STOP = "stop"
 EPOCH = "epoch"
+CREDENTIAL = "credential"
 DIRECTORY = frozenset(KINDS)
 """Those of the directory: users, services, teams, workflows, repositories and resources."""
 

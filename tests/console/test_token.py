@@ -2,11 +2,14 @@
 
 import json
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from headgate_console.control.place import Place
 from headgate_console.testing.commands import Run, runner
+from headgate_control.store.opening import open_sqlite
 from headgate_processors.credentials.authenticator import CredentialAuthenticator
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.receiver.port import Peer, Sender
@@ -109,3 +112,26 @@ def test_a_folder_without_tokens_says_how_to_make_one(run: Run) -> None:
     """An empty list is an empty array for programs."""
     assert "headgate token create" in run("list").err
     assert [] == json.loads(run("list", "--json").out)
+
+
+def test_the_journal_of_control_says_who_made_and_ended_tokens(run: Run, tmp_path: Path) -> None:
+    """And why; of the token itself not even the digest."""
+    data = tmp_path / "data"
+    with closing(open_sqlite(Place(data=data).database, writer="control")) as store:
+        made = json.loads(run("create", "--role", "admin", "--name", "ada", "--reason", "on call", "--json").out)
+        run("revoke", made["token_id"], "--reason", "lost")
+        events = [(one.id, one.action, one.reason, (one.after or {})["state"]) for one in store.events()]
+        digests = [one for one in store.events() if "digest" in (one.after or {}) or made["token"] in str(one)]
+    expected = [(made["token_id"], "token.create", "on call", "valid"), (made["token_id"], "token.revoke", "lost")]
+    assert (expected, "revoked", []) == ([events[0], events[1][:3]], events[1][3], digests)
+
+
+def test_a_token_that_the_journal_cannot_be_told_of_is_not_made(run: Run, tmp_path: Path) -> None:
+    """It says so, and the token is good for nothing; one that is revoked is over all the same."""
+    made = json.loads(run("create", "--role", "admin", "--json").out)
+    database = Place(data=tmp_path / "data").database
+    database.parent.mkdir()
+    database.write_text("no database, as it happens, and long enough to be looked at")
+    results = run("create", "--role", "admin", "--json"), run("revoke", made["token_id"])
+    states = [row["state"] for row in json.loads(run("list", "--json").out)]
+    assert (1, 1, ["revoked", "revoked"]) == (results[0].code, results[1].code, states)

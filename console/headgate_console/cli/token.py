@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from headgate_console.cli.screen import Screen, screen, utf8_stdout
 from headgate_console.errors import CommandError
 from headgate_console.render.records import rfc3339
 from headgate_console.render.table import Column
-from headgate_processors.errors import ConfigError
+from headgate_processors.errors import ConfigError, HeadgateError
 
 if TYPE_CHECKING:
     from headgate_processors.credentials.keystore import KeyStore
@@ -32,6 +33,7 @@ LIST_EXAMPLES = """
 """
 REVOKE_EXAMPLES = "headgate token revoke gateway-1a2b3c4d5e6f"
 NS_PER_S = 1_000_000_000
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it goes into the journal.")]
 _COLUMNS = (
     Column(key="token_id", title="TOKEN ID"),
     Column(key="role", title="ROLE", rank=1),
@@ -68,6 +70,7 @@ def create(
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the token into FILE (0600) and do not print it.")
     ] = None,
+    reason: Reason = "",
     as_json: Json = False,
 ) -> None:
     """Make a token, print it once, and keep only a digest of it. A running `headgate up` knows it at once."""
@@ -80,9 +83,10 @@ def create(
     issued = keys.create(
         _role(role), name=name, subject=subject, lifetime_ns=_lifetime_ns(expires), certificate=certificate
     )
+    _note_made(context, data, keys, issued.credential, reason)
     shown = issued.token
     if file is not None and shown is not None:
-        _write(file, shown, keys, issued.credential)
+        _write(file, shown, lambda: _revoked(context, data, issued.credential.token_id, f"{file} cannot be written"))
         shown = None
     row = _row(issued.credential)
     _show(screen(), row if shown is None else {"token_id": row["token_id"], "token": shown, **row}, as_json=as_json)
@@ -104,23 +108,53 @@ def revoke(
     context: typer.Context,
     token_id: Annotated[str, typer.Argument(metavar="ID", help="As `headgate token list` shows it.")],
     data: Data = None,
+    reason: Reason = "",
     as_json: Json = False,
 ) -> None:
     """End a credential for good. A running `headgate up` refuses it from its next request on."""
-    row = _row(_keys(context, data).revoke(token_id))
+    row = _row(_revoked(context, data, token_id, reason))
     _show(screen(), row, as_json=as_json)
 
 
-def _write(file: Path, token: str, keys: "KeyStore", credential: "Credential") -> None:
+def _note_made(
+    context: typer.Context, data: Path | None, keys: "KeyStore", credential: "Credential", reason: str
+) -> None:
+    """Tell the journal of a new token; one that it cannot be told of is revoked."""
+    from headgate_console.control.keeping import note_credential
+
+    try:
+        note_credential(settings(context, data=data), credential, action="token.create", reason=reason)
+    except HeadgateError as error:
+        keys.revoke(credential.token_id)
+        message = f"the journal of control cannot be written, so {credential.token_id} was revoked: {error}"
+        raise CommandError(message) from error
+
+
+def _revoked(context: typer.Context, data: Path | None, token_id: str, reason: str) -> "Credential":
+    """End a token, and tell the journal; it is over whether that can be told or not."""
+    from headgate_console.control.keeping import note_credential
+
+    credential = _keys(context, data).revoke(token_id)
+    try:
+        note_credential(settings(context, data=data), credential, action="token.revoke", reason=reason)
+    except HeadgateError as error:
+        message = (
+            f"{token_id} is revoked, and the journal of control does not say so, for it cannot be written: {error}"
+        )
+        raise CommandError(message) from error
+    return credential
+
+
+def _write(file: Path, token: str, take_back: Callable[[], object]) -> None:
     """Put a token into its file; one that nobody has is revoked."""
     from headgate_processors.files import write_whole
 
     try:
         write_whole(file, token.encode())
     except OSError as error:
-        keys.revoke(credential.token_id)
+        take_back()
         message = (
-            f"--file: {file} cannot be written: {error.strerror}. {credential.token_id} was revoked; "
+            f"--file: {file} cannot be written: {error.strerror}. The token was revoked; "
             "name a file in a folder that is there and that you may write to"
         )
         raise CommandError(message) from error

@@ -2,20 +2,23 @@
 
 import getpass
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headgate_console.control.place import FOLDER, Place
+from headgate_console.control.place import CALLS, FOLDER, Place
 from headgate_console.control.reading import KEYS, reading
 from headgate_control.audit.heads import ANCHOR, heads
 from headgate_control.identity.signing_keys import SigningKeys
-from headgate_control.kinds import INSTANCE, STOP
+from headgate_control.kinds import CREDENTIAL, INSTANCE, STOP
 from headgate_control.store.backup import Kept
 from headgate_control.store.opening import open_postgresql, open_sqlite
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Change
+from headgate_processors.credentials.tokens import Credential
 from headgate_processors.errors import ConfigError
 from headgate_processors.store.lock import holder_of, is_held
 
@@ -45,7 +48,7 @@ def kept_of(settings: "Settings") -> Kept:
         logs=f"{FOLDER}/log",
         replaced=("credentials.json", "admin.token"),
         added=("keys",),
-        left_out=(f"{FOLDER}/addresses.json", f"{FOLDER}/registry.json"),
+        left_out=(f"{FOLDER}/addresses.json", f"{FOLDER}/registry.json", f"{FOLDER}/{CALLS}"),
     )
 
 
@@ -64,11 +67,26 @@ def note(settings: "Settings", kind: str, key_id: str, *, action: str) -> None:
     Raises:
         TransientError: the store cannot be written.
     """
+    _note(settings, Change(kind=kind, id=key_id, body={"key_id": key_id}), action=action)
+
+
+def note_credential(settings: "Settings", credential: Credential, *, action: str, reason: str = "") -> None:
+    """Write into the journal what became of a token or a certificate, where there is one; never its digest.
+
+    Raises:
+        TransientError: the store cannot be written.
+    """
+    told = {name: value for name, value in asdict(credential).items() if name != "digest"}
+    body = {**told, "state": credential.state(time.time_ns())}
+    _note(settings, Change(kind=CREDENTIAL, id=credential.token_id, body=body), action=action, reason=reason)
+
+
+def _note(settings: "Settings", change: Change, *, action: str, reason: str = "") -> None:
     place = Place(data=settings.data)
     if settings.control.database is None and not place.database.is_file():
         return
     with changing(settings) as store:
-        store.change([Change(kind=kind, id=key_id, body={"key_id": key_id})], author=person(), action=action)
+        store.change([change], author=person(), action=action, reason=reason)
 
 
 def status_of(settings: "Settings") -> dict[str, Any]:
