@@ -30,6 +30,7 @@ from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Silent, Teller
+from headgate_gateways.model.unfinished import Unfinished
 from headgate_gateways.model.upstream import Upstream
 from headgate_gateways.serving import listening
 from headgate_processors.enrich.price import PriceBook
@@ -66,9 +67,16 @@ class GatewayConfig:
 
 
 async def run_model_gateway(
-    config: GatewayConfig, *, ready: Callable[[str], None], stopping: asyncio.Event, teller: Teller | None = None
+    config: GatewayConfig,
+    *,
+    ready: Callable[[str], None],
+    stopping: asyncio.Event,
+    teller: Teller | None = None,
+    unfinished: Unfinished | None = None,
 ) -> None:
     """Run until `stopping` is set; `ready` is told `HOST:PORT` once it listens.
+
+    What a process before this one has left in `unfinished`, `teller` is told.
 
     Raises:
         ConfigError: it cannot listen there, control's certificate authority cannot be read, or a route names a door
@@ -103,6 +111,7 @@ async def run_model_gateway(
             is_stale=link.is_stale,
             routing=config.routing,
             facts=CallFacts(config.classes),
+            unfinished=unfinished,
         )
         await _serve(config, gateway, link, budgets, ready=ready, stopping=stopping)
 
@@ -127,6 +136,7 @@ async def _serve(
             async with listening(app, config.host, config.port, tls=config.tls) as address:
                 collect_rarely()
                 ready(address)
+                gateway.tell_left()
                 await stopping.wait()
         finally:
             for task in beside:

@@ -9,6 +9,7 @@ from headgate_processors.files import write_whole
 
 FOLDER = "control"
 ADMIN_FILE = "admin.token"
+CALLS = "calls.bin"
 WRITER = "control"
 
 
@@ -42,6 +43,11 @@ class Place:
     def registry(self) -> Path:
         """Who the agents are, for the receiver."""
         return self.folder / "registry.json"
+
+    @property
+    def calls(self) -> Path:
+        """The calls that run, for the process after this one."""
+        return self.folder / CALLS
 
     @property
     def admin_token(self) -> Path:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from headgate_console.control.listening import model_door
 from headgate_console.control.parts import classes_of, routing_of, unpriced_of, upstreams_of
+from headgate_console.control.place import CALLS
 from headgate_console.serve.lifeline import log_to_stderr
 from headgate_console.serve.receive import allow_files
 from headgate_gateways.link.address import ControlAddress
 from headgate_gateways.model.provider_keys import key_source
 from headgate_gateways.model.telling import Silent, Teller, Telling
+from headgate_gateways.model.unfinished import Unfinished
 from headgate_gateways.process import GatewayConfig, run_model_gateway
 
 if TYPE_CHECKING:
@@ -59,13 +61,17 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
     )
     with ExitStack() as stack:
         teller: Teller = Silent()
+        unfinished = Unfinished.open(remote.folder / CALLS) if remote.otlp is not None else None
         if remote.otlp is not None:
-            teller = stack.enter_context(closing(Telling.for_endpoint(remote.otlp, token())))
-        asyncio.run(_run(config, teller, ready))
+            telling = Telling.for_endpoint(remote.otlp, token(), unfinished=unfinished)
+            teller = stack.enter_context(closing(telling))
+        asyncio.run(_run(config, teller, unfinished, ready))
 
 
-async def _run(config: GatewayConfig, teller: Teller, ready: Callable[[str], None]) -> None:
+async def _run(
+    config: GatewayConfig, teller: Teller, unfinished: Unfinished | None, ready: Callable[[str], None]
+) -> None:
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    await run_model_gateway(config, ready=ready, stopping=stopping, teller=teller)
+    await run_model_gateway(config, ready=ready, stopping=stopping, teller=teller, unfinished=unfinished)

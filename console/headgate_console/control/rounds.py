@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -85,13 +85,19 @@ class Round:
             self._said = None
 
 
-async def rounds(settings: "Settings", parts: Parts, foreign: ForeignTokens | None, stopping: threading.Event) -> None:
-    """Do all of them until `stopping` is set.
+async def rounds(
+    settings: "Settings",
+    parts: Parts,
+    foreign: ForeignTokens | None,
+    stopping: threading.Event,
+    more: Iterable[Round] = (),
+) -> None:
+    """Do all of them, and `more`, until `stopping` is set.
 
     Raises:
         StoreError: the store is another one than was followed so far.
     """
-    over, every = asyncio.Event(), [*_rounds(parts), _pruning(settings)]
+    over, every = asyncio.Event(), [*_rounds(parts), _pruning(settings), *more]
     if foreign is not None:
         every.append(_issuers(foreign))
     with ThreadPoolExecutor(1, thread_name_prefix="headgate-follower") as follower:

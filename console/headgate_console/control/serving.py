@@ -35,6 +35,7 @@ from headgate_console.control.parts import (
 )
 from headgate_console.control.place import certificate_name
 from headgate_console.control.rounds import rounds
+from headgate_console.control.running import Running
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.decision import Logged
 from headgate_control.decide.service import DecisionService
@@ -59,6 +60,7 @@ from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
 from headgate_gateways.model.named import trace_of
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.telling import Teller, Telling
+from headgate_gateways.model.unfinished import Unfinished
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
 
@@ -93,27 +95,28 @@ async def serve(
         foreign = foreign_tokens_of(settings)
         verifier = TokenVerifier(parts.signing.good)
         credentials = Credentials(lambda: parts.room.now, tokens=verifier, foreign=foreign)
-        teller = stack.enter_context(closing(_telling(settings, parts)))
+        unfinished = Unfinished.open(parts.place.calls)
+        telling = stack.enter_context(closing(_telling(settings, parts, unfinished)))
+        teller = Running(teller=telling, room=parts.room)
         upstreams, addresses = dict(upstreams_of(settings)), dict[str, str]()
         drills = DrillRoutes(
             room=parts.room, upstreams=upstreams, gateway=addresses, certificate=doors["model"].certificate
         )
         counted = CallFacts(classes_of(settings))
-        gateway = application(
-            _gateway(
-                settings,
-                parts,
-                upstreams=upstreams,
-                client=client,
-                calls=calls,
-                teller=teller,
-                credentials=credentials,
-                facts=counted,
-            )
+        gateway = _gateway(
+            settings,
+            parts,
+            upstreams=upstreams,
+            client=client,
+            calls=calls,
+            teller=teller,
+            credentials=credentials,
+            facts=counted,
+            unfinished=unfinished,
         )
         own = str(os.getppid())
         served = partial(listening, is_first=is_first_start(parts.place, own))
-        addresses["model"] = await stack.enter_async_context(served(doors["model"], gateway))
+        addresses["model"] = await stack.enter_async_context(served(doors["model"], application(gateway)))
         asked = AskedFacts(
             counted=counted, headroom=parts.room.owner.headroom, policy=lambda: parts.room.now.snapshot.policy
         )
@@ -125,9 +128,10 @@ async def serve(
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
         ready()
+        gateway.tell_left()
         stack.callback(feed.close)
         async with following(settings, parts.room):
-            await rounds(settings, parts, foreign, stopping)
+            await rounds(settings, parts, foreign, stopping, [teller.round()])
 
 
 def _older(room: Room, age_s: float) -> Callable[[], bool]:
@@ -146,7 +150,7 @@ def _otlp(settings: "Settings") -> str:
 
 
 def _control(
-    parts: Parts, feed: Feed, drills: DrillRoutes, teller: Teller, asked: AskedFacts, *, public_url: str | None
+    parts: Parts, feed: Feed, drills: DrillRoutes, teller: Running, asked: AskedFacts, *, public_url: str | None
 ) -> web.Application:
     room = parts.room
     rooms = (
@@ -157,7 +161,7 @@ def _control(
         TokenRoutes(room=room, keys=parts.signing),
         FeedRoutes(feed=feed, doors=room.doors),
         drills,
-        RemoteBudgetRoutes(owner=room.owner, doors=room.doors, clock=room.clock),
+        RemoteBudgetRoutes(owner=room.owner, doors=room.doors, clock=room.clock, heard=teller.reserved),
     )
     more = [route for one in rooms for route in one.routes()]
 
@@ -182,10 +186,10 @@ def _control(
     return server.application()
 
 
-def _telling(settings: "Settings", parts: Parts) -> Telling:
+def _telling(settings: "Settings", parts: Parts, unfinished: Unfinished | None) -> Telling:
     """What the gateway tells the store, as witness `gateway`."""
     token = kept_token(parts.keys, "gateway", parts.place.folder / "gateway.token")
-    return Telling.for_endpoint(platform_of(settings), token)
+    return Telling.for_endpoint(platform_of(settings), token, unfinished=unfinished)
 
 
 def _gateway(
@@ -195,9 +199,10 @@ def _gateway(
     upstreams: Mapping[str, Upstream],
     client: aiohttp.ClientSession,
     calls: OpenCalls,
-    teller: Telling,
+    teller: Teller,
     credentials: Credentials,
     facts: CallFacts,
+    unfinished: Unfinished | None,
 ) -> ModelGateway:
     room = parts.room
     return ModelGateway(
@@ -211,6 +216,7 @@ def _gateway(
         teller=teller,
         routing=routing_of(settings),
         facts=facts,
+        unfinished=unfinished,
         headroom=room.owner.headroom,
         credentials=credentials,
         clock=room.clock,

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from headgate_control.budgets.budget import Place
 from headgate_control.budgets.owner import BudgetOwner
 from headgate_control.feed.budget_wire import (
     answer_body,
@@ -24,11 +25,15 @@ SETTLEMENTS_MAX = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteBudgetRoutes:
-    """`/v1/budgets/reserve`, `top_up` and `settle`, for gateways. Times are control's own."""
+    """`/v1/budgets/reserve`, `top_up` and `settle`, for gateways. Times are control's own.
+
+    `heard` is told of whose budgets is reserved.
+    """
 
     owner: BudgetOwner
     doors: Doors
     clock: Callable[[], int]
+    heard: Callable[[Iterable[Place]], None] = lambda _places: None
 
     def routes(self) -> Iterable[web.AbstractRouteDef]:
         """The routes."""
@@ -41,9 +46,11 @@ class RemoteBudgetRoutes:
     async def _reserve(self, http: web.Request) -> web.Response:
         """The same id again is the same reservation, so that one who heard no answer may ask again."""
         body, now = await self._told(http), self.clock()
+        places = parse_places(body.get("places"))
+        self.heard(places)
         answer = self.owner.reserve(
             parse_id(body),
-            parse_places(body.get("places")),
+            places,
             parse_amount(body.get("amount")),
             at_unix_nano=now,
             expires_unix_nano=now + parse_lifetime_ns(body),

@@ -95,6 +95,24 @@ def revoke(store: ControlStore, instance_id: str, keys: Iterable[GatewayKey], *,
     return ended
 
 
+def began(store: ControlStore, instance_ids: Iterable[str], *, author: str, at_unix_nano: int) -> int:
+    """Write down that instances run; how many did not before. Those that are over stay what they are.
+
+    Raises:
+        ConflictError: somebody changes one of them at the same moment.
+        TransientError: the store cannot be written.
+    """
+    records = [record for one in sorted(instance_ids) if (record := store.get(INSTANCE, one)) is not None]
+    changes = [
+        Change(kind=INSTANCE, id=record.id, body=found.with_state("running").written(), revision=record.revision)
+        for record in records
+        if (found := Instance.read(record.body)).state == "created" and found.is_living(at_unix_nano)
+    ]
+    if changes:
+        store.change(changes, author=author, action="instance.run", reason="its first request came")
+    return len(changes)
+
+
 def budgets_of(grant: Grant, instance: Instance) -> Iterator[Budget]:
     """The ceilings that a manifest and its profiles put on an instance and on what it is part of."""
     for level in grant.levels:
