@@ -32,7 +32,7 @@ from headgate_control.store.opening import open_sqlite
 from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.bodies import Bodies
 from headgate_gateways.model.call_facts import CallFacts
-from headgate_gateways.model.cost import Pricing
+from headgate_gateways.model.cost import Conservative, Pricing
 from headgate_gateways.model.gateway import ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.routing import Routing
@@ -71,7 +71,7 @@ class Site:
         self.owner = BudgetOwner.open(folder / "budgets", self.state.now.budgets.values())
         self.log = AuditLog.open(folder / "decisions", "gateway-1")
         self.calls = OpenCalls(calls_max=100)
-        self.prices = PriceBook.load()
+        self.prices, self.unpriced = PriceBook.load(), Conservative()
         self.spans, self.logs = InMemorySpanExporter(), InMemoryLogRecordExporter()
         self.telling = Telling(self.spans, self.logs)
         self.routing = Routing()
@@ -117,7 +117,7 @@ class Site:
                 limits=lambda: self.state.now.limits,
             ),
             budgets=budgets,
-            pricing=Pricing(book=self.prices),
+            pricing=Pricing(book=self.prices, unpriced=self.unpriced),
             client=client,
             calls=self.calls,
             teller=self.telling,
