@@ -2,9 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,31 @@ def test_what_was_stopped_after_the_copy_stays_stopped_everywhere_and_new_stops_
         {one["enforcement_point"] for one in later["effects"]},
         stopped["epoch"] < done["epoch"] < later["epoch"],
     )
+
+
+def test_control_whose_database_is_put_back_by_other_tools_starts_anew_above_the_epoch(
+    start_site: Callable[..., Any], told: Callable[..., Any], model: ModelServer, tmp_path: Path
+) -> None:
+    """It notices while it runs; what was stopped since is not known then, and new stops are carried out."""
+    copy = tmp_path / "copy.sqlite"
+    with start_site(tmp_path, model) as site:
+        database = site.data / "control" / "control.sqlite"
+        made = told("instance", "create", "--manifest", str(site.manifest()))
+        copied(database, copy)
+        since = [told("stop", "instance", made["instance_id"], "--reason", f"number {number}") for number in range(3)]
+        assert 403 == site.call(made["gateway_key"]).status_code
+        (pid,) = site.control_pids()
+        copied(copy, database)
+        wait_until(lambda: pid not in site.control_pids())
+        wait_until(site.is_answering)
+        wait_until(lambda: site.call(made["gateway_key"]).status_code == 200)
+        later = told("stop", "instance", made["instance_id"], "--reason", "again")
+        denied = site.call(made["gateway_key"]).status_code
+        assert "control must start anew" in site.said()
+    assert (403, True, []) == (denied, since[-1]["epoch"] < later["epoch"], later["silent"])
+
+
+def copied(source: Path, to: Path) -> None:
+    """Copy a database, as SQLite's own tool does."""
+    with closing(sqlite3.connect(source)) as found, closing(sqlite3.connect(to, timeout=30)) as copy:
+        found.backup(copy)

@@ -71,7 +71,7 @@ class _Pruning:
                 self.done.files += [segment.path.name for segment in going]
 
     def _going(self, writer: str, untold: Untold) -> Iterator[Segment]:
-        needed = _needed(self.place.logs, writer)
+        needed, is_held = _needed(self.place.logs, writer), False
         for segment in closed_segments(self.place.logs, writer):
             if segment.path.stat().st_mtime_ns >= self.before_unix_nano or segment.path == needed:
                 return
@@ -79,8 +79,9 @@ class _Pruning:
             missing = untold(_decisions(bodies))
             if missing:
                 self._tell(segment, [body for body in bodies if body.get("decision_id") in missing], len(missing))
-                return
-            yield segment
+                is_held = True
+            elif not is_held:
+                yield segment
 
     def _tell(self, segment: Segment, rows: list[Mapping[str, Any]], missing: int) -> None:
         """Tell the store what it does not have of a file, which may go once it has."""
@@ -155,7 +156,7 @@ def _told_to(place: Place) -> int:
 @contextmanager
 def _exporting(settings: "Settings", place: Place) -> Iterator[LogRecordExporter]:
     token = (place.folder / "control.token").read_text(encoding="ascii").strip()
-    exporter = exporter_to(platform_of(settings), token)
+    exporter = exporter_to(place.addresses().get("platform") or platform_of(settings), token)
     try:
         yield exporter
     finally:

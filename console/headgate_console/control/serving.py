@@ -123,7 +123,7 @@ async def serve(
         control = _control(parts, feed, drills, teller, asked, public_url=settings.control.public_url)
         addresses["control"] = await stack.enter_async_context(served(doors["control"], control))
         secured = {certificate_name(name): str(door.certificate) for name, door in doors.items() if door.certificate}
-        told = {**addresses, **secured, "otlp": _otlp(settings), SUPERVISOR: own}
+        told = {**addresses, **secured, "otlp": _otlp(settings), "platform": platform_of(settings), SUPERVISOR: own}
         await asyncio.to_thread(parts.place.tell, told)
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")

@@ -40,6 +40,7 @@ class ToldCall:
     usage: Usage | None = None
     model: str | None = None
     response_id: str | None = None
+    request_id: str | None = None
     finish_reasons: Sequence[str] = ()
     first_chunk_ns: int | None = None
     http_status: int | None = None
@@ -70,6 +71,7 @@ class ToldCall:
                 "gen_ai.request.stream": self.is_stream,
                 "gen_ai.response.model": self.model,
                 "gen_ai.response.id": self.response_id,
+                "gen_ai.request.id": self.request_id,
                 "gen_ai.response.finish_reasons": tuple(self.finish_reasons) or None,
                 "gen_ai.response.time_to_first_chunk": first_s,
                 **_usage(self.usage),
@@ -136,8 +138,8 @@ def row_attributes(columns: Mapping[str, object], instance: Instance | None) -> 
     row = dict(columns)
     # The record itself has these.
     for name in ("time_unix_nano", "trace_id", "span_id"):
-        row.pop(name)
-    session = row.pop("session")
+        row.pop(name, None)
+    session = row.pop("session", None)
     told: dict[str, object] = {
         f"headgate.{name}": tuple(value) if isinstance(value, list) else value for name, value in row.items()
     }
