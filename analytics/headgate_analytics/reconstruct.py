@@ -155,7 +155,9 @@ def _price(rows: Sequence[Row], calls: Sequence[Call], rules: Rules) -> None:
     """Add their price to rows; a source that tells cached tokens once has none where it is silent."""
     telling = {row["dialect"] for row in rows if row["cache_read_tokens"] is not None}
     for row, call in zip(rows, calls, strict=True):
-        row.update(rules.price(row, call.first("reported_cost_usd"), row["dialect"] in telling))
+        # What an agent says that a cut stream cost is the cost of what it heard of.
+        reported = None if row["usage_source"] == "counted" else call.first("reported_cost_usd")
+        row.update(rules.price(row, reported, row["dialect"] in telling))
         seen = GatewayTold.of(call)
         if seen is not None:
             booked = as_booked(row, seen.booked_usd, is_killed=seen.is_killed)

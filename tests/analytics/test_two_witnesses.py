@@ -102,7 +102,8 @@ def _usage(**more: Any) -> dict[str, Any]:
 CALL = (
     "SELECT source_key, list_sort(c.witnesses) AS witnesses, c.identity_source, c.instance_id, c.decision_id, "
     "c.status, c.error_type, c.input_tokens, c.output_tokens, c.usage_source, c.attempts, "
-    "c.failed_attempts, c.service_name FROM model_calls AS c JOIN sessions USING (session_id) ORDER BY c.start_time"
+    "c.failed_attempts, c.service_name, c.cost_usd "
+    "FROM model_calls AS c JOIN sessions USING (session_id) ORDER BY c.start_time"
 )
 CASES: Mapping[str, tuple[str, Part, Part]] = {
     "traceparent": (f"{1:032x}", _chat(1, **_usage()), _seen(1, parent=1, **_usage())),
@@ -152,6 +153,7 @@ def test_a_call_with_two_witnesses_is_one_row_in_the_agents_session(
             "attempts": 1,
             "failed_attempts": 0,
             "service_name": "fixer",
+            "cost_usd": Decimal("0.00009"),
         }
     ]
     for runs in ([[agent, gateway]], [[agent], [gateway]], [[gateway], [agent]]):
@@ -209,13 +211,14 @@ def test_tries_that_an_agent_and_a_gateway_tell_of_count_once(make_workbench: Ca
 def test_what_a_gateway_counted_of_a_cut_stream_is_more_than_its_agent_has_heard(
     make_workbench: Callable[[], Any],
 ) -> None:
-    """Anthropic's first event already reports a token of output."""
+    """Anthropic's first event already reports a token of output; its cost is that of all that came."""
     cut: dict[str, Any] = {"error__type": "stopped", "headgate__usage_source": "counted"}
-    agent = _chat(1, session__id=UUID, error__type="APIError", until_ms=600, **_usage(gen_ai__usage__output_tokens=1))
+    heard: dict[str, Any] = {"session__id": UUID, "error__type": "APIError", "operation__cost": 0.000001}
+    agent = _chat(1, until_ms=600, scope="pydantic-ai", **heard, **_usage(gen_ai__usage__output_tokens=1))
     gateway = _seen(1, parent=1, until_ms=500, **(_usage(gen_ai__usage__output_tokens=72) | cut))
     [row] = _told(make_workbench, [[agent, gateway]])
-    assert ("cancelled", "counted", 120, 72) == tuple(
-        row[name] for name in ("status", "usage_source", "input_tokens", "output_tokens")
+    assert ("cancelled", "counted", 120, 72, Decimal("0.000174")) == tuple(
+        row[name] for name in ("status", "usage_source", "input_tokens", "output_tokens", "cost_usd")
     )
 
 
