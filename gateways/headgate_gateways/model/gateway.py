@@ -31,7 +31,7 @@ from headgate_gateways.model.meter import LIFETIME_NS, Meter
 from headgate_gateways.model.named import request_hash, retries_of, session_of, trace_of
 from headgate_gateways.model.open_calls import OpenCall, OpenCalls
 from headgate_gateways.model.passing import More, Passing
-from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, code_of, refusal
+from headgate_gateways.model.refusal import DECISION_HEADER, FROM_CACHE, STATUS, code_of, refusal
 from headgate_gateways.model.router import Routed, Router
 from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.seldom import Seldom
@@ -47,6 +47,7 @@ BODY_BYTES_MAX = 32 << 20
 CALLS_MAX = 4_096
 _LOG = logging.getLogger(__name__)
 BODY_S = 60.0
+_BEARER = "bearer "
 _UNAFFORDABLE = frozenset({"budget", "rate"})
 
 
@@ -185,7 +186,7 @@ class ModelGateway:
             return _refused(inbound.upstream, STATUS, code, logged.decision.reason, logged.decision_id)
         if kept is not None:
             self._tell(routed, logged, kept=kept)
-            headers = {DECISION_HEADER: logged.decision_id}
+            headers = {DECISION_HEADER: logged.decision_id, **FROM_CACHE}
             return web.Response(body=kept.body, headers={**headers, "content-type": kept.content_type})
         return await self._passed(routed, logged, moment, estimate)
 
@@ -458,7 +459,8 @@ class ModelGateway:
 
 def _shown(http: web.Request) -> str:
     """The credential that a caller shows."""
-    return http.headers.get("x-api-key") or http.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    shown = http.headers.get("x-api-key", "") or http.headers.get("authorization", "")
+    return (shown[len(_BEARER) :] if shown[: len(_BEARER)].lower() == _BEARER else shown).strip()
 
 
 def _size_of(http: web.Request) -> int:
@@ -486,5 +488,8 @@ def _request(inbound: Inbound, instance_id: str) -> Request:
 def _refused(upstream: Upstream, status: int, code: str, message: str, decision_id: str | None = None) -> web.Response:
     headers = {DECISION_HEADER: decision_id} if decision_id is not None else {}
     return web.Response(
-        status=status, body=refusal(upstream.kind, code, message), headers=headers, content_type="application/json"
+        status=status,
+        body=refusal(upstream.kind, code, message, status=status),
+        headers=headers,
+        content_type="application/json",
     )

@@ -31,6 +31,8 @@ _NOT_THERE = _HOP | {
     "expect",
 }
 _NOT_BACK = _HOP | {"set-cookie", "content-encoding", "alt-svc", "server", "date"}
+_REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id")
+REQUEST_ID_CHARS_MAX = 256
 _OURS = ("x-headgate-", "headgate-", "x-forwarded-", "x-real-ip")
 
 
@@ -49,6 +51,12 @@ def returned(headers: "CIMultiDictProxy[str]", secrets: Iterable[str] = ()) -> "
     """What the client gets; a header that has a secret in it is none of it."""
     passed, hidden = _passed(headers, _NOT_BACK), tuple(secrets)
     return CIMultiDict((name, value) for name, value in passed.items() if not any(one in value for one in hidden))
+
+
+def request_id_of(headers: "CIMultiDictProxy[str]") -> str | None:
+    """The id by which a provider knows a request."""
+    found = next((value for name in _REQUEST_IDS if (value := headers.get(name))), None)
+    return found[:REQUEST_ID_CHARS_MAX] if found is not None else None
 
 
 def _passed(headers: "CIMultiDictProxy[str]", left_out: Iterable[str]) -> "CIMultiDict[str]":

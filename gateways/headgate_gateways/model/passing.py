@@ -14,7 +14,8 @@ from yarl import URL
 
 from headgate_control.budgets.amount import Amount
 from headgate_gateways.model.cache import ANSWER_BYTES_MAX
-from headgate_gateways.model.headers import forwarded, returned
+from headgate_gateways.model.codings import coding_of, is_readable, pieces_of
+from headgate_gateways.model.headers import forwarded, request_id_of, returned
 from headgate_gateways.model.inbound import Inbound
 from headgate_gateways.model.meter import Meter
 from headgate_gateways.model.open_calls import OpenCall
@@ -34,6 +35,8 @@ EVENTS = "text/event-stream"
 _LOG = logging.getLogger(__name__)
 OK = 200
 TOO_MANY = 429
+BAD_GATEWAY = 502
+_UNSENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _LAST_EVENTS = (b"data: [DONE]", b'"message_stop"', b'"response.completed"')
 
 More = Callable[[], Awaitable[tuple[Inbound, str] | None]]
@@ -77,6 +80,7 @@ class Passing:
         self.was_answered = False
         self.attempts = self.failed_attempts = 0
         self.http_status: int | None = None
+        self.request_id: str | None = None
         self.error_type: str | None = None
         self.first_chunk_ns: int | None = None
         self._began_ns = 0
@@ -103,6 +107,7 @@ class Passing:
             cost_nano_usd=cost.nano_usd if self.may_cost else None,
             model=self._reader.model,
             response_id=self._reader.response_id,
+            request_id=self.request_id,
             finish_reasons=self._reader.finish_reasons,
             first_chunk_ns=self.first_chunk_ns,
             http_status=self.http_status,
@@ -112,7 +117,7 @@ class Passing:
 
     def whole(self) -> tuple[str, bytes] | None:
         """The type and body of an answer that was kept and came to its end; None of any other."""
-        if self._pieces is None or not self._is_whole or self.http_status != OK:
+        if self._pieces is None or not self._is_whole or self.http_status != OK or self.error_type is not None:
             return None
         body = b"".join(self._pieces)
         is_stream = self.inbound.asked is not None and self.inbound.asked.is_stream
@@ -134,14 +139,18 @@ class Passing:
             # The agent left, maybe while it was written to. Some do so as soon as they have the last event.
             if not self._reader.is_over:
                 self.error_type = LEFT
+            elif self._reader.error_type is not None:
+                self._failed(self._reader.error_type)
             raise
         except TransientError as error:
             _LOG.error("%s", error)
-            self.error_type = "provider_key"
+            self._failed("provider_key")
             return await self._broken("the gateway has no key for this provider")
         except aiohttp.ClientError as error:
-            self.error_type = type(error).__name__
-            return await self._broken(f"the provider cannot be reached: {type(error).__name__}")
+            name = type(error).__name__
+            self._failed(name)
+            is_begun = self.http_status is not None
+            return await self._broken(f"the provider's answer {'broke off' if is_begun else 'did not come'}: {name}")
         finally:
             if not pump.done():
                 pump.cancel()
@@ -164,13 +173,19 @@ class Passing:
             response = await self._answered()
             try:
                 if not response.ok:
-                    self.failed_attempts += 1
-                    self.error_type = str(response.status)
+                    self._failed(str(response.status))
                 if 300 <= response.status < 400:
-                    self.error_type = "redirect"
+                    self._failed("redirect")
                     return await self._broken("the provider answers with a redirect, which is not followed")
+                coding = coding_of(response)
+                if not is_readable(coding):
+                    return await self._unreadable(coding)
                 self.was_answered = self.may_cost = response.status < 300
-                return await self._told(response)
+                answer = await self._told(response, coding)
+                self._usage = self._reader.finished()
+                if self.error_type is None and self._reader.error_type is not None:
+                    self._failed(self._reader.error_type)
+                return answer
             finally:
                 response.close()
         finally:
@@ -184,10 +199,12 @@ class Passing:
                 response = await self._sent()
                 if not _is_passing(response.status) or (following := await self._more()) is None:
                     return response
-            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-                self.may_cost = False
+            except aiohttp.ClientError as error:
+                # A provider that has it and says nothing may have worked on it.
+                self.may_cost = not isinstance(error, _UNSENT)
                 if (following := await self._more()) is None:
-                    self.failed_attempts += 1
+                    if isinstance(error, ConnectionResetError):
+                        raise aiohttp.ServerDisconnectedError from error
                     raise
             except BaseException:
                 if response is not None:
@@ -203,6 +220,7 @@ class Passing:
         inbound = self.inbound
         query = self._http.rel_url.raw_query_string
         self.attempts += 1
+        self.http_status = self.request_id = None
         credentials = inbound.upstream.credentials()
         self.may_cost = True
         headers = forwarded(self._http.headers, credentials)
@@ -217,23 +235,38 @@ class Passing:
             allow_redirects=False,
         )
         self.http_status, self.may_cost = response.status, response.status < 300
+        self.request_id = request_id_of(response.headers)
         return response
 
-    async def _told(self, response: aiohttp.ClientResponse) -> web.StreamResponse:
+    def _failed(self, error_type: str) -> None:
+        """The last attempt was no good either."""
+        self.error_type, self.failed_attempts = error_type, self.attempts
+
+    async def _unreadable(self, coding: str | None) -> web.StreamResponse:
+        """What cannot be read is not passed on: nobody could say what it costs, so it costs what was reserved."""
+        self._failed("content_encoding")
+        asked = self.inbound.asked
+        self._usage = Usage(output_tokens=asked.output_tokens_reserved if asked is not None else 0)
+        return await self._broken(f"the provider answers with content-encoding {coding!r}, though asked for none")
+
+    async def _told(self, response: aiohttp.ClientResponse, coding: str | None) -> web.StreamResponse:
         secrets = [value.removeprefix("Bearer ") for value in self.inbound.upstream.credentials().values()]
         headers = returned(response.headers, secrets)
         headers[DECISION_HEADER] = self._decision_id
         headers.update(self.warned())
-        if not response.ok:
-            # What it says may become shorter.
+        if not response.ok or coding is not None:
+            # What it says may become shorter, or longer.
             headers.popall("content-length", None)
         self._content_type = headers.get("content-type", "application/json")
         self._reader.reads(is_stream=self._content_type.startswith(EVENTS))
-        if response.ok and (response.content_length or WHOLE_BYTES_MAX + 1) <= WHOLE_BYTES_MAX:
+        is_short = coding is None and (response.content_length or WHOLE_BYTES_MAX + 1) <= WHOLE_BYTES_MAX
+        if response.ok and is_short:
             return await self._at_once(response, headers)
         self._answer = answer = web.StreamResponse(status=response.status, headers=headers)
         await answer.prepare(self._http)
-        pieces = response.content.iter_any() if response.ok else _without(response, secrets)
+        pieces = pieces_of(response, coding)
+        if not response.ok:
+            pieces = _without(pieces, secrets)
         async for piece in pieces:
             await self._metered(piece)
             self._keep_count()
@@ -310,8 +343,8 @@ class Passing:
 
     async def _broken(self, why: str) -> web.StreamResponse:
         if self._answer is None:
-            body = refusal(self.inbound.upstream.kind, "upstream", why)
-            return web.Response(status=502, body=body, content_type="application/json")
+            body = refusal(self.inbound.upstream.kind, "upstream", why, status=BAD_GATEWAY)
+            return web.Response(status=BAD_GATEWAY, body=body, content_type="application/json")
         self._abort()
         return self._answer
 
@@ -322,10 +355,10 @@ async def _slices(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + SLICE_BYTES]
 
 
-async def _without(response: aiohttp.ClientResponse, secrets: Iterable[str]) -> AsyncIterator[bytes]:
+async def _without(pieces: AsyncIterator[bytes], secrets: Iterable[str]) -> AsyncIterator[bytes]:
     """The words of a provider that refuses, as one piece, without the key that it may have repeated."""
     body = bytearray()
-    async for piece in response.content.iter_any():
+    async for piece in pieces:
         body += piece
         if len(body) > ERROR_BYTES_MAX:
             break

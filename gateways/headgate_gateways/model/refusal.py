@@ -1,4 +1,4 @@
-"""Refusals in the provider's own shape: 403, never 429, which agents try again."""
+"""Refusals in the provider's own shape: what is decided is a 403, never a 429, which agents try again."""
 
 from collections.abc import Mapping
 
@@ -8,13 +8,24 @@ from headgate_control.decide.decision import Code
 from headgate_gateways.model.upstream import Kind, Operation
 
 DECISION_HEADER = "x-headgate-decision-id"
+FROM_CACHE: Mapping[str, str] = {"x-headgate-cache": "hit"}
+"""What an answer says that no provider was asked for."""
 STATUS = 403
+DECIDED = "policy_denied"
 _CODES: Mapping[Code, str] = {
     "stopped": "stopped",
     "paused": "paused",
     "budget": "budget",
     "rate": "rate",
     "stale": "stale",
+}
+_ANTHROPIC_TYPES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    408: "invalid_request_error",
+    413: "request_too_large",
+    503: "overloaded_error",
 }
 
 
@@ -23,12 +34,18 @@ def code_of(code: Code | None) -> str:
     return _CODES.get(code, "policy") if code is not None else "policy"
 
 
-def refusal(kind: Kind, code: str, message: str) -> bytes:
-    """The body of a refusal."""
-    error = {"type": "policy_denied", "code": code, "message": message}
+def refusal(kind: Kind, code: str, message: str, *, status: int = STATUS) -> bytes:
+    """The body of a refusal; what nobody has decided has the type that its provider gives such a status."""
+    error = {"type": DECIDED if status == STATUS else _type(kind, status), "code": code, "message": message}
     return orjson.dumps(
         {"type": "error", "error": error} if kind == "anthropic" else {"error": {**error, "param": None}}
     )
+
+
+def _type(kind: Kind, status: int) -> str:
+    if kind == "anthropic":
+        return _ANTHROPIC_TYPES.get(status, "api_error")
+    return "invalid_request_error" if status < 500 else "server_error"
 
 
 def last_event(operation: Operation, code: str, message: str) -> bytes:

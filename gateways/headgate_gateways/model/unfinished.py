@@ -43,6 +43,7 @@ _AT_ITS_END = (
     "usage",
     "model",
     "response_id",
+    "request_id",
     "finish_reasons",
     "first_chunk_ns",
     "http_status",

@@ -89,7 +89,6 @@ def test_embeddings_and_lists_pass(site: Any) -> None:
     [
         ("/openai/v1/chat/completions", {"model": "gpt-4o"}, 403, "policy"),
         ("/openai/v1/chat/completions", {"model": "gpt-5", "max_tokens": 200_000}, 403, "budget"),
-        ("/openai/v1/chat/completions", {}, 400, "bad_request"),
         ("/anthropic/v1/messages", {"model": "gpt-5"}, 403, "policy"),
     ],
 )
@@ -106,6 +105,43 @@ def test_what_is_refused_never_reaches_the_provider(
     assert (status, "policy_denied", code) == (found, answer["error"]["type"], answer["error"]["code"])
     assert ("type" in answer) == path.startswith("/anthropic")
     assert [] == list(site.server.journal.exchanges())
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "body", "expected"),
+    [
+        ("/openai/v1/chat/completions", None, {}, (400, "invalid_request_error", "bad_request")),
+        ("/anthropic/v1/messages", None, {}, (400, "invalid_request_error", "bad_request")),
+        ("/openai/v1/chat/completions", "sk-x", {}, (401, "invalid_request_error", "unauthenticated")),
+        ("/anthropic/v1/messages", "sk-x", {}, (401, "authentication_error", "unauthenticated")),
+        ("/openai/v1/files", None, {}, (404, "invalid_request_error", "unknown_path")),
+        ("/anthropic/v1/files", None, {}, (404, "not_found_error", "unknown_path")),
+    ],
+)
+def test_what_nobody_decided_is_an_error_as_the_provider_has_it(
+    site: Any, path: str, key: str | None, body: dict[str, Any], expected: tuple[int, str, str]
+) -> None:
+    """Only a decision is `policy_denied`."""
+
+    async def steps(agent: Any) -> tuple[int, str, str]:
+        agent.key = key or agent.key
+        async with agent.post(path, body) as response:
+            status, answer = await told(response)
+            return status, answer["error"]["type"], answer["error"]["code"]
+
+    assert expected == site.run(steps)
+
+
+@pytest.mark.parametrize("name", ["Bearer", "bearer", "BEARER"])
+def test_how_a_scheme_is_written_counts_for_nothing(site: Any, name: str) -> None:
+    """As HTTP has it."""
+
+    async def steps(agent: Any) -> int:
+        shown = {"authorization": f"{name}  {agent.key}"}
+        async with agent.post("/openai/v1/chat/completions", {"model": "gpt-5"}, headers=shown) as response:
+            return int(response.status)
+
+    assert 200 == site.run(steps)
 
 
 @pytest.mark.parametrize(
@@ -228,5 +264,5 @@ def test_a_provider_that_is_not_there_is_a_bad_gateway(site: Any) -> None:
             return await told(response)
 
     status, answer = site.run(steps)
-    assert (502, "upstream") == (status, answer["error"]["code"])
+    assert (502, "server_error", "upstream") == (status, answer["error"]["type"], answer["error"]["code"])
     assert Amount() == site.owner.account(site.budget(), 0).used

@@ -42,6 +42,10 @@ class Api(Protocol):
         """The body of a refusal."""
         ...
 
+    def failure(self, answer: Body, message: str) -> tuple[dict[str, Any], bytes]:
+        """What an answer becomes that fails after it has begun: whole, and as the last event of a stream."""
+        ...
+
 
 def new_id(prefix: str) -> str:
     """An id as a provider would give."""

@@ -23,7 +23,7 @@ from headgate_processors.testing.model_server.messages import Messages
 from headgate_processors.testing.model_server.responses import Responses
 from headgate_processors.testing.model_server.scenario import Fault, Scenario
 from headgate_processors.testing.model_server.script import Script
-from headgate_processors.testing.model_server.telling import Pace, Telling, halves
+from headgate_processors.testing.model_server.telling import Pace, Telling, coded, halves
 from headgate_processors.testing.model_server.usage import Usage
 
 _EMBEDDING_WIDTH = 8
@@ -117,7 +117,15 @@ class Application:
             tool_calls=_tool_calls(reply),
         )
         headers = {api.request_id_header: new_id("req_"), "content-type": _SSE if exchange.is_stream else _JSON}
-        events = list(api.events(asked.body, answer)) if exchange.is_stream else halves(orjson.dumps(answer))
+        events = list(api.events(asked.body, answer)) if exchange.is_stream else [orjson.dumps(answer)]
+        if fault.fails:
+            whole, last = api.failure(answer, fault.message or ERROR_MESSAGES[529])
+            events = [*events[: fault.after_events], last] if exchange.is_stream else [orjson.dumps(whole)]
+        if fault.coding is not None:
+            headers["content-encoding"] = fault.coding
+            events = coded(events, fault.coding)
+        if not exchange.is_stream:
+            events = halves(b"".join(events))
         pace = Pace(fault=fault, between_events_s=self.scenario.between_events_s)
         return Telling(events, headers, pace, partial(self._told, exchange))
 

@@ -76,6 +76,11 @@ class ChatCompletions:
         """OpenAI's error object."""
         return openai_error(status, message)
 
+    def failure(self, _answer: Body, message: str, /) -> tuple[dict[str, Any], bytes]:
+        """An error, as a chunk too."""
+        error = self.error(500, message)
+        return error, sse(error)
+
 
 def _tool(function: Mapping[str, Any]) -> Tool:
     return Tool(name=str(function.get("name")), arguments=arguments_of(function.get("parameters")))

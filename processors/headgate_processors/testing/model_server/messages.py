@@ -71,6 +71,11 @@ class Messages:
         kind = _ERRORS.get(status, "invalid_request_error" if status < 500 else "api_error")
         return {"type": "error", "error": {"type": kind, "message": message}, "request_id": new_id("req_01")}
 
+    def failure(self, _answer: Body, message: str, /) -> tuple[dict[str, Any], bytes]:
+        """An error, as an event too."""
+        error = self.error(529, message)
+        return error, _event(error)
+
 
 _USAGE_AT_END = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens", "output_tokens")
 

@@ -65,6 +65,12 @@ class Responses:
         """OpenAI's error object."""
         return openai_error(status, message)
 
+    def failure(self, answer: Body, message: str, /) -> tuple[dict[str, Any], bytes]:
+        """A response that has failed, with what it has used."""
+        error = {"code": "server_error", "message": message}
+        failed = {**answer, "status": "failed", "completed_at": None, "error": error, "output": []}
+        return failed, sse({"type": "response.failed", "sequence_number": 99, "response": failed}, "response.failed")
+
     def _remember(self, response_id: str, made: tuple[MadeCall, ...], output: list[dict[str, Any]]) -> None:
         self._made[response_id] = made + tuple(_made(item) for item in output if item["type"] in _CALL_ITEMS)
         while len(self._made) > _REMEMBERED:

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -118,7 +118,8 @@ class Fault(_Part):
     """What goes wrong with some requests; requests for an answer of a model are counted from 1.
 
     With a `status` the request is refused. Otherwise it is answered, `delay_s` late, and after so many events of
-    the stream (or in the middle of a plain body) it stalls for `stall_s`, or is cut off.
+    the stream (or in the middle of a plain body) it stalls for `stall_s`, is cut off, or `fails` in the words of its
+    API, which a plain answer does instead of anything else. `coding`: how the answer is coded, whatever was asked for.
     """
 
     requests: tuple[int, ...] = ()
@@ -131,6 +132,8 @@ class Fault(_Part):
     after_events: Annotated[int, Field(ge=0)] = 2
     stall_s: Seconds = 0
     cut: bool = False
+    fails: bool = False
+    coding: Literal["gzip", "deflate", "br"] | None = None
 
     def strikes(self, number: int, model: str) -> bool:
         """Whether it befalls request `number`."""

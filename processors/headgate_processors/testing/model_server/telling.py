@@ -1,6 +1,7 @@
 """An answer on its way: piece by piece, late, stalled or broken off."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from headgate_processors.testing.model_server.scenario import Fault
 from headgate_processors.testing.serving import BrokenError
 
 _PIECES = 4
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,15 @@ def halves(body: bytes) -> list[bytes]:
     """A plain body in pieces that can be broken between."""
     size = len(body) // _PIECES + 1
     return [body[at : at + size] for at in range(0, len(body), size)]
+
+
+def coded(pieces: Sequence[bytes], coding: str) -> list[bytes]:
+    """Pieces under a coding, each to be read as it comes; one that the standard library does not have is said alone."""
+    if coding == "br":
+        return list(pieces)
+    deflate = zlib.compressobj(wbits=_GZIP if coding == "gzip" else zlib.MAX_WBITS)
+    found = [deflate.compress(piece) + deflate.flush(zlib.Z_SYNC_FLUSH) for piece in pieces]
+    return [*found[:-1], found[-1] + deflate.flush()]
 
 
 async def _gone(receive: Receive) -> None:
