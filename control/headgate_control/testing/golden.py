@@ -101,10 +101,14 @@ def is_sayable(case: Case, tried: Setting) -> bool:
 def spend(owner: BudgetOwner, tried: Setting) -> None:
     """Book what of the budgets of a case is spent."""
     for budget in tried.budgets:
-        spent, when = tried.spent[budget.budget_id], {"at_unix_nano": NOW_UNIX_NANO}
-        expires_unix_nano = NOW_UNIX_NANO + SECOND_NS
-        owner.reserve(budget.budget_id, [budget.place], NOTHING, **when, expires_unix_nano=expires_unix_nano)
-        owner.settle(budget.budget_id, spent)
+        owner.reserve(
+            budget.budget_id,
+            [budget.place],
+            NOTHING,
+            at_unix_nano=NOW_UNIX_NANO,
+            expires_unix_nano=NOW_UNIX_NANO + SECOND_NS,
+        )
+        owner.settle(budget.budget_id, tried.spent[budget.budget_id])
 
 
 def last_row(folder: Path) -> Mapping[str, Any]:
