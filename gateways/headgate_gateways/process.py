@@ -27,6 +27,7 @@ from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.call_facts import CallFacts, Classes
 from headgate_gateways.model.cost import Conservative, Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
+from headgate_gateways.model.left import tell_left
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Silent, Teller
@@ -65,6 +66,11 @@ class GatewayConfig:
         """How it reads control's feed."""
         return LinkConfig(point=self.name, snapshot=self.folder / "control.json")
 
+    @property
+    def log(self) -> Path:
+        """The folder of the chain of its decisions."""
+        return self.folder / "log"
+
 
 async def run_model_gateway(
     config: GatewayConfig,
@@ -85,7 +91,7 @@ async def run_model_gateway(
     """
     config.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
-        log = stack.enter_context(closing(AuditLog.open(config.folder / "log", config.name)))
+        log = stack.enter_context(closing(AuditLog.open(config.log, config.name)))
         unsettled = stack.enter_context(closing(Unsettled.open(config.folder / "unsettled.jsonl")))
         control = await stack.enter_async_context(config.control.client())
         provider = await stack.enter_async_context(provider_client())
@@ -136,7 +142,13 @@ async def _serve(
             async with listening(app, config.host, config.port, tls=config.tls) as address:
                 collect_rarely()
                 ready(address)
-                gateway.tell_left()
+                tell_left(
+                    gateway.teller,
+                    gateway.unfinished,
+                    link.state.snapshot.instances,
+                    folder=config.log,
+                    writer=config.name,
+                )
                 await stopping.wait()
         finally:
             for task in beside:

@@ -1,8 +1,9 @@
 """Instances run from the first decision about one of their requests; that is written once, beside the requests."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from headgate_console.control.place import WRITER
 from headgate_console.control.rounds import Round
@@ -34,6 +35,10 @@ class Running(Teller):
     def call(self, told: ToldCall) -> None:
         """As `Teller.call`."""
         self.teller.call(told)
+
+    def again(self, row: Mapping[str, Any], instance: Instance | None) -> None:
+        """As `Teller.again`."""
+        self.teller.again(row, instance)
 
     def reserved(self, places: Iterable[Place]) -> None:
         """A gateway elsewhere has reserved for a call; it decides by itself."""

@@ -25,6 +25,7 @@ from headgate_console.control.listening import (
     model_door,
 )
 from headgate_console.control.parts import (
+    DECISIONS,
     Parts,
     classes_of,
     foreign_tokens_of,
@@ -57,6 +58,7 @@ from headgate_gateways.model.application import application, provider_client
 from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
+from headgate_gateways.model.left import tell_left
 from headgate_gateways.model.named import trace_of
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.telling import Teller, Telling
@@ -128,7 +130,8 @@ async def serve(
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
         ready()
-        gateway.tell_left()
+        instances = parts.room.now.snapshot.instances
+        tell_left(teller, unfinished, instances, folder=parts.place.logs, writer=DECISIONS)
         stack.callback(feed.close)
         async with following(settings, parts.room):
             await rounds(settings, parts, foreign, stopping, [teller.round()])

@@ -232,6 +232,30 @@ def last_body(folder: Path, writer: str) -> Mapping[str, Any] | None:
     return None
 
 
+def last_bodies(folder: Path, writer: str, *, count: int, bytes_max: int = 16 << 20) -> list[Mapping[str, Any]]:
+    """What the last `count` records of a writer's last file say, as far as they are in its last `bytes_max`.
+
+    Raises:
+        StoreError: one of them is no record.
+    """
+    for path in reversed(_paths(folder, writer)):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - bytes_max))
+            lines = file.read(bytes_max).splitlines(keepends=True)[size > bytes_max :]
+        if lines:
+            return [_body(path, line) for line in lines[-count:] if line.endswith(b"\n")]
+    return []
+
+
+def _body(path: Path, line: bytes) -> Mapping[str, Any]:
+    try:
+        found: Mapping[str, Any] = orjson.loads(Record.parse(line).body)
+    except ValueError as error:
+        raise StoreError(f"{path}: {error}. See what is damaged: headgate audit verify") from error
+    return found
+
+
 def log_faults(folder: Path, writer: str, anchors: Iterable[Anchor] = ()) -> Iterator[Fault]:
     """Everything that is wrong with a writer's log."""
     yield from faults(log_entries(folder, writer), anchors=anchors, writer=writer)

@@ -434,15 +434,6 @@ class ModelGateway:
         reserved = estimate.amount.nano_usd if estimate is not None else 0
         return self.unfinished.begun(told, instance_id=logged.request.subject.id, reserved_nano_usd=reserved)
 
-    def tell_left(self) -> int:
-        """Tell of the calls that a process before this one has left; how many."""
-        if self.unfinished is None:
-            return 0
-        left = list(self.unfinished.left(self.state().snapshot.instances.get))
-        for told in left:
-            self.teller.call(told)
-        return len(left)
-
     def _saved(self, routed: Routed, passing: Passing, cost: Amount, logged: Logged) -> int | None:
         """What the model that was asked for would have cost beyond what this one did; less than nothing is a loss."""
         before = routed.asked_as

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,7 +23,7 @@ from opentelemetry.trace.status import Status, StatusCode
 from headgate_control.decide.decision import Logged
 from headgate_control.identity.instance import Instance
 from headgate_gateways.model.named import CallTrace
-from headgate_gateways.model.told import ToldCall, decision_attributes
+from headgate_gateways.model.told import ToldCall, Value, decision_attributes, row_attributes
 from headgate_gateways.model.unfinished import Unfinished
 
 SERVICE = "headgate-model-gateway"
@@ -47,6 +47,10 @@ class Teller(Protocol):
         """A call, as soon as it is over."""
         ...
 
+    def again(self, row: Mapping[str, Any], instance: Instance | None) -> None:
+        """A decision of an earlier process, as its log has it; it may have been told before."""
+        ...
+
 
 class Silent:
     """Tells nobody."""
@@ -56,6 +60,9 @@ class Silent:
 
     def call(self, told: ToldCall) -> None:
         """As `Teller.call`."""
+
+    def again(self, row: Mapping[str, Any], instance: Instance | None) -> None:
+        """As `Teller.again`."""
 
 
 @dataclass(slots=True)
@@ -142,16 +149,29 @@ class Telling:
 
     def decision(self, logged: Logged, instance: Instance | None, trace: CallTrace) -> None:
         """As `Teller.decision`."""
-        if not self.logs.take(self._queue_max):
-            return
+        if self.logs.take(self._queue_max):
+            attributes = decision_attributes(logged, instance)
+            self._decision(logged.time_unix_nano, trace.trace_id, trace.span_id, logged.decision.allowed, attributes)
+
+    def again(self, row: Mapping[str, Any], instance: Instance | None) -> None:
+        """As `Teller.again`."""
+        if self.logs.take(self._queue_max):
+            columns = {name: value for name, value in row.items() if name != "kind"}
+            trace_id, span_id = (int(str(row.get(name) or "0"), 16) for name in ("trace_id", "span_id"))
+            attributes = row_attributes(columns, instance)
+            self._decision(row["time_unix_nano"], trace_id, span_id, row["decision"] is True, attributes)
+
+    def _decision(
+        self, at_unix_nano: int, trace_id: int, span_id: int, is_allowed: bool, attributes: dict[str, Value]
+    ) -> None:
         record = LogRecord(
-            timestamp=logged.time_unix_nano,
-            observed_timestamp=logged.time_unix_nano,
-            trace_id=trace.trace_id,
-            span_id=trace.span_id,
+            timestamp=at_unix_nano,
+            observed_timestamp=at_unix_nano,
+            trace_id=trace_id,
+            span_id=span_id,
             trace_flags=_SAMPLED,
-            severity_number=SeverityNumber.INFO if logged.decision.allowed else SeverityNumber.WARN,
-            attributes=decision_attributes(logged, instance),
+            severity_number=SeverityNumber.INFO if is_allowed else SeverityNumber.WARN,
+            attributes=attributes,
         )
         record.event_name = DECISION
         self._to_logs.on_emit(ReadWriteLogRecord(record, resource=self._resource, instrumentation_scope=self._scope))
@@ -188,6 +208,8 @@ class Telling:
         self._to_spans.shutdown()  # type: ignore[no-untyped-call]
         self._to_logs.shutdown()  # type: ignore[no-untyped-call]
         lost = self.spans.lost + self.logs.lost
+        if self._unfinished is not None:
+            self._unfinished.close(well=not self.logs.lost)
         if lost:
             _LOG.warning(
                 "%d records of calls and decisions could not be told; the decision log has all decisions", lost

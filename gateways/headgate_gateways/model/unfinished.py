@@ -29,6 +29,7 @@ PLACES = 6_144
 PLACE_BYTES = 2_048
 _MAGIC = b"headgate calls 1"
 _ALIVE = struct.Struct("<q")
+_ENDED_WELL_AT = 32
 _FIGURES = struct.Struct("<qqqqqq")
 _HEAD = struct.Struct("<BxHHxx")
 _BEGUN_AT = 64
@@ -82,10 +83,15 @@ class Entry:
 
 
 class Unfinished:
-    """The file of one gateway, for one process. Calls come and go in one event loop; spans are sent in any thread."""
+    """The file of one gateway, for one process. Calls come and go in one event loop; spans are sent in any thread.
+
+    `was_killed`: the process before this one did not get to its end.
+    """
 
     def __init__(self, memory: mmap.mmap | bytearray, clock: Callable[[], int]) -> None:
         self._memory, self._clock = memory, clock
+        self.was_killed = not memory[_ENDED_WELL_AT]
+        memory[_ENDED_WELL_AT] = False
         self._sending: dict[int, int] = {}
         self._unsent: deque[int] = deque()
         self._left = list(self._found())
@@ -100,7 +106,8 @@ class Unfinished:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                if os.pread(file, len(_MAGIC), 0) != _MAGIC or os.fstat(file).st_size != size:
+                is_new = os.pread(file, len(_MAGIC), 0) != _MAGIC or os.fstat(file).st_size != size
+                if is_new:
                     os.ftruncate(file, 0)
                 # A page without room on the disk would end the process when it is written.
                 os.posix_fallocate(file, 0, size)
@@ -110,7 +117,9 @@ class Unfinished:
         except OSError as error:
             _LOG.error("calls that run when this gateway is killed will not be told: %s: %s", path, error)
             return None
-        memory[: len(_MAGIC)] = _MAGIC
+        if is_new:
+            memory[: len(_MAGIC)] = _MAGIC
+            memory[_ENDED_WELL_AT] = True
         return cls(memory, clock)
 
     def left(self, instances: Callable[[str], Instance | None]) -> Iterator[ToldCall]:
@@ -161,6 +170,10 @@ class Unfinished:
                 self._free.append(number)
             else:
                 self._unsent.append(number)
+
+    def close(self, *, well: bool) -> None:
+        """The process ends; `well` says that it leaves no decision untold."""
+        self._memory[_ENDED_WELL_AT] = well
 
     def write_begun(self, number: int, begun: Mapping[str, Any], reserved_nano_usd: int) -> bool:
         """Who makes a call, and where it goes; false where that is too long."""

@@ -1,5 +1,7 @@
 """What a gateway that was killed leaves, its next process tells."""
 
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +10,12 @@ import pytest
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from headgate_control.audit.log import AuditLog
 from headgate_control.identity.instance import Instance
-from headgate_control.testing.identities import instance
+from headgate_control.testing.identities import SECOND, instance
+from headgate_gateways.model.left import tell_left
 from headgate_gateways.model.named import CallTrace
-from headgate_gateways.model.telling import Telling
+from headgate_gateways.model.telling import Silent, Telling
 from headgate_gateways.model.told import ToldCall
 from headgate_gateways.model.unfinished import PLACES, Entry, Unfinished
 from headgate_gateways.model.usage import Usage
@@ -98,7 +102,7 @@ def test_what_the_store_has_is_not_told_again(tmp_path: Path) -> None:
     book.sent([CALL.trace.span_id], well=True)
     begun(book, replace(CALL, trace=replace(CALL.trace, span_id=2)))
     again = opened(tmp_path)
-    assert [2] == [one.trace.span_id for one in again.left({}.get)]
+    assert [2] == [one.trace.span_id for one in again.left(lambda _: None)]
     again.sent([2], well=True)
     assert [] == left(tmp_path)
 
@@ -150,3 +154,40 @@ def test_a_place_is_free_when_the_store_has_the_span(tmp_path: Path, result: Spa
     telling.call(CALL)
     telling.close()
     assert (0 if result is SpanExportResult.SUCCESS else 1) == len(left(tmp_path))
+
+
+@pytest.mark.parametrize(("steps", "was_killed"), [([], False), ([None], True), ([True], False), ([True, None], True)])
+def test_the_next_process_knows_whether_the_one_before_it_was_killed(
+    tmp_path: Path, steps: list[bool | None], was_killed: bool
+) -> None:
+    """Or could not tell all its decisions."""
+    for well in steps:
+        book = opened(tmp_path)
+        if well is not None:
+            book.close(well=well)
+    assert was_killed == opened(tmp_path).was_killed
+
+
+class _Heard(Silent):
+    """Keeps what it is told again."""
+
+    def __init__(self) -> None:
+        self.rows: list[Mapping[str, Any]] = []
+
+    def again(self, row: Mapping[str, Any], instance: Instance | None) -> None:
+        self.rows.append(row)
+
+
+@pytest.mark.parametrize("well", [True, False])
+def test_the_last_decisions_are_told_again_after_a_kill(tmp_path: Path, well: bool) -> None:
+    """Those of the last minute before it, in their order."""
+    rows = [
+        {"kind": "decision", "decision_id": f"dec-{at_s}", "time_unix_nano": at_s * SECOND} for at_s in (1, 100, 150)
+    ]
+    with closing(AuditLog.open(tmp_path / "log", "eu-1")) as log:
+        for row in rows:
+            log.append(row)
+    opened(tmp_path).close(well=well)
+    heard = _Heard()
+    tell_left(heard, opened(tmp_path), {}, folder=tmp_path / "log", writer="eu-1")
+    assert ([] if well else rows[1:]) == heard.rows
