@@ -90,6 +90,9 @@ class ControlState:
                     self._seen_ns = asked_ns
                     return self.now
                 self.now, self._last = applied(self.now, events), events[-1]
+                if len(events) < _PAGE - 1:
+                    # This was all: whoever listens may say so.
+                    self._seen_ns = asked_ns
                 for listener in self._listeners:
                     listener(self.now, events)
 

@@ -138,7 +138,7 @@ def _following(room: Room, follower: ThreadPoolExecutor) -> Round:
     async def follow() -> None:
         await asyncio.get_running_loop().run_in_executor(follower, room.state.refresh)
 
-    return Round(what="control state cannot be read", work=follow)
+    return Round(what="control state cannot be read", work=follow, first_s=0.0)
 
 
 def _watching(room: Room) -> Round:

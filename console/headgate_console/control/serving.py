@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ from headgate_gateways.model.telling import Teller, Telling
 from headgate_gateways.model.unfinished import Unfinished
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.enrich.price import PriceBook
+from headgate_processors.errors import TransientError
 
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
@@ -127,6 +128,9 @@ async def serve(
         secured = {certificate_name(name): str(door.certificate) for name, door in doors.items() if door.certificate}
         told = {**addresses, **secured, "otlp": _otlp(settings), "platform": platform_of(settings), SUPERVISOR: own}
         await asyncio.to_thread(parts.place.tell, told)
+        with suppress(TransientError):
+            # A start takes its time, and the first call is not to be stale for it.
+            await parts.room.refresh()
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
         ready()
