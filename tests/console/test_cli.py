@@ -51,14 +51,17 @@ def _json(result: Result) -> Any:
     return json.loads(result.out)
 
 
-def test_sessions_are_listed_within_eighty_cells(run: Run) -> None:
-    """The table is one line a session and fits a pipe; what is no result goes to stderr."""
+def test_sessions_are_listed_in_a_line_each(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table is as wide as it is where it goes to a pipe, and cut nowhere; what is no result goes to stderr."""
     result = run("sessions")
+    monkeypatch.setenv("COLUMNS", "80")
+    cut = run("sessions").out.splitlines()
     lines = result.out.splitlines()
     assert 0 == result.code
     assert lines[0].split()[:3] == ["SESSION", "STATE", "AGENT"]
     assert 4 == len(lines[1:])
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, cut)) <= 80 < max(map(len, lines))
+    assert "reviewed by a subagent" in result.out
     assert "4 sessions" in result.err
     assert "\x1b" not in result.out
 

@@ -16,6 +16,7 @@ from headgate_console.render.table import Column, fit
 
 WIDTH_PIPED = 80
 WIDTH_MIN = 40
+TABLE_WIDTH_MAX = 10_000
 PLAINER = str.maketrans({"–": "-", "×": "x", "·": "-"})
 
 
@@ -26,6 +27,7 @@ class Screen:
     out: Console
     err: Console
     width: int
+    table_width: int
     unicode: bool
 
     def show(self, lines: Iterable[Text | str]) -> None:
@@ -46,7 +48,7 @@ class Screen:
 
     def table(self, columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a table that fits, and tell which columns found no room."""
-        fitted = fit(columns, rows, width=self.width, unicode=self.unicode)
+        fitted = fit(columns, rows, width=self.table_width, unicode=self.unicode)
         self.show(fitted.lines)
         if fitted.left_out and self.err.is_terminal:
             self.say(Text(f"No room for {', '.join(fitted.left_out).lower()}: widen the terminal, or --json", "dim"))
@@ -60,19 +62,26 @@ def utf8_stdout() -> TextIO:
 
 
 def screen() -> Screen:
-    """The streams of this process: width of the terminal, else `COLUMNS`, else 80."""
-    width = max(_width(), WIDTH_MIN)
+    """The streams of this process: as wide as `COLUMNS` says, else as the terminal, else 80.
+
+    A table that goes to no terminal is as wide as it is: programs read it, and an id that is cut is none.
+    """
+    asked = _asked()
+    width = max(asked or _width(), WIDTH_MIN)
     encoding = (getattr(sys.stdout, "encoding", None) or "ascii").lower()
     return Screen(
         out=Console(file=sys.stdout, width=width, soft_wrap=True, emoji=False),
         err=Console(file=sys.stderr, soft_wrap=True, emoji=False),
         width=width,
+        table_width=width if asked or sys.stdout.isatty() else TABLE_WIDTH_MAX,
         unicode=encoding.startswith("utf"),
     )
 
 
-def _width() -> int:
+def _asked() -> int | None:
     columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns) > 0:
-        return int(columns)
+    return int(columns) or None if columns.isdecimal() else None
+
+
+def _width() -> int:
     return shutil.get_terminal_size((WIDTH_PIPED, 24)).columns if sys.stdout.isatty() else WIDTH_PIPED

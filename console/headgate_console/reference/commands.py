@@ -10,7 +10,8 @@ HEAD = """\
 # Commands
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 bad usage or configuration.
-Tables fit the terminal, else `COLUMNS`, else 80 cells; colour and progress bars appear only on a terminal.
+Tables fit `COLUMNS`, else the terminal; to a pipe they are as wide as they are. Colour and progress bars appear only
+on a terminal.
 
 """
 COMMANDS = (
