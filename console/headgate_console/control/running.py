@@ -60,7 +60,10 @@ class Running(Teller):
             return
         try:
             await asyncio.to_thread(began, self.room.store, seen, author=WRITER, at_unix_nano=self.room.clock())
-        except (ConflictError, TransientError):
+        except ConflictError:
+            # Somebody else changes one of them: they are looked at anew in the next round.
+            self._seen |= seen
+        except TransientError:
             self._seen |= seen
             raise
         await self.room.refresh()
