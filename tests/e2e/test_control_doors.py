@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from headgate_console.testing.commands import Run
+from headgate_processors.testing.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 Told = Callable[..., Any]
@@ -79,6 +81,23 @@ def test_nobody_but_an_operator_commands(control_site: Any, shown: dict[str, str
     expected |= {("POST", path, "gateway"): 201 for path in GATEWAYS_TOO}
     assert expected == found
     assert before == told("instance", "show", str(shown["id"]))
+
+
+def test_whoever_commands_and_may_not_leaves_a_trace(control_site: Any, agent: Agent) -> None:
+    """An agent has an event in the journal; nobody that we know is counted, and said once."""
+    made = agent("traced")
+    for token in (made["gateway_key"], "hgt_forged_forged"):
+        control_site.ask("POST", "/v1/stops", token, {"scope": "platform", "reason": "x"})
+    rows = control_site.seen(
+        f"SELECT reason FROM audit WHERE action = 'command.refuse' AND id = '{made['instance_id']}'"
+    )
+    wait_until(
+        lambda: 'asked="POST /v1/stops",status="401"' in httpx2.get(control_site.url("console", "/metrics")).text
+    )
+    assert ([{"reason": "POST /v1/stops: it is not for agents"}], True) == (
+        rows,
+        "POST /v1/stops was refused" in control_site.said(),
+    )
 
 
 def test_an_agent_cannot_resume_itself(control_site: Any, told: Told, agent: Agent) -> None:

@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,9 +23,11 @@ from headgate_control.manifests.load import load_profiles
 from headgate_control.policy.bundle import Bundle, load_bundle
 from headgate_control.policy.content import ContentClasses
 from headgate_control.policy.engine import PolicyEngine
+from headgate_control.policy.kept import PolicyJournal
 from headgate_control.policy.starter.files import starter_bundle
 from headgate_control.room import Room
 from headgate_control.server.doors import Doors
+from headgate_control.server.refusals import Refusals
 from headgate_control.state import ControlState
 from headgate_control.stops.carrying import keep_ahead
 from headgate_control.stops.points import EnforcementPoints
@@ -61,6 +63,8 @@ class Parts:
     records: ControlRecords
     keys: KeyStore
     signing: SigningKeys
+    policies: PolicyJournal
+    refusals: Refusals = field(default_factory=Refusals)
 
 
 @contextmanager
@@ -79,7 +83,11 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
         kept_token(keys, "admin", place.admin_token, replaced=partial(_note_replaced, store))
         last = last_body(place.logs, DECISIONS) or {}
         keep_ahead(store, int(last.get("stop_epoch") or 0), author=WRITER, at_unix_nano=time.time_ns())
-        state = ControlState(store, PolicyEngine(bundle_of_settings(settings)))
+        bundle = bundle_of_settings(settings)
+        policies = PolicyJournal(store, place.policies, node=node_of(settings))
+        policies.use(bundle)
+        policies.tell()
+        state = ControlState(store, PolicyEngine(bundle))
         with (
             closing(AuditLog.open(place.logs, DECISIONS)) as decisions,
             closing(BudgetOwner.open(place.logs, state.now.budgets.values())) as owner,
@@ -97,7 +105,15 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
                 heard=records.effects,
                 profiles=lambda: load_profiles(settings.policy.dir / PROFILES if settings.policy.dir else None),
             )
-            yield Parts(place=place, room=room, decisions=decisions, records=records, keys=keys, signing=signing)
+            yield Parts(
+                place=place,
+                room=room,
+                decisions=decisions,
+                records=records,
+                keys=keys,
+                signing=signing,
+                policies=policies,
+            )
 
 
 def bundle_of_settings(settings: "Settings") -> Bundle:
@@ -206,7 +222,12 @@ def _ms(length: timedelta) -> int:
     return length // timedelta(milliseconds=1)
 
 
+def node_of(settings: "Settings") -> str:
+    """What this node writes the journal as: several have one database, each on a host of its own."""
+    return WRITER if settings.control.database is None else f"{WRITER}-{socket.gethostname()}"
+
+
 def _store(settings: "Settings", place: Place) -> SqlControlStore:
     if settings.control.database is not None:
-        return open_postgresql(settings.control.database, writer=f"{WRITER}-{socket.gethostname()}")
-    return open_sqlite(place.database, writer=WRITER)
+        return open_postgresql(settings.control.database, writer=node_of(settings))
+    return open_sqlite(place.database, writer=node_of(settings))

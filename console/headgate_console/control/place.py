@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from headgate_control.policy.kept import FOLDER as POLICIES
 from headgate_processors.files import write_whole
 
 FOLDER = "control"
@@ -38,6 +39,11 @@ class Place:
     def logs(self) -> Path:
         """The chains of decisions and budgets."""
         return self.folder / "log"
+
+    @property
+    def policies(self) -> Path:
+        """The texts of the policies that were decided by."""
+        return self.folder / POLICIES
 
     @property
     def registry(self) -> Path:

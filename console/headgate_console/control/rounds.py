@@ -125,7 +125,15 @@ def _rounds(parts: Parts) -> list[Round]:
         logs = [parts.decisions, room.owner.log]
         await asyncio.to_thread(anchor_logs, room.store, logs, author=WRITER)
 
+    async def tell_refused() -> None:
+        await asyncio.to_thread(parts.refusals.tell, room.store)
+
+    async def tell_policies() -> None:
+        await asyncio.to_thread(parts.policies.tell)
+
     return [
+        Round(what="what was refused is not in the journal", work=tell_refused),
+        Round(what="the policies that are decided by are not in the journal", work=tell_policies),
         Round(what="reservations that nobody settled are not booked", work=expire),
         Round(what="the store is not told of control's records", work=tell),
         Round(what="the heads of the logs are not in the journal", work=anchor, every_s=ANCHOR_EVERY_S),

@@ -4,9 +4,9 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,8 @@ from headgate_console.control.parts import (
     upstreams_of,
 )
 from headgate_console.control.place import certificate_name
-from headgate_console.control.rounds import rounds
+from headgate_console.control.policies import following
+from headgate_console.control.rounds import Round, rounds
 from headgate_console.control.running import Running
 from headgate_control.budgets.port import LocalBudgets
 from headgate_control.decide.decision import Logged
@@ -46,7 +47,6 @@ from headgate_control.feed.messages import BLIND_AFTER_S, STALE_AFTER_S
 from headgate_control.feed.routes import FeedRoutes
 from headgate_control.identity.credentials import Credentials
 from headgate_control.identity.web_tokens import TokenVerifier
-from headgate_control.policy.watch import PolicyFolder, follow
 from headgate_control.room import Room
 from headgate_control.server.application import ControlServer
 from headgate_control.server.budget_routes import BudgetRoutes
@@ -82,9 +82,15 @@ Tell = Callable[[str, str, str], None]
 
 
 async def serve(
-    settings: "Settings", parts: Parts, tell: Tell, ready: Callable[[], None], stopping: threading.Event
+    settings: "Settings",
+    parts: Parts,
+    tell: Tell,
+    ready: Callable[[], None],
+    stopping: threading.Event,
+    *,
+    more: Sequence[Round] = (),
 ) -> None:
-    """Listen until `stopping` is set."""
+    """Listen until `stopping` is set; `more` is done meanwhile."""
     doors = {"control": control_door(settings), "model": model_door(settings)}
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(provider_client())
@@ -137,8 +143,8 @@ async def serve(
         instances = parts.room.now.snapshot.instances
         tell_left(teller, unfinished, instances, folder=parts.place.logs, writer=DECISIONS)
         stack.callback(feed.close)
-        async with following(settings, parts.room):
-            await rounds(settings, parts, foreign, stopping, [teller.round()])
+        async with following(settings, parts):
+            await rounds(settings, parts, foreign, stopping, [teller.round(), *more])
 
 
 def _older(room: Room, age_s: float) -> Callable[[], bool]:
@@ -189,6 +195,7 @@ def _control(
         tool_called=asked.tool_called,
         look=room.owner.look,
         public_url=public_url,
+        refusals=parts.refusals,
     )
     return server.application()
 
@@ -242,18 +249,3 @@ def _service(parts: Parts, point: str) -> DecisionService:
         look=room.owner.look,
         clock=room.clock,
     )
-
-
-@asynccontextmanager
-async def following(settings: "Settings", room: Room) -> AsyncIterator[None]:
-    """Follow the folder of policies, if there is one: a change that is good is decided by within a second."""
-    if settings.policy.dir is None:
-        yield
-        return
-    folder = PolicyFolder(settings.policy.dir, _LOG.error)
-    task = asyncio.create_task(follow(folder, room.state.use_policy))
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -3,13 +3,17 @@
 import asyncio
 import sys
 
-from headgate_console.control.parts import open_parts
+from headgate_console.control.measures import measured
+from headgate_console.control.parts import Parts, open_parts
+from headgate_console.control.rounds import Round
 from headgate_console.control.serving import serve
 from headgate_console.errors import about_file
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
 from headgate_console.serve.receive import allow_files
 from headgate_gateways.heap import collect_rarely
 from headgate_processors.errors import ConfigError, HeadgateError
+from headgate_processors.telemetry import Meter
+from headgate_processors.telemetry.definition import CONTROL
 
 
 def main() -> None:
@@ -28,6 +32,7 @@ def main() -> None:
                     ),
                     lambda: _ready(lifeline),
                     lifeline.stopping,
+                    more=[figures(lifeline, parts)],
                 )
             )
     except HeadgateError as error:
@@ -36,6 +41,14 @@ def main() -> None:
     except OSError as error:
         lifeline.tell("say", text=f"headgate: {about_file(error)}")
         sys.exit(1)
+
+
+def figures(lifeline: Lifeline, parts: Parts) -> Round:
+    """Tells the supervisor what control counts, as it is shown on `/metrics`."""
+    receiver = lifeline.settings.receiver
+    own = receiver.grpc, receiver.http, receiver.platform
+    meter = Meter("headgate-control", metrics=CONTROL, own=own, export=True)
+    return measured(meter, parts, lambda text: lifeline.tell("facts", facts={"metrics": text}))
 
 
 def _ready(lifeline: Lifeline) -> None:

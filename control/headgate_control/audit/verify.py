@@ -13,6 +13,8 @@ from headgate_control.audit.heads import ANCHOR, Head, Kept, read_head
 from headgate_control.audit.log import file_of, log_entries, misnamed, writers
 from headgate_control.audit.pruning import Chained, pruned
 from headgate_control.audit.standing import record_problems
+from headgate_control.policy.kept import FOLDER as POLICIES
+from headgate_control.policy.kept import text_problems
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import read_event
 from headgate_processors.errors import TransientError
@@ -20,6 +22,8 @@ from headgate_processors.errors import TransientError
 FAULTS_MAX = 1_000
 JOURNAL = "journal"
 RECORDS = "records"
+ALONE = "control"
+"""What a node is called that has its database for itself, so that all texts are in its own folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +125,7 @@ def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Ver
         known |= heads
     chains += [_log(logs, _Asked.of("log", writer, known, gone)) for writer in _all(known, "log", writers(logs))]
     if is_read and not any(chain.findings for chain in chains if chain.kept == "journal"):
-        apart += [*_emptied(chains), *islice(_records(store), FAULTS_MAX)]
+        apart += [*_emptied(chains), *islice(_records(store), FAULTS_MAX), *_texts(store, logs)]
     return Verified(chains=tuple(chains), findings=tuple(apart))
 
 
@@ -144,6 +148,11 @@ def _emptied(chains: Iterable[Verdict]) -> Iterator[Finding]:
     if counts["log"] and not counts["journal"]:
         problem = f"it is empty, and the logs have {counts['log']} records: it was emptied, or is another one's"
         yield Finding(place=JOURNAL, writer=None, number=None, problem=problem)
+
+
+def _texts(store: ControlStore, logs: Path) -> Iterator[Finding]:
+    for place, problem in text_problems(store, logs.parent / POLICIES, own=ALONE):
+        yield Finding(place=place, writer=None, number=None, problem=problem)
 
 
 def verify_logs(logs: Path, anchors: Iterable[Head] = ()) -> Verified:

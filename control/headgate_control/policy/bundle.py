@@ -31,13 +31,14 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """Policies that fit their schema; `policies` and `written` are by Cedar's own name of each."""
+    """Policies that fit their schema; `policies` and `written` are by Cedar's own name of each, `texts` by file."""
 
     digest: str
     schema: str
     arguments: Mapping[str, ArgumentType]
     policies: Mapping[str, Policy]
     written: Mapping[str, Mapping[str, Any]]
+    texts: Mapping[str, str]
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -74,7 +75,9 @@ def bundle_of(texts: Mapping[str, str], arguments: Mapping[str, ArgumentType] | 
         raise ConfigError(message)
     whole = json.dumps([dict(sorted(written.items())), dict(sorted(declared.items()))], sort_keys=True)
     digest = "sha256:" + sha256(whole.encode()).hexdigest()
-    return Bundle(digest=digest, schema=schema, arguments=declared, policies=policies, written=written)
+    return Bundle(
+        digest=digest, schema=schema, arguments=declared, policies=policies, written=written, texts=dict(texts)
+    )
 
 
 def _parsed(name: str, text: str, schema: str) -> Iterator[tuple[Policy, Mapping[str, Any]]]:

@@ -23,13 +23,21 @@ _Signature = tuple[tuple[str, int, int, int], ...] | None
 class PolicyFolder:
     """The last good bundle of a folder. For one thread; its `engine` is for any number."""
 
-    def __init__(self, folder: Path, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        complain: Callable[[str], None],
+        *,
+        looked: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
         """Read the folder. `complain` is told once of each change that is refused.
+
+        `looked` hears of each change why it is refused, or None.
 
         Raises:
             ConfigError: it is wrong from the start.
         """
-        self._folder, self._complain = folder, complain
+        self._folder, self._complain, self._looked = folder, complain, looked
         self._read: _Signature = _signature(folder)
         self._seen = self._read
         self.engine = PolicyEngine(load_bundle(folder))
@@ -44,8 +52,10 @@ class PolicyFolder:
         try:
             bundle = load_bundle(self._folder)
         except ConfigError as error:
+            self._looked(str(error))
             self._complain(f"the policies that changed are refused, {self.engine.bundle.digest} stays: {error}")
             return None
+        self._looked(None)
         if bundle.digest == self.engine.bundle.digest:
             return None
         self.engine = PolicyEngine(bundle)

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from headgate_control.server.refusals import Refusals
 from headgate_control.server.wire import WireError
 from headgate_control.store.record import ConflictError
 from headgate_processors.errors import (
@@ -22,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 REQUEST_ID = "x-request-id"
 BODY_S = web.AppKey("body_s", float)
 BODY_S_DEFAULT = 30.0
+REFUSALS = web.AppKey("refusals", Refusals)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -101,14 +103,24 @@ async def identified(http: web.Request, response: web.StreamResponse) -> None:
         response.headers[REQUEST_ID] = named
 
 
+def note_refused(request: web.Request, error: HeadgateError) -> None:
+    """Have it told that a request was refused, where that is for whoever asks."""
+    refusals, resource = request.config_dict.get(REFUSALS), request.match_info.route.resource
+    if refusals is not None and isinstance(error, UnauthenticatedError | ForbiddenError):
+        path = resource.canonical if resource is not None else "another path"
+        refusals.note(error, f"{request.method} {path}", request.remote or "somewhere")
+
+
 @web.middleware
 async def told_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every error as JSON, with its status and a sentence; what is our own fault says nothing of itself."""
     try:
         return await handler(request)
     except UnauthenticatedError as error:
+        note_refused(request, error)
         return answered({"error": str(error)}, status=401, headers={"www-authenticate": "Bearer"})
     except ForbiddenError as error:
+        note_refused(request, error)
         return answered({"error": str(error)}, status=403)
     except ConflictError as error:
         return answered({"error": str(error)}, status=409)

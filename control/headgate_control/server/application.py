@@ -16,15 +16,18 @@ from headgate_control.request import Request, Subject
 from headgate_control.server.answers import (
     BODY_S,
     BODY_S_DEFAULT,
+    REFUSALS,
     answered,
     body_of,
     identified,
     json_of,
+    note_refused,
     told_errors,
 )
 from headgate_control.server.claude_code import answer, parse_hook
-from headgate_control.server.doors import Caller, Doors, only
+from headgate_control.server.doors import Caller, Doors, NotYoursError, only
 from headgate_control.server.forwarded import parse_forwarded
+from headgate_control.server.refusals import Refusals
 from headgate_control.server.search import Search, metadata
 from headgate_control.server.wire import Evaluations, UnknownActionError, parse_evaluation, parse_evaluations
 from headgate_processors.errors import ForbiddenError, HeadgateError, PermanentError
@@ -63,11 +66,12 @@ class ControlServer:
     look: Look | None = None
     public_url: str | None = None
     body_s: float = BODY_S_DEFAULT
+    refusals: Refusals = field(default_factory=Refusals)
 
     def application(self) -> web.Application:
         """The application, to be run by aiohttp."""
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[told_errors])
-        app[BODY_S] = self.body_s
+        app[BODY_S], app[REFUSALS] = self.body_s, self.refusals
         app.on_response_prepare.append(identified)
         app.add_routes(
             [
@@ -160,6 +164,7 @@ class ControlServer:
                 self.tool_called(requests[0])
             return answered(answer(decisions))
         except HeadgateError as error:
+            note_refused(http, error)
             return answered(_hook_denied(str(error)))
         except web.HTTPException as error:
             return answered(_hook_denied(f"the call could not be read, so the tool may not run: {error.reason}"))
@@ -209,7 +214,7 @@ def _about(request: Request, caller: Caller) -> Request:
         ForbiddenError: it is about somebody else.
     """
     if caller.role == "agent" and request.subject.id != caller.instance_id:
-        raise ForbiddenError("an agent may ask about itself alone")
+        raise NotYoursError("an agent may ask about itself alone", caller)
     return request
 
 

@@ -21,6 +21,14 @@ class Caller:
     key_id: str | None = None
 
 
+class NotYoursError(ForbiddenError):
+    """A caller that we know asks for what is not for it."""
+
+    def __init__(self, message: str, caller: Caller) -> None:
+        super().__init__(message)
+        self.caller = caller
+
+
 Authenticate = Callable[[str], Caller | None]
 """Who a token that is no gateway key belongs to; None for nobody."""
 
@@ -57,8 +65,9 @@ def only(caller: Caller, *roles: Role) -> Caller:
     """The caller, if it has one of the roles.
 
     Raises:
-        ForbiddenError: it has another; an agent commands nothing, least of all itself.
+        NotYoursError: it has another; an agent commands nothing, least of all itself.
     """
     if caller.role not in roles:
-        raise ForbiddenError(f"this is for {' and '.join(f'{role}s' for role in roles)}, and {caller.name} is none")
+        message = f"this is for {' and '.join(f'{role}s' for role in roles)}, and {caller.name} is none"
+        raise NotYoursError(message, caller)
     return caller

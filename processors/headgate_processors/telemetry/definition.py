@@ -142,4 +142,15 @@ PARTS: Mapping[str, Metric] = {
     "headgate_part_memory_bytes": _gauge("Memory of a part's process.", "part", unit="By"),
 }
 
-METRICS: Mapping[str, Metric] = {**RECEIVER, **WORKERS, **STORE, **DERIVER, **PARTS}
+CONTROL: Mapping[str, Metric] = {
+    "headgate_control_refused_total": _counter(
+        "Requests to control that were refused for who asked: 401 for nobody that it knows, 403 for others than these.",
+        "asked",
+        "status",
+    ),
+    "headgate_control_policies_refused": _gauge(
+        "Whether the policies in their folder are refused, and older ones stay."
+    ),
+}
+
+METRICS: Mapping[str, Metric] = {**RECEIVER, **WORKERS, **STORE, **DERIVER, **CONTROL, **PARTS}
