@@ -223,6 +223,7 @@ def _granted(grant: "Grant") -> Iterator[dict[str, str]]:
         yield {"section": section, "entry": entry, "level": level}
     for above in grant.levels:
         for rule in above.spec.budgets:
+            whom = f"the {rule.scope} {rule.id or ''}".strip()
             for unit, limit in limits_of(rule).items():
-                text = f"{shown(unit, limit)} for the {rule.scope}, {rule.window}, {rule.mode}"
+                text = f"{shown(unit, limit)} for {whom}, {rule.window}, {rule.mode}"
                 yield {"section": "budgets", "entry": text, "level": above.metadata.name}

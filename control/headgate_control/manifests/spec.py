@@ -21,10 +21,10 @@ Tier = Literal["none", "low", "medium", "high"]
 TIERS: Sequence[Tier] = ("none", "low", "medium", "high")
 MemoryScope = Literal["none", "session", "workflow", "repo", "team"]
 MEMORY_SCOPES: Sequence[MemoryScope] = ("none", "session", "workflow", "repo", "team")
-Scope = Literal["platform", "team", "user", "workflow", "task_class", "instance"]
+Scope = Literal["platform", "team", "user", "workflow", "task_class", "model", "instance"]
 # A level limits what it speaks for and what stands below it: nobody's manifest can close the platform.
 _BUDGETS_OF: Sequence[frozenset[Scope]] = (
-    frozenset({"platform", "team", "user", "workflow", "task_class", "instance"}),
+    frozenset({"platform", "team", "user", "workflow", "task_class", "model", "instance"}),
     frozenset({"team", "user", "workflow", "task_class", "instance"}),
     frozenset({"workflow", "task_class", "instance"}),
     frozenset({"instance"}),
@@ -99,9 +99,13 @@ class Memory(Document):
 
 
 class BudgetRule(Document):
-    """A ceiling on what is spent in a window, in at least one unit."""
+    """A ceiling on what is spent in a window, in at least one unit. That of a model is everybody's; `id` says which.
+
+    A session is nobody's before it begins: `headgate budget set session` limits one.
+    """
 
     scope: Scope = "instance"
+    id: str | None = Field(default=None, max_length=512, pattern=r"^[^/*?\s]+/[^*?\s]+$")
     window: Literal["total", "hour", "day", "month"] = "total"
     usd: Decimal | None = Field(default=None, ge=0, max_digits=18, decimal_places=6)
     tokens: int | None = Field(default=None, ge=0)
@@ -113,6 +117,8 @@ class BudgetRule(Document):
     def _limits_something(self) -> "BudgetRule":
         if all(amount is None for amount in (self.usd, self.tokens, self.calls, self.seconds)):
             raise ValueError("a budget without an amount: give usd, tokens, calls or seconds")
+        if (self.scope == "model") != (self.id is not None):
+            raise ValueError("id: that of a model names it, as PROVIDER/MODEL; every other scope is known without")
         return self
 
 

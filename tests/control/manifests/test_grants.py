@@ -7,6 +7,7 @@ import pytest
 import yaml
 from inline_snapshot import snapshot
 
+from headgate_control.identity.launch import budgets_of
 from headgate_control.manifests.compare import differences
 from headgate_control.manifests.entries import effective, granted, widenings
 from headgate_control.manifests.grant import Grant
@@ -15,6 +16,7 @@ from headgate_control.manifests.load import load_manifest, load_profiles, parse_
 from headgate_control.manifests.rulings import Ruling
 from headgate_control.manifests.spec import ManifestFile
 from headgate_control.request import ActionName, Request, Resource, Subject
+from headgate_control.testing.identities import instance
 from headgate_processors.errors import ConfigError
 
 HEAD = "apiVersion: headgate.dev/v1\nkind: AgentManifest\n"
@@ -199,6 +201,17 @@ def test_every_level_must_grant_it_and_the_strictest_approval_counts() -> None:
     assert [500] == [budget.usd for budget in granted.budgets]
 
 
+def test_the_platform_limits_what_is_spent_on_a_model() -> None:
+    """For everybody, whose manifest ever says so; the others as before."""
+    rules = "[{scope: model, id: openai/gpt-5, window: day, usd: 20}, {usd: 1}]"
+    told = PLATFORM.replace("[{scope: platform, window: day, usd: 500}]", rules)
+    made = list(budgets_of(grant(manifest("{}", inherits="everyone"), told), instance("ai-1")))
+    assert [("everyone/model:openai/gpt-5:day:hard", ("model", "openai/gpt-5")), ("instance", "ai-1")] == [
+        (made[0].budget_id, made[0].place),
+        made[1].place,
+    ]
+
+
 def test_entries_wider_than_the_level_above_are_named() -> None:
     """They have no effect, and whoever wrote them should know."""
     granted = grant(
@@ -320,6 +333,17 @@ def test_the_digest_is_of_what_is_said_and_of_every_level() -> None:
         (
             manifest("{budgets: [{scope: team}]}"),
             ("manifest.yaml:4: spec.budgets[0]: a budget without an amount: give usd, tokens, calls or seconds"),
+        ),
+        (
+            manifest("{budgets: [{scope: model, id: openai/gpt-5, usd: 1}]}"),
+            "manifest.yaml:4: spec.budgets[0].scope: 'model' is limited further up; here may stand: instance",
+        ),
+        (
+            manifest("{budgets: [{id: openai/gpt-5, usd: 1}]}"),
+            (
+                "manifest.yaml:4: spec.budgets[0]: id: that of a model names it, as PROVIDER/MODEL; every other scope is "
+                "known without"
+            ),
         ),
         (
             manifest("{}", inherits="team-default"),
