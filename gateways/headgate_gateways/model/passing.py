@@ -99,10 +99,14 @@ class Passing:
         return self._usage
 
     def told(self, call: ToldCall, cost: Amount) -> ToldCall:
-        """The call with what became of it. Ask when it is over."""
+        """The call with what became of it, under the names by which it was passed on last. Ask when it is over."""
+        asked, before = self.inbound.asked, call.request_model
+        model = asked.model if asked is not None else before
         return replace(
             call,
             provider=self.inbound.upstream.name,
+            request_model=model,
+            routed_from_model=call.routed_from_model or (before if model != before else None),
             usage=self.usage if self.was_answered else None,
             cost_nano_usd=cost.nano_usd if self.may_cost else None,
             model=self._reader.model,

@@ -39,6 +39,8 @@ _UNKNOWN = -1
 _NOTHING = Usage()
 _AT_ITS_END = (
     "provider",
+    "request_model",
+    "routed_from_model",
     "decision_id",
     "ended_unix_nano",
     "usage",
@@ -68,6 +70,9 @@ class Entry:
 
     def moved(self, *, decision_id: str, provider: str, request_model: str, reserved_nano_usd: int) -> None:
         """It goes on elsewhere, by another decision; its attempt before has failed."""
+        before = self._begun["request_model"]
+        if request_model != before and self._begun["routed_from_model"] is None:
+            self._begun["routed_from_model"] = before
         self._begun |= {"decision_id": decision_id, "provider": provider, "request_model": request_model}
         self._begun["attempts"] += 1
         self._begun["failed_attempts"] += 1

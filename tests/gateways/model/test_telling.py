@@ -59,6 +59,22 @@ def test_a_call_is_told_as_the_conventions_say(site: Any, is_stream: bool) -> No
     assert 0 < told["gen_ai.response.time_to_first_chunk"] < 60
 
 
+def test_what_is_asked_again_is_told_so(site: Any) -> None:
+    """How often the library has tried, and what both requests have in common; nothing of what went well at once."""
+
+    async def steps(agent: Any) -> None:
+        for count, headers in (("0", {}), ("1", {}), ("?", {"traceparent": TRACEPARENT})):
+            agent.client.headers.update({"x-stainless-retry-count": count, **headers})
+            async with agent.chat() as response:
+                await response.read()
+
+    site.run(steps)
+    first, second, third = (span.attributes for span in site.told())
+    assert (0, 1, None) == tuple(told.get("headgate.retry_count") for told in (first, second, third))
+    assert "headgate.request_hash" not in first
+    assert second["headgate.request_hash"] == third["headgate.request_hash"]
+
+
 def test_span_and_decision_are_below_the_agents_span(site: Any) -> None:
     """And name each other."""
     attributes = one_call(site, headers={"traceparent": TRACEPARENT})

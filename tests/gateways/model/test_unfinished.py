@@ -84,8 +84,9 @@ def test_a_call_that_had_gone_on_elsewhere_is_told_so(tmp_path: Path) -> None:
     """By the decision that let it go there."""
     entry = begun(opened(tmp_path))
     entry.moved(decision_id="dec-2", provider="azure", request_model="gpt-5-mini", reserved_nano_usd=2)
-    elsewhere = replace(KILLED, decision_id="dec-2", provider="azure", request_model="gpt-5-mini", cost_nano_usd=2)
-    assert [replace(elsewhere, attempts=2, failed_attempts=2)] == left(tmp_path)
+    elsewhere = replace(KILLED, provider="azure", request_model="gpt-5-mini", routed_from_model="gpt-5")
+    expected = replace(elsewhere, decision_id="dec-2", cost_nano_usd=2, attempts=2, failed_attempts=2)
+    assert [expected] == left(tmp_path)
 
 
 def test_a_call_that_was_over_and_not_sent_is_told_as_it_ended(tmp_path: Path) -> None:
