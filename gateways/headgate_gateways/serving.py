@@ -51,6 +51,7 @@ async def listening(
         ConfigError: the address cannot be had.
     """
     bounds = bounds or ConnectionBounds()
+    app.on_response_prepare.append(_unsigned)
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -68,6 +69,11 @@ async def listening(
             server.close()
     finally:
         await runner.cleanup()
+
+
+async def _unsigned(_: web.BaseRequest, answer: web.StreamResponse) -> None:
+    """What serves this, and in which version, is nobody's business."""
+    answer.headers.popall("server", None)
 
 
 async def _bound(

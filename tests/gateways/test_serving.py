@@ -103,6 +103,19 @@ def test_later_headers_of_a_connection_have_their_bound_too() -> None:
     assert (200, b"") == asyncio.run(steps())
 
 
+@pytest.mark.parametrize("path", [b"/", b"/nowhere"])
+def test_an_answer_does_not_say_what_serves_it(path: bytes) -> None:
+    """Neither a good one nor an error."""
+
+    async def steps() -> bytes:
+        async with served(SHORT) as connect:
+            reader, writer = await connect()
+            writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+            return await reader.readuntil(b"\r\n\r\n")
+
+    assert b"server:" not in asyncio.run(steps()).lower()
+
+
 def test_headers_may_come_in_pieces() -> None:
     """Wherever they are cut, the end of them is seen, and what follows is another request."""
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from headgate_control.budgets.amount import Amount, nano_usd
 from headgate_gateways.model.asked import Asked, BadCallError
 from headgate_gateways.model.meter import DURATION_MS_FIRST
-from headgate_gateways.model.usage import Usage
+from headgate_gateways.model.usage import Usage, tier_of
 from headgate_processors.enrich.price import PriceBook
 
 MILLION = Decimal(1_000_000)
@@ -52,7 +52,14 @@ class Pricing:
             output_tokens=asked.output_tokens_reserved,
         )
         first_ns = DURATION_MS_FIRST * _NS_PER_MS
-        return self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=first_ns)
+        found = self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=first_ns)
+        tier = tier_of(asked.body)
+        if tier is None:
+            return found
+        # A provider may answer in the standard tier instead.
+        usage = replace(usage, service_tier=tier)
+        other = self.amount(provider, asked.model, usage, at_unix_nano=at_unix_nano, duration_ns=first_ns)
+        return max(found, other, key=lambda amount: amount.nano_usd)
 
     def continued(self, provider: str, asked: Asked, before_tokens: int | None) -> Asked:
         """A call that goes on from what its provider keeps, with that in its input.
@@ -95,7 +102,7 @@ class Pricing:
         read = usage.cache_read_tokens or 0
         total, output = usage.input_tokens or 0, usage.output_tokens or 0
         day = datetime.fromtimestamp(at_unix_nano // _NS_PER_S, UTC).date()
-        quote = self.book.quote(provider, answered or model, day, requested_model=model)
+        quote = self.book.quote(provider, answered or model, day, tier=usage.service_tier, requested_model=model)
         # A list without a price for what is written to the cache has none beside that of input.
         has_writes = any(rates.cache_write is not None for rates in quote.rates)
         written = (usage.cache_write_tokens or 0) if has_writes else 0

@@ -22,7 +22,7 @@ from headgate_gateways.model.open_calls import OpenCall
 from headgate_gateways.model.refusal import DECISION_HEADER, STATUS, last_event, refusal
 from headgate_gateways.model.told import ToldCall
 from headgate_gateways.model.unfinished import Entry
-from headgate_gateways.model.usage import Usage, UsageReader
+from headgate_gateways.model.usage import Usage, UsageReader, tier_of
 from headgate_processors.errors import TransientError
 
 LAST_EVENT_S = 1.0
@@ -69,6 +69,7 @@ class Passing:
         self._reader = UsageReader(
             is_stream=asked is not None and asked.is_stream,
             has_output=asked is not None and asked.operation != "embeddings",
+            service_tier=tier_of(asked.body) if asked is not None else None,
         )
         self._answer: web.StreamResponse | None = None
         self._pieces: list[bytes] | None = [] if keeps else None

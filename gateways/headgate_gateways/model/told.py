@@ -156,6 +156,7 @@ def _usage(usage: Usage | None) -> dict[str, Value | None]:
         "gen_ai.usage.cache_write_1h.input_tokens": usage.cache_write_1h_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.reasoning.output_tokens": usage.reasoning_tokens,
+        "gen_ai.response.service_tier": usage.service_tier,
         "headgate.usage_source": usage.source,
     }
 

@@ -33,6 +33,7 @@ class Usage:
     cache_write_1h_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
+    service_tier: str | None = None
     source: Literal["reported", "counted"] = "counted"
 
 
@@ -41,10 +42,10 @@ class UsageReader:
 
     `has_output` False is for answers that are no text, which nobody counts. `is_over`: a stream has said that nothing
     more comes, though it may not have been closed yet. `error_type`: what went wrong, where the provider said so within
-    its answer.
+    its answer. `service_tier` is the one that was asked for, which the answer may tell otherwise.
     """
 
-    def __init__(self, *, is_stream: bool, has_output: bool = True) -> None:
+    def __init__(self, *, is_stream: bool, has_output: bool = True, service_tier: str | None = None) -> None:
         self._is_stream, self._has_output = is_stream, has_output
         self._rest = bytearray()
         self._is_too_long = False
@@ -53,7 +54,7 @@ class UsageReader:
         self.is_over = False
         self.error_type: str | None = None
         self._chars = 0
-        self._reported = Usage(source="reported")
+        self._reported = Usage(source="reported", service_tier=service_tier)
         self.model: str | None = None
         self.response_id: str | None = None
         self.finish_reasons: tuple[str, ...] = ()
@@ -143,6 +144,8 @@ class UsageReader:
         whole = next((one for name in ("response", "message") if isinstance(one := event.get(name), Mapping)), event)
         self.model = _text(whole.get("model")) or self.model
         self.response_id = _text(whole.get("id")) or self.response_id
+        if (tier := tier_of(whole)) is not None and tier != self._reported.service_tier:
+            self._reported = replace(self._reported, service_tier=tier)
         for usage in (whole.get("usage"), event.get("usage")):
             if isinstance(usage, Mapping):
                 self._reported = _merged(self._reported, usage)
@@ -256,8 +259,17 @@ def _merged(known: Usage, usage: Mapping[str, Any]) -> Usage:
         "cache_write_1h_tokens": _number(creation.get("ephemeral_1h_input_tokens")),
         "output_tokens": output if output is not None else _number(usage.get("output_tokens")),
         "reasoning_tokens": _number(answer.get("reasoning_tokens")),
+        "service_tier": tier_of(usage),
     }
     return replace(known, **{name: value for name, value in new.items() if value is not None})  # type: ignore[arg-type]
+
+
+def tier_of(said: Mapping[str, Any]) -> str | None:
+    """The service tier of a call, an answer or its usage; None where it is left to the provider."""
+    if said.get("speed") == "fast":
+        return "fast"
+    tier = said.get("service_tier")
+    return tier if isinstance(tier, str) and tier != "auto" and _WORD.fullmatch(tier) else None
 
 
 def _inner(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:

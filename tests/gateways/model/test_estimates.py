@@ -71,6 +71,28 @@ def test_a_provider_that_caches_on_its_own_is_reserved_so(pricing: Pricing, mode
 
 
 @pytest.mark.parametrize(
+    ("provider", "model", "said", "times"),
+    [
+        ("openai", "gpt-5", {"service_tier": "priority"}, 2),
+        ("openai", "gpt-5", {"service_tier": "auto"}, 1),
+        ("openai", "gpt-5", {"service_tier": "flex"}, 1),
+        ("anthropic", "claude-opus-4-8", {"speed": "fast"}, 2),
+        ("anthropic", "claude-opus-4-8", {"service_tier": "standard_only", "speed": ["fast"]}, 1),
+    ],
+)
+def test_a_dearer_tier_is_reserved_at_its_price(
+    pricing: Pricing, provider: str, model: str, said: dict[str, Any], times: int
+) -> None:
+    """A cheaper one is not, for the provider may not have it."""
+    operation: Operation = "chat" if provider == "openai" else "messages"
+    asked = parse_call(operation, orjson.dumps({"model": model, "max_tokens": 99, "messages": [], **said}))
+    found = pricing.estimate(provider, asked, AT)
+    plain = Usage(input_tokens=found.tokens - 99, output_tokens=99)
+    standard = pricing.amount(provider, model, plain, at_unix_nano=AT, duration_ns=0)
+    assert times * standard.nano_usd == found.nano_usd
+
+
+@pytest.mark.parametrize(
     ("usage", "expected"),
     [
         (Usage(input_tokens=1_000_000), "3"),

@@ -258,6 +258,24 @@ def test_a_plain_answer_without_usage_counts_by_its_bytes(has_output: bool, expe
     assert [Usage(output_tokens=expected)] * 2 == found
 
 
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ([], "priority"),
+        ([{"choices": [], "service_tier": "default"}], "default"),
+        ([{"type": "response.created", "response": {"service_tier": "auto"}}], "priority"),
+        ([{"type": "message_start", "message": {"usage": {"service_tier": "standard"}}}], "standard"),
+        ([{"type": "message_start", "message": {"usage": {"service_tier": "standard", "speed": "fast"}}}], "fast"),
+        ([{"choices": [], "service_tier": "no word\n"}], "priority"),
+    ],
+)
+def test_the_service_tier_is_that_which_was_answered(events: list[dict[str, Any]], expected: str) -> None:
+    """Until it is told, that which was asked for."""
+    reader = UsageReader(is_stream=True, service_tier="priority")
+    reader.feed(stream(events))
+    assert expected == reader.finished().service_tier
+
+
 def test_a_last_line_without_an_end_is_read() -> None:
     """Not every provider ends it."""
     assert 20 == read(stream(CHAT[:2]) + b"data: " + orjson.dumps(CHAT[2]))[0].output_tokens
