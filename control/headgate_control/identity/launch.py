@@ -8,7 +8,7 @@ from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.rules import limits_of
 from headgate_control.decide.core import Snapshot
 from headgate_control.identity.gateway_key import GatewayKey, new_key
-from headgate_control.identity.instance import Instance, new_id
+from headgate_control.identity.instance import LIVING, Instance, new_id
 from headgate_control.kinds import BUDGET, GATEWAY_KEY, INSTANCE, LIMIT, MANIFEST, write_budget, write_grant
 from headgate_control.limits.limit import Limit
 from headgate_control.manifests.grant import Grant
@@ -52,11 +52,13 @@ def launch(
 
     Raises:
         ConfigError: its parent, or the one it restarts, is not known.
-        ForbiddenError: something that it would be part of is stopped, its line included.
+        ForbiddenError: something that it would be part of is stopped, its line included; its parent is over, or the
+            one it restarts is revoked.
         TransientError: the store cannot be written.
     """
     now = clock()
     instance = _instance(snapshot, asked, now)
+    _refuse_over(snapshot, instance, now)
     _refuse_stopped(snapshot, instance, now)
     text, key = new_key(instance.instance_id, created_unix_nano=now, expires_unix_nano=instance.expires_unix_nano)
     budgets, limit = list(budgets_of(asked.grant, instance)), limit_of(asked.grant, instance)
@@ -180,6 +182,24 @@ def _known(snapshot: Snapshot, instance_id: str | None) -> Instance | None:
     return found
 
 
+def _refuse_over(snapshot: Snapshot, instance: Instance, now: int) -> None:
+    """Whoever may not act launches nobody; work that came to its end is taken up again, revoked work is not."""
+    parent = _known(snapshot, instance.parent)
+    if parent is not None and not parent.is_living(now):
+        what = "expired" if parent.state in LIVING else parent.state
+        message = (
+            f"instance {parent.instance_id} is {what} and launches nobody: leave --parent out, or name a living one"
+        )
+        raise ForbiddenError(message)
+    before = _known(snapshot, instance.restart_of)
+    if before is not None and before.state == "revoked":
+        message = (
+            f"instance {before.instance_id} is revoked, and its work is not taken up again: "
+            "leave --restart-of out to register another"
+        )
+        raise ForbiddenError(message)
+
+
 def _refuse_stopped(snapshot: Snapshot, instance: Instance, now: int) -> None:
     """Whoever restarts what was stopped is told by what."""
     line = [
@@ -206,6 +226,7 @@ def _target(rule: BudgetRule, instance: Instance) -> str | None:
         "user": instance.user,
         "workflow": instance.workflow,
         "task_class": instance.task_class,
+        "model": rule.id,
         "instance": instance.instance_id,
     }
     return targets[rule.scope]

@@ -290,6 +290,24 @@ def test_a_child_is_of_its_parents_line(site: Commanded) -> None:
     assert f"headgate resume instance {parent['instance_id']}" in answer["error"]
 
 
+@pytest.mark.parametrize("word", ["parent", "restart_of"])
+def test_who_is_revoked_launches_nobody_and_is_not_restarted(site: Commanded, word: str) -> None:
+    """It ended for good, and so did its line."""
+    before = site.created()["instance_id"]
+    site.created(**{word: before})
+    site.ask("POST", f"/v1/instances/{before}/revoke", {"reason": "lost"})
+    status, answer = site.ask("POST", "/v1/instances", {"manifest": MANIFEST, word: before})
+    assert (403, True) == (status, answer["error"].startswith(f"instance {before} is revoked"))
+
+
+def test_who_is_over_launches_nobody_but_is_restarted(site: Commanded) -> None:
+    """Work whose time ran out is taken up again."""
+    before = site.created(lifetime_ns=0)["instance_id"]
+    status, answer = site.ask("POST", "/v1/instances", {"manifest": MANIFEST, "parent": before})
+    assert (403, True) == (status, answer["error"].startswith(f"instance {before} is expired and launches nobody"))
+    assert before == site.created(restart_of=before)["restart_of"]
+
+
 def test_a_limit_is_set_changed_and_removed(site: Commanded) -> None:
     """One for each place."""
     place = {"scope": "team", "id": "x"}
