@@ -16,6 +16,8 @@ from headgate_control.audit.heads import anchor_logs
 from headgate_control.audit.log import AuditLog
 from headgate_control.identity.launch import Launch, launch, revoke
 from headgate_control.manifests.load import parse_manifest
+from headgate_control.policy.kept import PolicyJournal
+from headgate_control.policy.starter.files import starter_bundle
 from headgate_control.state import ControlState, State
 from headgate_control.stops.commands import resume, stop
 from headgate_control.stops.stop import Stop
@@ -83,6 +85,22 @@ def test_status_says_what_there_is(run: Run) -> None:
         {"kept": "log", "writer": "decisions", "records": 4, "anchored": 4},
     ] == found["chains"]
     assert "running    no" in run("control", "status").out
+
+
+def test_status_names_the_policies_that_decide_and_what_is_wrong_with_newer_ones(run: Run, data: Path) -> None:
+    """Also that a stop that has expired holds nobody any more."""
+    with closing(open_sqlite(Place(data=data).database, writer="control")) as store:
+        stop(store, ("team", "search"), mode="pause", author="ada", reason="release", expires_unix_nano=1)
+        policies = PolicyJournal(store, Place(data=data).policies, node="control")
+        policies.use(starter_bundle())
+        policies.refused("a.cedar: unexpected token")
+        policies.tell()
+    shown = run("control", "status").out
+    assert (1, True, True) == (
+        _json(run("control", "status", "--json"))[0]["stops"],
+        f"policies   {len(starter_bundle().policies)} of control, sha256:" in shown,
+        "REFUSED    a.cedar: unexpected token" in shown,
+    )
 
 
 def test_a_backup_is_taken_while_control_writes_and_put_back_elsewhere(run: Run, data: Path, tmp_path: Path) -> None:

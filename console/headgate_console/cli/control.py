@@ -14,6 +14,8 @@ from headgate_console.render.records import rfc3339
 from headgate_console.render.table import Column
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from headgate_console.control.restoring import PutBack
     from headgate_control.stops.stop import Stop
 
@@ -77,10 +79,19 @@ def status(context: typer.Context, data: Data = None, as_json: Json = False) -> 
             f"instances  {instances}",
             f"stops      {found['stops']:,}",
             f"keys       {plural(found['signing_keys'], 'signing key')}",
+            *(line for node in found["policies"] for line in _policy_lines(node)),
             "",
         ]
     )
     to.table(_CHAINS, found["chains"])
+
+
+def _policy_lines(node: "Mapping[str, Any]") -> list[str]:
+    """What a node decides by, and what is wrong with what it does not."""
+    lines = [f"policies   {node['policies']:,} of {node['node']}, {node['digest'][:19]}…"]
+    if refused := node["refused"]:
+        lines += [f"REFUSED    {line}" for line in refused["problem"].splitlines()]
+    return lines
 
 
 def backup(

@@ -29,6 +29,7 @@ def doctor(
     """Examine the store, what it was sent (agents it cannot read, calls without tokens or price) and the Collector."""
     from headgate_console.control.listening import tls_of
     from headgate_console.doctor.collector import examine_collector
+    from headgate_console.doctor.control import examine_control
     from headgate_console.doctor.credentials import examine_credentials
     from headgate_console.doctor.examine import examine
     from headgate_console.doctor.folder import examine_disk, examine_folder
@@ -40,6 +41,7 @@ def doctor(
         *examine_folder(chosen.data, now=at),
         *examine_disk(chosen.data, reserve(chosen)),
         *examine(views(chosen), now=at),
+        *examine_control(chosen, now=at),
         *examine_credentials(chosen.data, tls_config(chosen), *tls_of(chosen), now=at),
         *examine_collector(os.environ),
     ]

@@ -2,13 +2,14 @@
 
 import http.client
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from headgate_console.control.place import Place, certificate_name
+from headgate_console.control.place import Place, certificate_name, exposure
 from headgate_console.errors import CommandError
 from headgate_processors.errors import ConfigError
 from headgate_processors.receiver.tls import pinned
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from headgate_console.settings import Settings
 
 TIMEOUT_S = 30.0
+_LOG = logging.getLogger("control")
 OK = range(200, 300)
 SILENT = 504
 
@@ -91,6 +93,8 @@ def control_client(settings: "Settings") -> ControlClient:
     if not token.isascii() or not token.isprintable() or not token:
         message = f"{place.admin_token} holds no token: remove it, and the next start of headgate up makes it anew"
         raise CommandError(message)
+    if (problem := exposure(place.admin_token)) is not None:
+        _LOG.warning("headgate: %s", problem)
     return ControlClient(
         address=told.get("control") or settings.control.listen,
         token=token,

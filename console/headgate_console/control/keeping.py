@@ -13,7 +13,8 @@ from headgate_console.control.place import CALLS, FOLDER, Place
 from headgate_console.control.reading import KEYS, reading
 from headgate_control.audit.heads import ANCHOR, heads
 from headgate_control.identity.signing_keys import SigningKeys
-from headgate_control.kinds import CREDENTIAL, INSTANCE, STOP
+from headgate_control.kinds import CREDENTIAL, INSTANCE, STOP, read_stop
+from headgate_control.policy.kept import in_use
 from headgate_control.store.backup import Kept
 from headgate_control.store.opening import open_postgresql, open_sqlite
 from headgate_control.store.port import ControlStore
@@ -98,14 +99,16 @@ def status_of(settings: "Settings") -> dict[str, Any]:
         ]
         anchored = [record.body for record in store.all(ANCHOR)]
         states = [str(record.body.get("state")) for record in store.all(INSTANCE)]
-        stops = len(store.all(STOP))
+        held = [read_stop(record.body) for record in store.all(STOP)]
+        policies = [dict(body) for body in in_use(store)]
     database = settings.control.database is None
     return {
         "database": str(place.database) if database else "postgresql",
         "database_bytes": place.database.stat().st_size if database else None,
         "running": _running(place.folder),
         "instances": {state: states.count(state) for state in sorted(set(states))},
-        "stops": stops,
+        "stops": sum(stop.holds(time.time_ns()) for stop in held),
+        "policies": policies,
         "chains": [{**chain, "anchored": _anchored(anchored, chain)} for chain in chains],
         "signing_keys": len(SigningKeys(place.folder / KEYS).ring().keys),
     }

@@ -1,5 +1,6 @@
 """What control is made of, from the settings."""
 
+import logging
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate_console.control.callers import callers_of, kept_token, telemetry_token, token_ender
-from headgate_console.control.place import ADMIN_FILE, WRITER, Place
+from headgate_console.control.place import ADMIN_FILE, WRITER, Place, exposure
 from headgate_console.control.records import ControlRecords, exporter_to
 from headgate_console.settings.values import NOWHERE
 from headgate_control.audit.log import AuditLog, last_body
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from headgate_console.settings import Settings
     from headgate_console.settings.definition import RoutingRule
 
+_LOG = logging.getLogger("control")
 PLATFORM = "127.0.0.1:4319"
 PROFILES = "profiles"
 SIGNING = "keys"
@@ -80,6 +82,8 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
     keys = KeyStore(settings.data)
     signing = SigningKeys.open(place.folder / SIGNING)
     with closing(_store(settings, place)) as store:
+        if (problem := exposure(place.admin_token)) is not None:
+            _LOG.warning("%s", problem)
         kept_token(keys, "admin", place.admin_token, replaced=partial(_note_replaced, store))
         last = last_body(place.logs, DECISIONS) or {}
         keep_ahead(store, int(last.get("stop_epoch") or 0), author=WRITER, at_unix_nano=time.time_ns())

@@ -1,6 +1,8 @@
 """Where control keeps what is its own in the data folder, and where it says that it listens."""
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,23 @@ FOLDER = "control"
 ADMIN_FILE = "admin.token"
 CALLS = "calls.bin"
 WRITER = "control"
+_OTHERS = 0o077
 
 
 def certificate_name(name: str) -> str:
     """The name under which the file of addresses has the certificate of a listener."""
     return f"{name}_certificate"
+
+
+def exposure(secret: Path) -> str | None:
+    """What is wrong with who may read a file that is its owner's alone; None where that is right, or there is none."""
+    try:
+        mode = stat.S_IMODE(secret.stat().st_mode)
+    except OSError:
+        return None
+    if os.name != "posix" or not mode & _OTHERS:
+        return None
+    return f"{secret} is readable or writable by others than its owner ({mode:04o}), who may command then: chmod 600"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

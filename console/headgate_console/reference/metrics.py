@@ -1,6 +1,15 @@
 """`metrics.md`: what Headgate measures of itself."""
 
-from headgate_processors.telemetry.definition import DERIVER, PARTS, RECEIVER, STORE, WORKERS, Metric, otel_name
+from headgate_processors.telemetry.definition import (
+    CONTROL,
+    DERIVER,
+    PARTS,
+    RECEIVER,
+    STORE,
+    WORKERS,
+    Metric,
+    otel_name,
+)
 
 HEAD = """\
 # Metrics
@@ -21,6 +30,7 @@ GROUPS = (
     ("Decode workers", WORKERS),
     ("Store", STORE),
     ("Deriver", DERIVER),
+    ("Control", CONTROL),
     ("Parts", PARTS),
 )
 TABLE = """\
@@ -38,6 +48,8 @@ WATCH = """
 | Does the disk keep up? | `headgate_store_seal_lag_seconds` stays below a few seal intervals |
 | How long does an answer take? | `histogram_quantile(0.99, rate(headgate_receiver_request_seconds_bucket[5m]))` |
 | How old is what people see? | `headgate_deriver_lag_seconds` |
+| Are changed policies refused? | `headgate_control_policies_refused == 1`: `headgate control status` says why |
+| Who asks control in vain? | `sum by (asked, status) (rate(headgate_control_refused_total[5m]))` |
 | Does something end workers? | `increase(headgate_worker_restarts_total{cause!="recycled"}[1h])` |
 """
 
