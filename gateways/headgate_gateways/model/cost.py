@@ -103,6 +103,8 @@ class Pricing:
         total, output = usage.input_tokens or 0, usage.output_tokens or 0
         day = datetime.fromtimestamp(at_unix_nano // _NS_PER_S, UTC).date()
         quote = self.book.quote(provider, answered or model, day, tier=usage.service_tier, requested_model=model)
+        if quote.missing_reason == "no_price_for_tier":
+            quote = self.book.quote(provider, answered or model, day, requested_model=model)
         # A list without a price for what is written to the cache has none beside that of input.
         has_writes = any(rates.cache_write is not None for rates in quote.rates)
         written = (usage.cache_write_tokens or 0) if has_writes else 0

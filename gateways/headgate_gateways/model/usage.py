@@ -13,7 +13,7 @@ import orjson
 
 LINE_BYTES_MAX = 4 << 20
 END_BYTES = 64 << 10
-"""What is kept of the end of a line, or of an answer, that is longer: there stands its usage."""
+"""What is kept of both ends of a line, or of an answer, that is longer: there stands its usage."""
 CHARS_PER_TOKEN = 4
 _USAGE = re.compile(r'"usage"\s*:\s*(?=\{)')
 _JSON = json.JSONDecoder()
@@ -49,6 +49,7 @@ class UsageReader:
         self._is_stream, self._has_output = is_stream, has_output
         self._rest = bytearray()
         self._is_too_long = False
+        self._head = b""
         self._bytes = 0
         self._ended = False
         self.is_over = False
@@ -82,8 +83,9 @@ class UsageReader:
             for line in lines:
                 self._line(line)
         if len(self._rest) > LINE_BYTES_MAX:
+            if not self._is_too_long:
+                self._is_too_long, self._head = True, bytes(self._rest[:END_BYTES])
             del self._rest[:-END_BYTES]
-            self._is_too_long = True
 
     def finished(self) -> Usage:
         """What the answer has cost. Call it once, at its end or where it was cut."""
@@ -117,8 +119,8 @@ class UsageReader:
             self._event(bytes(line[5:]).strip())
 
     def _end_of(self, line: bytearray) -> None:
-        """The end of what was too long to be kept whole: the last usage in it is that of the answer."""
-        text = line.decode("utf-8", "replace")
+        """Both ends of what was too long to be kept whole: the last usage in them is that of the answer."""
+        text = (self._head + b"\n" + line).decode("utf-8", "replace")
         for place in reversed(list(_USAGE.finditer(text))):
             try:
                 found, _ = _JSON.raw_decode(text, place.end())

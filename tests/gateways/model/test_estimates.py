@@ -76,6 +76,7 @@ def test_a_provider_that_caches_on_its_own_is_reserved_so(pricing: Pricing, mode
         ("openai", "gpt-5", {"service_tier": "priority"}, 2),
         ("openai", "gpt-5", {"service_tier": "auto"}, 1),
         ("openai", "gpt-5", {"service_tier": "flex"}, 1),
+        ("openai", "gpt-5", {"service_tier": "scale"}, 1),
         ("anthropic", "claude-opus-4-8", {"speed": "fast"}, 2),
         ("anthropic", "claude-opus-4-8", {"service_tier": "standard_only", "speed": ["fast"]}, 1),
     ],

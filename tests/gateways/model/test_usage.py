@@ -247,6 +247,15 @@ def test_usage_at_the_end_of_what_is_too_long_is_read(is_stream: bool) -> None:
     assert Usage(input_tokens=5, output_tokens=9, source="reported") == found
 
 
+def test_usage_before_what_is_too_long_is_read() -> None:
+    """Some servers tell it first."""
+    body = b'{"usage": {"prompt_tokens": 7, "total_tokens": 7}, "data": [' + b"0.125," * (LINE_BYTES_MAX // 5) + b"0]}"
+    reader = UsageReader(is_stream=False, has_output=False)
+    for start in range(0, len(body), 60_000):
+        reader.feed(body[start : start + 60_000])
+    assert Usage(input_tokens=7, source="reported") == reader.finished()
+
+
 @pytest.mark.parametrize(("has_output", "expected"), [(True, 2), (False, 0)])
 def test_a_plain_answer_without_usage_counts_by_its_bytes(has_output: bool, expected: int) -> None:
     """Also one that did not come to its end: it was made before it was sent. What is no text counts nothing."""
