@@ -219,7 +219,15 @@ def test_whoever_has_the_key_and_not_the_log_cannot_add_a_decision(exported: Cal
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"nonsense", gzip.compress(b"nonsense"), gzip.compress(b"\0" * 10_240)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"nonsense", id="nonsense"),
+        pytest.param(gzip.compress(b"nonsense"), id="packed nonsense"),
+        pytest.param(gzip.compress(b"\0" * 10_240), id="packed nothing"),
+    ],
+)
 def test_what_is_no_archive_is_told_so(tmp_path: Path, content: bytes) -> None:
     """As a flaw, not as a failure."""
     path = tmp_path / "evidence.tar.gz"
