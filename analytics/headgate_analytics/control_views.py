@@ -99,7 +99,8 @@ def _decisions(view: ControlView) -> str:
     record = ", ".join(f"{name} AS own_{name}" for name in sorted(_who_names() & _OF_RECORD))
     claims = ", ".join(f"{_attribute(attribute)} AS told_{name}" for name, attribute in _CLAIMED.items())
     who = ", ".join(_who())
-    by_call, by_trace = _sessions_by("decision_id"), _sessions_by("trace_id")
+    attempts = "SELECT unnest(attempt_decision_ids) AS decision_id, session_id FROM model_calls"
+    by_call, by_trace = _sessions_by("decision_id", attempts), _sessions_by("trace_id")
     return f"""\
 WITH told AS (
   SELECT {columns}, {record}, {claims}, witness, {_attribute("headgate.instance_id")} AS told_instance_id,
@@ -113,9 +114,10 @@ SELECT placed.* EXCLUDE (found), {who}
 FROM placed LEFT JOIN sessions AS s ON s.session_id = placed.found"""
 
 
-def _sessions_by(column: str) -> str:
+def _sessions_by(column: str, *more: str) -> str:
     """The session of each decision or trace, from the calls that have it."""
-    calls = " UNION ALL ".join(f"SELECT {column}, session_id FROM {name}" for name in ("model_calls", "tool_calls"))
+    every = [f"SELECT {column}, session_id FROM {name}" for name in ("model_calls", "tool_calls")]
+    calls = " UNION ALL ".join((*every, *more))
     return f"SELECT {column}, min(session_id) AS session_id FROM ({calls}) WHERE {column} IS NOT NULL GROUP BY 1"
 
 

@@ -59,6 +59,9 @@ class Decided:
     def uncarried(self, rows: Sequence[Row]) -> list[Node]:
         """The decisions that none of these rows of calls carries: what a tool does besides is decided with its call."""
         carried = {row["decision_id"] for row in rows if row["decision_id"] is not None}
+        for row in rows:
+            if isinstance(others := row.get("attempt_decision_ids"), list):
+                carried.update(others)
         tools = {row.get("source_call_id") for row in rows if row["decision_id"] is not None} - {None}
         return [
             node

@@ -29,6 +29,7 @@ def is_of_gateway(node: Node) -> bool:
 class GatewayTold:
     """What gateways say of one call; attempts are those towards the provider, summed over the agent's retries.
 
+    `attempt_decision_ids` are the decisions about attempts other than the one that is told.
     `provider` is the name of its door, as decisions, stops and budgets have it. `booked_usd` is what budgets were
     charged for it, of which `tried_usd` for attempts before the last; `saved_usd` what a route, the cache or a refusal
     has saved. `denial` is the code by which a gateway denied it or ended it; of one that was killed, where nobody saw
@@ -37,6 +38,7 @@ class GatewayTold:
 
     provider: str | None = None
     decision_id: str | None = None
+    attempt_decision_ids: Sequence[str] = ()
     attempts: int | None = None
     failed_attempts: int | None = None
     is_counted: bool = False
@@ -63,11 +65,13 @@ class GatewayTold:
         own = tried[0]
         telling = next((node for node in call.nodes if _INPUT in node.facts or _OUTPUT in node.facts), None)
         code = seen[0].text("error_type")
+        decisions = [_text(each.get("headgate.decision_id")) for each in tried]
         attempts = _summed(tried, "headgate.attempts")
         cached = own.get("headgate.response_cache_hit")
         return cls(
             provider=_text(own.get("gen_ai.provider.name")),
-            decision_id=_text(own.get("headgate.decision_id")),
+            decision_id=decisions[0],
+            attempt_decision_ids=[one for one in dict.fromkeys(decisions[1:]) if one not in {None, decisions[0]}],
             attempts=attempts,
             failed_attempts=_summed(tried, "headgate.failed_attempts"),
             is_counted=telling is not None and telling.own.get("headgate.usage_source") == "counted",

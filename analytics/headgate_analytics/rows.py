@@ -284,6 +284,7 @@ def model_call_row(call: Call, who: Who) -> Row:
         "response_cache_hit": seen.response_cache_hit if seen else None,
         "saved_usd": seen.saved_usd if seen else None,
         "decision_id": seen.decision_id if seen else None,
+        "attempt_decision_ids": (seen.attempt_decision_ids or None) if seen else None,
         "dialect": call.primary.dialect,
         "record_ids": _record_ids((*nodes, *call.attempts)),
     }

@@ -116,6 +116,9 @@ MODEL_CALLS = Dataset(
         _col("response_cache_hit", BOOL, "Whether the gateway answered from its cache.", "gateway"),
         _col("saved_usd", MONEY, "What its route, the cache or a refusal saved; a loss is below 0.", "gateway", "USD"),
         _col("decision_id", TEXT, "Decision that allowed or denied it.", "control"),
+        _col(
+            "attempt_decision_ids", TEXTS, "Decisions about its other attempts; NULL when there were none.", "control"
+        ),
         _col("dialect", LOW, "Dialect of the record that gave the tokens.", "dialect"),
         _must("record_ids", TEXTS, "Every record that tells of this call.", "record_id"),
     ),

@@ -13,7 +13,7 @@ from headgate_processors.enrich._registry_file import Instance, RegistryFile
 from headgate_processors.enrich.identity import FileRegistry
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.port import CLIENT, Sender
-from headgate_processors.testing.otlp import to_json, traces_request
+from headgate_processors.testing.otlp import logs_request, to_json, traces_request
 from headgate_processors.workers import build_normaliser
 
 NOW = time.time_ns() // 10**9 * 10**9 - 3_600 * 10**9
@@ -370,7 +370,28 @@ def test_a_call_that_the_agents_library_tries_again_is_one_row(workbench: Any, h
         workbench.ingest([request], sender=sender)
     workbench.derive()
     assert [("ok", None, 3, 2, "d-2")] == [tuple(row.values()) for row in workbench.query(ROWS)]
+    [row] = workbench.query("SELECT attempt_decision_ids FROM model_calls")
+    assert ["d-0", "d-1"] == row["attempt_decision_ids"]
     assert [1] == [row["model_call_count"] for row in workbench.query("SELECT model_call_count FROM sessions")]
+
+
+def test_the_decisions_of_all_attempts_are_in_the_session_of_their_call(workbench: Any) -> None:
+    """And in its timeline as that call alone."""
+    for at, (sender, request) in enumerate(_tries(["429", None], headgate__retry_count=[0, 1])):
+        told = {"headgate.decision_id": f"d-{at}", "headgate.effect": "allow", "headgate.instance_id": "ai-1"}
+        record = {
+            "time_unix_nano": NOW + (10 + at * 200) * MS,
+            "event_name": "headgate.decision",
+            "trace_id": f"{at + 2:032x}",
+            "span_id": f"{0xA0 + at:016x}",
+            "attributes": told,
+        }
+        logs = logs_request([record], resource={"service.name": "headgate-model-gateway"}, scope="headgate.gateway")
+        workbench.ingest([request, (Signal.LOGS, json.loads(to_json(logs)))], sender=sender)
+    workbench.derive()
+    rows = workbench.query("SELECT decision_id FROM decisions JOIN sessions USING (session_id) ORDER BY 1")
+    assert ["d-0", "d-1"] == [row["decision_id"] for row in rows]
+    assert ["model_call"] == [row["kind"] for row in workbench.query("SELECT kind FROM timeline")]
 
 
 def test_a_call_that_is_tried_again_in_vain_is_one_row(workbench: Any) -> None:
