@@ -165,7 +165,8 @@ def suggest(
     _, rows = recorded_rows(connection, since=moment(since), workflow=workflow)
     used = used_by(map(recorded, rows))
     if not used.calls:
-        message = f"no calls of workflow {workflow!r} are recorded; see: headgate sessions --workflow {workflow}"
+        what = "no calls but denied ones" if used.denied else "no calls"
+        message = f"{what} of workflow {workflow!r} are recorded; see: headgate sessions --workflow {workflow}"
         raise CommandError(message)
     found = suggesting.suggest(used, workflow=workflow, margin=Decimal(str(margin)))
     utf8_stdout().write(found.text)

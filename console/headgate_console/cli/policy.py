@@ -410,7 +410,11 @@ def _show(to: Screen, report: "Report", *, as_json: bool) -> None:
     causes = [{**row, "cost_usd": _usd(row.pop("nano_usd"))} for row in map(dict, report.rows())]
     if as_json:
         counts = {"calls": report.calls, "denied": report.denied, "approvals": report.approvals}
-        counts |= {"sessions": len(report.sessions), "sessions_denied": len(report.denied_sessions)}
+        counts |= {
+            "calls_denied_then": report.denied_then,
+            "sessions": len(report.sessions),
+            "sessions_denied": len(report.denied_sessions),
+        }
         counts |= {"instances": len(report.instances), "instances_without_manifest": len(report.ungranted)}
         counts |= {"calls_unpriced": report.unpriced, "calls_without_arguments": report.without_arguments}
         to.json([{**counts, "rows_unreadable": report.unreadable, "causes": causes}])
@@ -425,6 +429,7 @@ def _show(to: Screen, report: "Report", *, as_json: bool) -> None:
             len(report.ungranted),
             f"of {plural(len(report.instances), 'instance')} have no manifest here: all is granted",
         ),
+        (report.denied_then, "of the calls were denied when they happened; they are tried like the others"),
         (report.without_arguments, "tool calls have no recorded arguments: no policy sees any"),
         (report.unpriced, "calls have no known cost: they are in no sum and no budget"),
         (report.unreadable, "rows name no model or tool: left out"),

@@ -21,7 +21,7 @@ _MODEL = (
 )
 _TOOL = (
     f"'tool_call' AS kind, tool_call_id AS call_id, {_WHO}, tool, mcp_server, action, resource AS resource, "
-    "sensitivity, arguments, result_class"
+    "sensitivity, arguments, result_class, state, decision"
 )
 
 

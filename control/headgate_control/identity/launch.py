@@ -24,7 +24,7 @@ from headgate_processors.errors import ConfigError, ForbiddenError
 class Launch:
     """What whoever starts an agent says of it; what its manifest says is not said again.
 
-    `author` is who registers it, for the journal, where that is somebody else than who launches it.
+    `author` is who registers it, for the journal, where that is somebody else than who launches it; `reason` why.
     """
 
     grant: Grant
@@ -35,6 +35,7 @@ class Launch:
     restart_of: str | None = None
     environment: str | None = None
     lifetime_ns: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def launch(
         *(Change(kind=BUDGET, id=budget.budget_id, body=write_budget(budget)) for budget in budgets),
         *(() if limit is None else (Change(kind=LIMIT, id=limit.limit_id, body=limit.written()),)),
     ]
-    store.change(changes, author=asked.author or asked.launched_by, action="instance.create")
+    store.change(changes, author=asked.author or asked.launched_by, action="instance.create", reason=asked.reason)
     return Launched(instance=instance, gateway_key=text)
 
 

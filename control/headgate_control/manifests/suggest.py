@@ -45,6 +45,7 @@ def suggest(used: Used, *, workflow: str, margin: Decimal) -> Suggestion:
     lines = [
         f"# Made of {_count(used.calls, 'recorded call')} in {_count(len(used.sessions), 'session')}.",
         "# Read it before you use it: what was not used then is refused.",
+        *([f"# Not granted: what was denied then, {_count(used.denied, 'call')}."] if used.denied else []),
         "# Not recorded, so not granted: credentials, memory, agents, artifacts.",
         "apiVersion: headgate.dev/v1",
         "kind: AgentManifest",

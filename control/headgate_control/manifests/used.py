@@ -54,7 +54,10 @@ class SeenTool(Seen):
 
 @dataclass(slots=True)
 class Used:
-    """Everything that some calls used. `spent` is by instance, or by session where no instance is known."""
+    """Everything that some calls used. `spent` is by instance, or by session where no instance is known.
+
+    `denied` are the calls that were refused then: they used nothing.
+    """
 
     calls: int = 0
     unpriced: int = 0
@@ -64,6 +67,7 @@ class Used:
     spent: dict[str, Amount] = field(default_factory=dict)
     traits: dict[str, set[str | None]] = field(default_factory=dict)
     forgotten: int = 0
+    denied: int = 0
 
     def names(self, action: ActionName) -> dict[str, Seen]:
         """What an action was done to."""
@@ -74,7 +78,9 @@ def used_by(calls: Iterable[Recorded | None]) -> Used:
     """Count calls. Memory grows with different names, of each action at most 20,000, never with calls."""
     found = Used()
     for call in calls:
-        if call is not None:
+        if call is not None and call.was_denied:
+            found.denied += 1
+        elif call is not None:
             _count(found, call)
     return found
 

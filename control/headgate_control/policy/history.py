@@ -31,7 +31,7 @@ Row = Mapping[str, Any]
 class Recorded:
     """One call. `subject` is its instance, or its session where no instance is known; `amount` is what it took.
 
-    `cost_known` is False where nobody knows what it cost. `classes` are those of what was taken out of its arguments.
+    `was_denied`: it was refused then, or never approved. `cost_known` is False where nobody knows what it cost. `classes` are those of what was taken out of its arguments.
     """
 
     kind: Literal["model_call", "tool_call"]
@@ -43,6 +43,7 @@ class Recorded:
     amount: Amount
     at_unix_nano: int
     failed: bool
+    was_denied: bool = False
     cost_known: bool = True
     classes: tuple[str, ...] = ()
     arguments_known: bool = True
@@ -85,6 +86,7 @@ def model_call(row: Row) -> Recorded | None:
         amount=amount,
         at_unix_nano=row.get("start_time_unix_nano") or 0,
         failed=row.get("status") == "error",
+        was_denied=row.get("status") == "denied",
         cost_known=cost is not None,
     )
 
@@ -106,6 +108,7 @@ def tool_call(row: Row) -> Recorded | None:
         amount=Amount(),
         at_unix_nano=row.get("start_time_unix_nano") or 0,
         failed=row.get("result_class") in {"error", "timeout"},
+        was_denied=_was_denied(row),
         classes=tuple(dict.fromkeys(_REDACTED.findall(row.get("arguments") or ""))),
         arguments_known=arguments is not None,
     )
@@ -120,6 +123,12 @@ def subject_of(row: Row) -> str:
     """Whose call it is: a synthetic id stands for a service, not for a launch, so the session does instead."""
     known = row.get("instance_id") is not None and row.get("identity_source") != "unknown"
     return str(row["instance_id"]) if known else f"session-{row['session_id']}"
+
+
+def _was_denied(row: Row) -> bool:
+    """Whether a tool call was refused, whatever the agent did then, or waited for an approval that never came."""
+    waits = row.get("decision") == "require_approval" and row.get("state") != "executed"
+    return waits or row.get("decision") == "deny" or row.get("result_class") == "denied"
 
 
 def _request(row: Row, action: ActionName, resource: Resource, given: Mapping[str, object]) -> Request:

@@ -68,10 +68,14 @@ class Cause:
 
 @dataclass(slots=True)
 class Report:
-    """What became of every call. `ungranted` are the instances that no manifest was given for: they may do all."""
+    """What became of every call. `ungranted` are the instances that no manifest was given for: they may do all.
+
+    `denied_then` of the calls were refused when they happened; they are decided again like the others.
+    """
 
     calls: int = 0
     denied: int = 0
+    denied_then: int = 0
     approvals: int = 0
     unpriced: int = 0
     without_arguments: int = 0
@@ -114,6 +118,7 @@ class Simulation:
         report = self.report
         report.calls += 1
         report.sessions.add(call.session_id)
+        report.denied_then += call.was_denied
         report.unpriced += not call.cost_known
         report.without_arguments += not call.arguments_known
         decision = self._decided(call)

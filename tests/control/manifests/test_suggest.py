@@ -108,6 +108,25 @@ ROWS = st.one_of(
 )
 
 
+@pytest.mark.parametrize(
+    "denied",
+    [
+        {**model("s1", "0.1", "gpt-4o"), "status": "denied"},
+        {**tool("s1", "Bash", action="command", command="rm -r x"), "result_class": "denied"},
+        {**tool("s1", "merge", server="github"), "result_class": "ok", "state": "executed", "decision": "deny"},
+        {**tool("s1", "merge", server="github"), "state": "decided", "decision": "require_approval"},
+    ],
+)
+def test_what_was_denied_is_not_granted(denied: Row) -> None:
+    """Whatever the agent did then; the manifest says how many there were, and a draft is tried on them all the same."""
+    allowed = [model("s1", "0.1"), {**tool("s1", "push"), "state": "executed", "decision": "require_approval"}]
+    found, report = suggested([*allowed, denied])
+    plain = suggested(allowed)[0]
+    note = "# Not granted: what was denied then, 1 call.\n"
+    assert (plain.text, 1) == (found.text.replace(note, ""), found.text.count(note))
+    assert (1, 1, 3) == (report.denied_then, report.denied, report.calls)
+
+
 @given(st.lists(ROWS, min_size=1, max_size=40))
 def test_what_was_used_is_granted_again(rows: list[Row]) -> None:
     """Whatever it was; what nothing can grant is named."""
