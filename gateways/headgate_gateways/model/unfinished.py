@@ -36,7 +36,7 @@ _BEGUN_AT = 64
 _OVER_AT = 1_024
 _FREE, _OPEN, _OVER = 0, 1, 2
 _UNKNOWN = -1
-_NOTHING = Usage()
+_NOTHING = (_UNKNOWN,) * 4
 _AT_ITS_END = (
     "provider",
     "request_model",
@@ -138,10 +138,9 @@ class Unfinished:
 
     def begun(self, told: ToldCall, *, instance_id: str, reserved_nano_usd: int) -> Entry | None:
         """The place of a call that begins; None where there is none left, or its names are too long for one."""
+        trace = told.trace
         begun = {
-            "trace": f"{told.trace.trace_id:032x}",
-            "span": f"{told.trace.span_id:016x}",
-            "parent": f"{told.trace.parent_span_id or 0:016x}",
+            "trace": f"{trace.trace_id:032x}{trace.span_id:016x}{trace.parent_span_id or 0:016x}",
             "decision_id": told.decision_id,
             "operation": told.operation,
             "provider": told.provider,
@@ -187,7 +186,9 @@ class Unfinished:
             self._memory[at] = _FREE
             return False
         self._memory[at + _BEGUN_AT : at + _BEGUN_AT + len(written)] = written
-        self.write_figures(number, _NOTHING, reserved_nano_usd)
+        now = self._clock()
+        _FIGURES.pack_into(self._memory, at + _HEAD.size, *_NOTHING, reserved_nano_usd, now)
+        _ALIVE.pack_into(self._memory, len(_MAGIC), now)
         _HEAD.pack_into(self._memory, at, _OPEN, len(written), 0)
         return True
 
@@ -252,8 +253,8 @@ def _at(number: int) -> int:
 
 
 def _begun(found: dict[str, Any]) -> dict[str, Any]:
-    names = [found.pop(name) for name in ("trace", "span", "parent")]
-    trace_id, span_id, parent = (int(name, 16) for name in names)
+    written = found.pop("trace")
+    trace_id, span_id, parent = (int(part, 16) for part in (written[:32], written[32:48], written[48:]))
     return {**found, "trace": CallTrace(trace_id=trace_id, span_id=span_id, parent_span_id=parent or None)}
 
 
