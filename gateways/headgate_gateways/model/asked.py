@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import orjson
 
+from headgate_gateways.model.lengths import Before
 from headgate_gateways.model.media import media_of
 from headgate_gateways.model.texts import tokens_of, weight_of
 from headgate_gateways.model.upstream import Operation
@@ -38,8 +39,7 @@ class Asked:
 
     `output_tokens_max` is what its caller limits each of its `choices` to, None where it does not; `body` is all that
     it says. `rewritten` is the body to send where that which came could be read in two ways. `cache_ttl`: how long its
-    provider is asked to cache parts of it. `is_continued`: it goes on from what its provider keeps, which is input too;
-    where that is an answer and nothing else, `continues` is the answer's id.
+    provider is asked to cache parts of it. `before`: what it goes on from that its provider keeps, which is input too.
     """
 
     operation: Operation
@@ -49,8 +49,7 @@ class Asked:
     output_tokens_max: int | None
     choices: int = 1
     cache_ttl: Literal["5m", "1h"] | None = None
-    is_continued: bool = False
-    continues: str | None = None
+    before: Before | None = None
     rewritten: bytes | None = None
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -101,7 +100,7 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
         cache_ttl=_cache_ttl(sent),
         rewritten=None if is_plain else sent,
         body=found,
-        **(_continued(found, sent) if operation == "responses" else {}),
+        before=_before(found, sent) if operation == "responses" else None,
     )
 
 
@@ -112,14 +111,19 @@ def _cache_ttl(body: bytes) -> Literal["5m", "1h"] | None:
     return "1h" if b'"1h"' in body else "5m"
 
 
-def _continued(found: Mapping[str, Any], body: bytes) -> dict[str, Any]:
-    """Whether a response goes on from an answer, a conversation, a prompt or a message that its provider keeps."""
-    before = found.get("previous_response_id")
-    has_more = any(found.get(name) is not None for name in _KEPT) or b'"item_reference"' in body
-    return {
-        "is_continued": has_more or before is not None,
-        "continues": before if isinstance(before, str) and not has_more else None,
-    }
+def _before(found: Mapping[str, Any], body: bytes) -> Before | None:
+    """What a response goes on from: an answer, items of answers, a conversation or a prompt that its provider keeps."""
+    answer_id, items = found.get("previous_response_id"), found.get("input")
+    has_more = any(found.get(name) is not None for name in _KEPT) or not isinstance(answer_id, str | None)
+    item_ids: list[str] = []
+    if b'"item_reference"' in body:
+        every = items if isinstance(items, list) else []
+        ids = [item.get("id") for item in every if isinstance(item, dict) and item.get("type") == "item_reference"]
+        item_ids = [item_id for item_id in ids if isinstance(item_id, str)]
+        has_more = has_more or len(item_ids) < body.count(b'"item_reference"')
+    if answer_id is None and not item_ids and not has_more:
+        return None
+    return Before(answer_id=answer_id if isinstance(answer_id, str) else None, item_ids=item_ids, has_more=has_more)
 
 
 def _choices(value: object) -> int:

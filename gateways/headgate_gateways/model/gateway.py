@@ -152,9 +152,9 @@ class ModelGateway:
             asked = parse_call(operation, body)
         else:
             asked = await self.facts.aside(lambda: parse_call(operation, body))
-        if not asked.is_continued:
+        if asked.before is None:
             return asked
-        return self.pricing.continued(upstream.name, asked, self.lengths.of(asked.continues))
+        return self.pricing.continued(upstream.name, asked, self.lengths.of(asked.before))
 
     async def _answered(self, inbound: Inbound, caller: Identified) -> web.StreamResponse:
         content = await self.facts.content(self.state().snapshot.policy, inbound.body)
@@ -356,9 +356,10 @@ class ModelGateway:
     def _learn(self, routed: Routed, passing: Passing, cost: Amount) -> None:
         """Remember how fast it was, how long its conversation is, and its answer where a rule says so."""
         inbound, now = passing.inbound, self.clock()
-        reader = passing.reader
-        if inbound.target.operation == "responses" and reader.response_id and passing.usage.source == "reported":
-            self.lengths.add(reader.response_id, cost.tokens)
+        reader, usage = passing.reader, passing.usage
+        if inbound.target.operation == "responses" and reader.response_id and usage.source == "reported":
+            output_tokens = usage.output_tokens or 0
+            self.lengths.add(reader.response_id, cost.tokens, output_tokens=output_tokens, item_ids=reader.item_ids)
         if inbound.asked is not None and passing.was_answered and passing.first_chunk_ns is not None:
             name, model = inbound.upstream.name, inbound.asked.model
             self.router.latencies.add(name, model, passing.first_chunk_ns, at_unix_nano=now)

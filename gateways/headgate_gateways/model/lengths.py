@@ -1,23 +1,45 @@
-"""How long conversations have become that their provider keeps, by the id of their last answer."""
+"""How long conversations have become that their provider keeps, so that calls that go on from them have a bound."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 ANSWERS_MAX = 65_536
+ITEMS_MAX = 131_072
+ITEMS_OF_AN_ANSWER_MAX = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What a call goes on from: an answer, items of answers, and maybe more of which nobody knows the length."""
+
+    answer_id: str | None = None
+    item_ids: Sequence[str] = ()
+    has_more: bool = False
 
 
 @dataclass(slots=True)
 class Lengths:
-    """The tokens of the last `ANSWERS_MAX` answers, with all that came before each. For one event loop."""
+    """The last answers, `ANSWERS_MAX` of them, and items of answers. For one event loop."""
 
-    _tokens: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _answers: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _items: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
 
-    def add(self, response_id: str, tokens: int) -> None:
-        """An answer has ended a conversation of so many."""
-        self._tokens[response_id] = tokens
-        while len(self._tokens) > ANSWERS_MAX:
-            self._tokens.popitem(last=False)
+    def add(self, answer_id: str, tokens: int, *, output_tokens: int, item_ids: Sequence[str] = ()) -> None:
+        """An answer of these items has ended a conversation of so many tokens."""
+        self._answers[answer_id] = tokens
+        self._items.update(dict.fromkeys(item_ids[:ITEMS_OF_AN_ANSWER_MAX], (answer_id, output_tokens)))
+        while len(self._answers) > ANSWERS_MAX:
+            self._answers.popitem(last=False)
+        while len(self._items) > ITEMS_MAX:
+            self._items.popitem(last=False)
 
-    def of(self, response_id: str | None) -> int | None:
-        """How long the conversation was with that answer; None where that is not known."""
-        return self._tokens.get(response_id) if response_id is not None else None
+    def of(self, before: Before) -> int | None:
+        """The most tokens that a call goes on from; None where that is not known."""
+        tokens = self._answers.get(before.answer_id) if before.answer_id is not None else 0
+        items = [self._items.get(item_id) for item_id in before.item_ids]
+        known = [item for item in items if item is not None]
+        if before.has_more or tokens is None or len(known) < len(items):
+            return None
+        # Of each answer once, for an item is never more than all of it.
+        return tokens + sum(dict(known).values())

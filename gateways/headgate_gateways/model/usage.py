@@ -59,6 +59,7 @@ class UsageReader:
         self.model: str | None = None
         self.response_id: str | None = None
         self.finish_reasons: tuple[str, ...] = ()
+        self.item_ids: tuple[str, ...] = ()
 
     @property
     def counted_tokens(self) -> int:
@@ -148,6 +149,8 @@ class UsageReader:
         self.response_id = _text(whole.get("id")) or self.response_id
         if (tier := tier_of(whole)) is not None and tier != self._reported.service_tier:
             self._reported = replace(self._reported, service_tier=tier)
+        if output := whole.get("output"):
+            self.item_ids = tuple(one for item in _objects(output) if (one := _text(item.get("id"))) is not None)
         for usage in (whole.get("usage"), event.get("usage")):
             if isinstance(usage, Mapping):
                 self._reported = _merged(self._reported, usage)

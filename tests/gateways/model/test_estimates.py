@@ -9,6 +9,7 @@ import pytest
 
 from headgate_gateways.model.asked import BadCallError, parse_call
 from headgate_gateways.model.cost import Pricing
+from headgate_gateways.model.lengths import Lengths
 from headgate_gateways.model.texts import tokens_of, weight_of
 from headgate_gateways.model.upstream import Operation
 from headgate_gateways.model.usage import Usage
@@ -121,7 +122,7 @@ def test_what_goes_on_from_elsewhere_reserves_what_its_model_can_read(pricing: P
 )
 def test_other_calls_go_on_from_nothing(operation: Operation, said: dict[str, Any]) -> None:
     """Also those that say so."""
-    assert not parse_call(operation, orjson.dumps({"model": "gpt-5-mini", **said})).is_continued
+    assert parse_call(operation, orjson.dumps({"model": "gpt-5-mini", **said})).before is None
 
 
 def test_what_goes_on_with_a_model_that_nobody_knows_is_refused(pricing: Pricing) -> None:
@@ -163,6 +164,49 @@ def test_a_conversation_that_its_provider_keeps_is_as_long_as_it_has_become(site
         return found
 
     assert [(200, None), (403, "budget"), (200, None), (200, None)] == site.run(steps)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"previous_response_id": "r1"}, 110),
+        ({"input": [{"type": "item_reference", "id": "m1"}, {"type": "item_reference", "id": "m2"}]}, 10),
+        ({"input": [{"type": "item_reference", "id": one} for one in ("m1", "m3")], "previous_response_id": "r1"}, 130),
+        ({"input": [{"type": "item_reference", "id": "m1"}, {"type": "item_reference", "id": "m9"}]}, None),
+        ({"input": [{"type": "item_reference"}]}, None),
+        ({"input": [{"role": "user", "content": [{"type": "item_reference", "id": "m1"}]}]}, None),
+        ({"previous_response_id": "r9"}, None),
+        ({"previous_response_id": 5}, None),
+        ({"previous_response_id": "r1", "conversation": "c1"}, None),
+    ],
+)
+def test_what_a_call_goes_on_from_is_as_long_as_it_was_seen(said: dict[str, Any], expected: int | None) -> None:
+    """Each answer counts once, and what was not seen makes it unknown."""
+    lengths = Lengths()
+    lengths.add("r1", 110, output_tokens=10, item_ids=["m1", "m2"])
+    lengths.add("r2", 200, output_tokens=10, item_ids=["m3"])
+    before = parse_call("responses", orjson.dumps({"model": "gpt-5-mini", **said})).before
+    assert before is not None
+    assert expected == lengths.of(before)
+
+
+def test_an_item_of_an_answer_is_no_longer_than_that(site: Any) -> None:
+    """Libraries name what was answered before by its id."""
+    site.limit(tokens=30_000)
+
+    async def steps(agent: Any) -> list[int]:
+        found: list[int] = []
+        said: list[dict[str, str]] = []
+        for _ in range(2):
+            body = {"model": "gpt-5-mini", "input": [{"role": "user", "content": "x"}, *said]}
+            async with agent.post("/openai/v1/responses", {**body, "stream": True}) as response:
+                text = await response.text()
+                found.append(response.status)
+            last = orjson.loads(text.strip().rpartition("data: ")[2])
+            said = [{"type": "item_reference", "id": item["id"]} for item in last["response"]["output"]]
+        return found
+
+    assert [200, 200] == site.run(steps)
 
 
 def test_what_is_written_for_an_hour_is_booked_and_told(site: Any) -> None:
