@@ -20,6 +20,7 @@ from headgate_control.state import ControlState
 from headgate_control.stops.commands import resume, stop
 from headgate_control.stops.points import Effect, Effects
 from headgate_control.store.opening import open_sqlite
+from headgate_control.store.record import Change
 from headgate_control.store.sql import SqlControlStore
 
 MANIFEST = """
@@ -202,3 +203,10 @@ def test_a_position_that_cannot_be_read_starts_from_the_beginning(
     assert [event.position for event in store.events()] == positions(listener)
     records.close()
     assert 1 == listener.closed
+
+
+def test_a_reason_that_nobody_gave_is_none(records: ControlRecords, listener: Listener, store: SqlControlStore) -> None:
+    """It is unknown, which is no empty text."""
+    store.change([Change(kind="team", id="x", body={})], author="ada", action="team.create")
+    assert records.send(store)
+    assert [False] == ["headgate.reason" in one for one in listener.of("audit")]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Data, Json, examples, settings
+from headgate_console.cli.options import Data, Json, Reason, examples, settings
 from headgate_console.cli.screen import screen, utf8_stdout
 from headgate_console.render.table import Column
 
@@ -59,6 +59,7 @@ def set_budget(
     calls: Annotated[int | None, typer.Option(metavar="N", help="Calls.")] = None,
     seconds: Annotated[int | None, typer.Option(metavar="N", help="Seconds of calls that run.")] = None,
     mode: Annotated[str, typer.Option(metavar="MODE", help="`hard` denies what does not fit, `soft` warns.")] = "hard",
+    reason: Reason = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +67,7 @@ def set_budget(
     from headgate_console.control.client import control_client
 
     given = {"usd": usd, "tokens": tokens, "calls": calls, "seconds": seconds}
-    body = {"scope": scope, "id": target, "window": window, "mode": mode}
+    body = {"scope": scope, "id": target, "window": window, "mode": mode, "reason": reason}
     limits = {name: value for name, value in given.items() if value is not None}
     row = control_client(settings(context, data=data)).post("/v1/budgets", body={**body, **limits}, method="PUT")
     _shown([row], as_json=as_json, alone=True)
@@ -109,12 +110,15 @@ def history(
 def remove(
     context: typer.Context,
     budget_id: Annotated[str, typer.Argument(metavar="ID", help="As `headgate budget show` names it.")],
+    reason: Reason = "",
     data: Data = None,
 ) -> None:
     """Hold nobody to a budget any more; what was spent of it stays known."""
     from headgate_console.control.client import control_client
 
-    control_client(settings(context, data=data)).post("/v1/budgets/remove", body={"budget_id": budget_id})
+    control_client(settings(context, data=data)).post(
+        "/v1/budgets/remove", body={"budget_id": budget_id, "reason": reason}
+    )
     screen().show([f"{budget_id} is removed."])
 
 

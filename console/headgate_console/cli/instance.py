@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Data, Json, examples, length, settings
+from headgate_console.cli.options import Data, Json, Reason, examples, length, settings
 from headgate_console.cli.screen import screen, utf8_stdout
 from headgate_console.render.records import plain
 from headgate_console.render.table import Column
@@ -59,6 +59,7 @@ def create(
     as_env: Annotated[
         bool, typer.Option("--env", help="Print `export` lines for the agent's shell, and no more.")
     ] = False,
+    reason: Reason = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -79,6 +80,7 @@ def create(
         "restart_of": restart_of,
         "environment": environment,
         "lifetime_ns": lifetime_ns,
+        "reason": reason,
     }
     made = control_client(chosen).post("/v1/instances", body=body)
     variables = _environment(chosen, made)

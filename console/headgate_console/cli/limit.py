@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headgate_console.cli.options import Data, Json, examples, settings
+from headgate_console.cli.options import Data, Json, Reason, examples, settings
 from headgate_console.cli.screen import screen, utf8_stdout
 from headgate_console.render.table import Column
 from headgate_processors.errors import ConfigError
@@ -63,6 +63,7 @@ def set_limit(
     open_calls: Annotated[
         int | None, typer.Option("--open-calls", metavar="N", min=0, help="That run at the same time.")
     ] = None,
+    reason: Reason = "",
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -77,7 +78,7 @@ def set_limit(
     if all(amount is None for amount in amounts.values()):
         message = "a limit without a number: give --calls-per-minute, --tokens-per-minute or --open-calls"
         raise ConfigError(message)
-    body = {"scope": scope, "id": target, **amounts}
+    body = {"scope": scope, "id": target, "reason": reason, **amounts}
     row = control_client(settings(context, data=data)).post("/v1/limits", body=body, method="PUT")
     if as_json:
         json.dump(row, utf8_stdout(), ensure_ascii=False, indent=2)
@@ -99,11 +100,13 @@ def show(context: typer.Context, data: Data = None, as_json: Json = False) -> No
         to.say("There is no limit. Set one: headgate limit set team NAME --calls-per-minute 600")
 
 
-def remove(context: typer.Context, scope: ScopeName, target: Target = None, data: Data = None) -> None:
+def remove(
+    context: typer.Context, scope: ScopeName, target: Target = None, reason: Reason = "", data: Data = None
+) -> None:
     """Hold a scope no more to the limit that was set for it; that of a manifest stays."""
     from headgate_console.control.client import control_client
 
-    body = {"scope": scope, "id": target, "remove": "yes"}
+    body = {"scope": scope, "id": target, "remove": "yes", "reason": reason}
     row = control_client(settings(context, data=data)).post("/v1/limits", body=body, method="PUT")
     screen().show(["The limit of " + f"{row['scope']} {row['target']}".strip() + " is removed."])
 

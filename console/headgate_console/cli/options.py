@@ -25,6 +25,7 @@ Since = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Only what happened since: `2h`, `7d`, or a time such as 2026-11-24T09:00Z."),
 ]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the journal.")]
 Now = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Count idle time up to TIME, or `now`; by default up to the newest record."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headgate_console.cli.options import Data, Json, examples, length, settings
+from headgate_console.cli.options import Data, Json, Reason, examples, length, settings
 from headgate_console.cli.screen import Screen, screen, utf8_stdout
 from headgate_console.errors import CommandError
 from headgate_console.render.records import rfc3339
@@ -33,7 +33,6 @@ LIST_EXAMPLES = """
 """
 REVOKE_EXAMPLES = "headgate token revoke gateway-1a2b3c4d5e6f"
 NS_PER_S = 1_000_000_000
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it goes into the journal.")]
 _COLUMNS = (
     Column(key="token_id", title="TOKEN ID"),
     Column(key="role", title="ROLE", rank=1),

@@ -122,7 +122,7 @@ class ControlRecords:
                 "position": event.position,
                 "author": event.author,
                 "action": event.action,
-                "reason": event.reason,
+                "reason": event.reason or None,
                 "kind": event.kind,
                 "id": event.id,
                 "before": None if event.kind == GATEWAY_KEY else _text(event.before),

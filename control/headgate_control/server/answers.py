@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 REQUEST_ID = "x-request-id"
 BODY_S = web.AppKey("body_s", float)
 BODY_S_DEFAULT = 30.0
+REASON_CHARS_MAX = 2_000
 REFUSALS = web.AppKey("refusals", Refusals)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -77,6 +78,18 @@ def text_of(body: Mapping[str, Any], name: str) -> str | None:
     if value is not None and not isinstance(value, str):
         raise WireError(f"{name}: expected text")
     return value
+
+
+def reason_of(body: Mapping[str, Any]) -> str:
+    """Why, as the journal keeps it; empty where nobody says.
+
+    Raises:
+        WireError: it is no text, or too long.
+    """
+    reason = text_of(body, "reason") or ""
+    if len(reason) > REASON_CHARS_MAX:
+        raise WireError(f"reason: {REASON_CHARS_MAX} characters at most")
+    return reason
 
 
 def whole_of(body: Mapping[str, Any], name: str) -> int | None:

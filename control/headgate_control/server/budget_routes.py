@@ -13,7 +13,7 @@ from headgate_control.budgets.budget import Budget, Mode, Place, Scope, Window
 from headgate_control.budgets.ledger import Account
 from headgate_control.kinds import BUDGET, write_budget
 from headgate_control.room import Room
-from headgate_control.server.answers import answered, object_of, text_of, whole_of
+from headgate_control.server.answers import answered, object_of, reason_of, text_of, whole_of
 from headgate_control.server.doors import Caller, only
 from headgate_control.server.wire import WireError
 from headgate_control.store.record import Change
@@ -42,9 +42,10 @@ class BudgetRoutes:
         return answered({"budgets": [shown_account(one, self.room.owner.account(one, now), now) for one in found]})
 
     async def _set(self, http: web.Request) -> web.Response:
-        caller, budget = self._operator(http), parse_budget(await object_of(http))
+        caller, body = self._operator(http), await object_of(http)
+        budget = parse_budget(body)
         change = Change(kind=BUDGET, id=budget.budget_id, body=write_budget(budget))
-        await self._changed(change, caller, "budget.set")
+        await self._changed(change, caller, "budget.set", reason_of(body))
         now = self.room.clock()
         return answered(shown_account(budget, self.room.owner.account(budget, now), now))
 
@@ -53,11 +54,12 @@ class BudgetRoutes:
         budget_id = text_of(body, "budget_id") or ""
         if budget_id not in self.room.now.budgets:
             raise web.HTTPNotFound(reason=f"no budget {budget_id!r}: see headgate budget show")
-        await self._changed(Change(kind=BUDGET, id=budget_id, body=None), caller, "budget.remove")
+        await self._changed(Change(kind=BUDGET, id=budget_id, body=None), caller, "budget.remove", reason_of(body))
         return answered({"budget_id": budget_id})
 
-    async def _changed(self, change: Change, caller: Caller, action: str) -> None:
-        await asyncio.to_thread(self.room.store.change, [change], author=caller.name, action=action)
+    async def _changed(self, change: Change, caller: Caller, action: str, reason: str) -> None:
+        told = {"author": caller.name, "action": action, "reason": reason}
+        await asyncio.to_thread(self.room.store.change, [change], **told)
         await self.room.refresh()
 
     def _operator(self, http: web.Request) -> Caller:

@@ -12,7 +12,7 @@ from headgate_control.identity.launch import Launch, launch, revoke
 from headgate_control.manifests.entries import granted
 from headgate_control.manifests.load import parse_manifest
 from headgate_control.room import Room
-from headgate_control.server.answers import answered, object_of, text_of, whole_of
+from headgate_control.server.answers import answered, object_of, reason_of, text_of, whole_of
 from headgate_control.server.budget_routes import shown_account
 from headgate_control.server.doors import Caller, only
 from headgate_control.server.stop_routes import shown_stop
@@ -50,6 +50,7 @@ class InstanceRoutes:
             grant=grant,
             launched_by=text_of(body, "launched_by") or caller.name,
             author=caller.name,
+            reason=reason_of(body),
             user=text_of(body, "user"),
             parent=text_of(body, "parent"),
             restart_of=text_of(body, "restart_of"),
@@ -97,7 +98,7 @@ class InstanceRoutes:
             instance.instance_id,
             list(self.room.now.keys.values()),
             author=caller.name,
-            reason=text_of(body, "reason") or "",
+            reason=reason_of(body),
         )
         await asyncio.to_thread(self.room.end_tokens, instance.instance_id)
         await self.room.refresh()

@@ -9,7 +9,7 @@ from aiohttp import web
 from headgate_control.kinds import LIMIT
 from headgate_control.limits.limit import Limit
 from headgate_control.room import Room
-from headgate_control.server.answers import answered, object_of, text_of, whole_of
+from headgate_control.server.answers import answered, object_of, reason_of, text_of, whole_of
 from headgate_control.server.budget_routes import parse_place
 from headgate_control.server.doors import Caller, only
 from headgate_control.store.record import Change
@@ -46,7 +46,8 @@ class LimitRoutes:
         if text_of(body, "remove") is None:
             limit = Limit(limit_id=limit_id, place=(scope, target), **amounts)
             told, change = shown_limit(limit), Change(kind=LIMIT, id=limit_id, body=limit.written())
-        await asyncio.to_thread(self.room.store.change, [change], author=caller.name, action="limit.set")
+        why = reason_of(body)
+        await asyncio.to_thread(self.room.store.change, [change], author=caller.name, action="limit.set", reason=why)
         await self.room.refresh()
         return answered(told)
 

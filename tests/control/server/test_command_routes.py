@@ -117,6 +117,24 @@ def site(tmp_path: Path) -> Iterator[Commanded]:
         yield made
 
 
+def test_the_journal_says_why_of_every_command(site: Commanded) -> None:
+    """As whoever commands has said; a reason that is too long is refused."""
+    site.created(reason="a new fixer")
+    site.ask(
+        "PUT", "/v1/budgets", {"scope": "platform", "window": "day", "mode": "hard", "calls": 1, "reason": "trial"}
+    )
+    site.ask("PUT", "/v1/limits", {"scope": "platform", "calls_per_minute": 1, "reason": "slowly"})
+    site.ask("POST", "/v1/budgets/remove", {"budget_id": "set/platform::day:hard", "reason": "it is over"})
+    status, _ = site.ask("PUT", "/v1/limits", {"scope": "platform", "calls_per_minute": 1, "reason": "r" * 2_001})
+    expected = {
+        "instance.create": "a new fixer",
+        "budget.set": "trial",
+        "limit.set": "slowly",
+        "budget.remove": "it is over",
+    }
+    assert (400, expected) == (status, {event.action: event.reason for event in site.store.events()})
+
+
 @pytest.mark.parametrize(
     ("asked", "body", "status", "expected"),
     [
