@@ -74,6 +74,7 @@ def test_what_asks_for_more_than_stands_above_is_told(run: Run) -> None:
     assert 1 == told.code
     assert "fixer: models: '*/gpt-5-*' is wider than what stands above grants" in told.err
     assert "1 without effect: a lower level can only narrow" in " ".join(told.err.split())
+    assert 1 == run("validate", "wide.yaml", "wide.yaml").err.count("is wider than what stands above")
 
 
 @pytest.mark.parametrize(
@@ -107,12 +108,14 @@ budgets  20 calls for the instance, total, hard  fixer
     assert "Nothing of: tools of MCP servers, mcp_servers, agents, data_sources" in " ".join(told.err.split())
 
 
-def test_what_changes_is_a_table(run: Run) -> None:
-    """What the new one alone grants widens; a narrower entry in its place does not."""
-    told = run("diff", "fixer.yaml", "wide.yaml")
+def test_what_changes_is_a_table(run: Run, folder: Path) -> None:
+    """What the new one alone grants widens; a narrower entry in its place does not, nor what is refused above."""
+    text = (folder / "wide.yaml").read_text()
+    (folder / "other.yaml").write_text(text.replace("gpt-5-*", "gpt-*"))
+    told = run("diff", "fixer.yaml", "other.yaml")
     assert told.out == snapshot("""\
 WHAT       ENTRY                 EFFECT
-models  +  */gpt-5-*             widens
+models  +  openai/gpt-*          widens
 models  -  openai/gpt-5-*        same
 tools   -  merge, approval high  narrows
 """)

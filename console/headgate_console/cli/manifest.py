@@ -84,7 +84,7 @@ def validate(
         to.json(rows)
     else:
         to.show(f"{row['file']}: {row['name']} is valid, {row['digest']}" for row in rows)
-    wide = [sentence for row in rows for sentence in row["without_effect"]]
+    wide = list(dict.fromkeys(sentence for row in rows for sentence in row["without_effect"]))
     for sentence in wide:
         to.say(sentence)
     if wide:

@@ -25,6 +25,7 @@ class Wild(Enum):
 
 
 Token = str | Wild
+_MANY = frozenset({Wild.ANY, Wild.SEGMENT})
 Kind = Literal["name", "path"]
 
 
@@ -49,6 +50,10 @@ class Glob:
     def covers(self, other: "Glob") -> bool:
         """Whether it matches all that `other` matches. Sound; of patterns with many `*` it may deny what holds."""
         return self.kind == other.kind and _covers(self._tokens, other._tokens)
+
+    def meets(self, other: "Glob") -> bool:
+        """Whether some text matches both."""
+        return self.kind == other.kind and _meets(self._tokens, other._tokens)
 
 
 def settled_path(text: str) -> str | None:
@@ -132,6 +137,38 @@ def _covers(wide: Sequence[Token], narrow: Sequence[Token]) -> bool:
         if not reached:
             return False
     return len(wide) in reached
+
+
+def _meets(one: Sequence[Token], other: Sequence[Token]) -> bool:
+    """Whether a text is of both, letter by letter; the time is bounded by the product of both lengths."""
+    ends, seen = (len(one), len(other)), {(0, 0)}
+    left = [(0, 0)]
+    while left:
+        first, second = left.pop()
+        if (first, second) == ends:
+            return True
+        for place in _after(one, other, first, second) - seen:
+            seen.add(place)
+            left.append(place)
+    return False
+
+
+def _after(one: Sequence[Token], other: Sequence[Token], first: int, second: int) -> set[tuple[int, int]]:
+    """Where both may go on: a wildcard that stands for nothing more, or a letter that both take."""
+    mine = one[first] if first < len(one) else None
+    theirs = other[second] if second < len(other) else None
+    found = {(first + 1, second)} if mine in _MANY else set()
+    found |= {(first, second + 1)} if theirs in _MANY else set()
+    if mine is not None and theirs is not None and _share(mine, theirs):
+        found.add((first + (mine not in _MANY), second + (theirs not in _MANY)))
+    return found
+
+
+def _share(one: Token, other: Token) -> bool:
+    """Whether some letter is of both."""
+    if isinstance(one, str) and isinstance(other, str):
+        return one == other
+    return not {one, other} & {"/"} or Wild.ANY in {one, other}
 
 
 def _opened(places: set[int], wide: Sequence[Token]) -> set[int]:

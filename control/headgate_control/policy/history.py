@@ -31,7 +31,8 @@ Row = Mapping[str, Any]
 class Recorded:
     """One call. `subject` is its instance, or its session where no instance is known; `amount` is what it took.
 
-    `was_denied`: it was refused then, or never approved. `cost_known` is False where nobody knows what it cost. `classes` are those of what was taken out of its arguments.
+    `was_denied`: it was refused then, or never approved.
+    `cost_known` is False where nobody knows what it cost. `classes` are those of what was taken out of its arguments.
     """
 
     kind: Literal["model_call", "tool_call"]

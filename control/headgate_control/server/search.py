@@ -135,7 +135,7 @@ def named(grant: Grant, kind: str) -> Sequence[Resource]:
     entries = (entry for name in _SECTIONS.get(kind, ()) for entry in sections.get(name, ()))
     found: dict[tuple[str, str], Resource] = {}
     for entry in entries:
-        parts = [part.text for part in entry.parts]
+        parts = [part[0].text for part in entry.parts]
         wanted = parts[:1] if kind == "provider" else parts
         if any(_ANY in part or "?" in part for part in wanted):
             continue

@@ -87,6 +87,30 @@ def test_what_covers_a_path_pattern_matches_all_that_it_matches(wide: str, narro
     assert not covered or Glob(wide, "path").matches(text)
 
 
+@given(one=PATTERNS, other=PATTERNS, text=NAMES)
+def test_patterns_that_share_a_text_meet(one: str, other: str, text: str) -> None:
+    """And meeting is mutual."""
+    first, second = Glob(one), Glob(other)
+    is_shared = first.matches(text) and second.matches(text)
+    assert (is_shared or first.meets(second), first.meets(second)) == (first.meets(second), second.meets(first))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("a*", "*b", True),
+        ("a?", "?b", True),
+        ("a*", "b*", False),
+        ("a?", "a", False),
+        ("?", "/", False),
+        ("*", "/", True),
+    ],
+)
+def test_patterns_meet_where_some_text_is_of_both(one: str, other: str, expected: bool) -> None:
+    """And nowhere else."""
+    assert expected == Glob(one).meets(Glob(other))
+
+
 @given(pattern=PATTERNS)
 def test_a_pattern_covers_itself_and_everything_covers_nothing_more(pattern: str) -> None:
     """`*` covers every name pattern."""

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
 from headgate_control.identity.launch import budgets_of
@@ -243,6 +245,61 @@ def test_what_is_granted_in_the_end_can_be_read() -> None:
     ) == {name: [entry.text for entry in entries] for name, entries in effective(granted).items()}
 
 
+@pytest.mark.parametrize(
+    ("above", "below", "expected"),
+    [
+        ("models: [{provider: openai, model: 'gpt-5*'}]", "models: [{provider: '*', model: '*'}]", ["openai/gpt-5*"]),
+        ("models: [{provider: openai, model: 'gpt-5*'}]", "models: [{provider: '*', model: 'o3'}]", []),
+        ("models: [{provider: '*', model: 'a*'}]", "models: [{provider: x, model: '*b'}]", ["x/*b and a*"]),
+        (
+            "tools: [{tool: read}, {tool: '*', approval: high}]",
+            "tools: [{tool: 're*', arguments: {path: {path: [src]}}}, {tool: drop}]",
+            ["read (path limited)", "re* (path limited), approval high", "drop, approval high"],
+        ),
+        ("tools: [{tool: '*', mcp_server: '*'}]", "mcp_servers: [github]", ["github/*"]),
+        ("commands: ['*']", "commands: [make, make && make check]", ["make"]),
+        ("commands: [make && make check]", "commands: ['*', make && make check]", ["make && make check"]),
+        ("network: ['*.example.com:443']", "network: ['API.example.com:*', 'b.org:443']", ["api.example.com:443"]),
+        ("filesystem: {read: [src, /etc]}", "filesystem: {read: ['.'], write: ['.']}", ["src"]),
+        (
+            "memory: {scope: repo, write: true}",
+            "memory: {scope: team, write: false}",
+            ["read session", "read workflow", "read repo"],
+        ),
+    ],
+)
+def test_no_more_is_said_to_be_granted_than_every_level_grants(above: str, below: str, expected: list[str]) -> None:
+    """A lower level that asks for more is cut to what stands above it."""
+    profile = PLATFORM[: PLATFORM.index("spec:")] + f"spec: {{{above}}}\n"
+    made = grant(manifest(f"{{{below}}}", inherits="everyone"), profile)
+    assert expected == [entry for _, entry, _ in granted(made)]
+
+
+TOOLS = st.lists(
+    st.fixed_dictionaries(
+        {"tool": st.text("ab*?", min_size=1, max_size=3)},
+        optional={"approval": st.sampled_from(["none", "low", "high"])},
+    ),
+    max_size=4,
+)
+
+
+@given(above=TOOLS, below=TOOLS, tool=st.text("ab", min_size=1, max_size=3))
+def test_what_is_said_to_be_granted_is_what_is(above: list[object], below: list[object], tool: str) -> None:
+    """The first entry that names a tool says what every level together rules, its approval too."""
+    kinds = (("AgentProfile", {"name": "x", "level": "platform"}), ("AgentManifest", {"name": "y", "inherits": "x"}))
+    levels = [
+        ManifestFile.model_validate(
+            {"apiVersion": "headgate.dev/v1", "kind": kind, "metadata": named, "spec": {"tools": tools}}
+        )
+        for (kind, named), tools in zip(kinds, (above, below), strict=True)
+    ]
+    made = Grant(tuple(levels))
+    told = (one for one in effective(made)["tools"] if all(pattern.matches(tool) for pattern in one.parts[0]))
+    ruled = made.ruling(ask("tools/call", tool))
+    assert (ruled.approval if ruled.granted else None) == next((one.approval for one in told), None)
+
+
 def limited(*levels: str) -> Grant:
     """A manifest below profiles that say these limits, from the top down; `-` says none."""
     names = ("everyone", "payments", "fixer")
@@ -341,8 +398,8 @@ def test_the_digest_is_of_what_is_said_and_of_every_level() -> None:
         (
             manifest("{budgets: [{id: openai/gpt-5, usd: 1}]}"),
             (
-                "manifest.yaml:4: spec.budgets[0]: id: that of a model names it, as PROVIDER/MODEL; every other scope is "
-                "known without"
+                "manifest.yaml:4: spec.budgets[0]: id: that of a model names it, as PROVIDER/MODEL; every other scope "
+                "is known without"
             ),
         ),
         (
