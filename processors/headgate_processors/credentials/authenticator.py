@@ -50,7 +50,8 @@ class CredentialAuthenticator:
         return sender
 
     def _by_token(self, header: str) -> Sender:
-        scheme, _, token = header.strip().partition(" ")
+        # OpenTelemetry's variable has the space written so, and not every sender reads it as one: Claude Code does not.
+        scheme, _, token = header.strip().replace("%20", " ", 1).partition(" ")
         token = token.strip()
         if scheme.lower() != _SCHEME:
             raise UnauthenticatedError("expected `authorization: Bearer TOKEN`; make one: headgate token create")

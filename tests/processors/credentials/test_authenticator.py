@@ -76,6 +76,15 @@ def test_a_token_names_its_role_principal_and_id(bench: Bench, role: Role) -> No
     assert Sender(role=role, subject=AGENT, token_id=issued.credential.token_id) == found
 
 
+@pytest.mark.parametrize("written", ["Bearer {}", "bearer  {}", "Bearer%20{}"])
+def test_a_token_is_good_however_its_header_is_written(bench: Bench, written: str) -> None:
+    """Claude Code sends the space as OpenTelemetry's variable has it, percent-encoded."""
+    issued = bench.keys.create("client", subject=AGENT)
+    header = written.format(issued.token)
+    found = bench.authenticate(Peer(address="10.0.0.1:5", headers={"authorization": header}))
+    assert Sender(role="client", subject=AGENT, token_id=issued.credential.token_id) == found
+
+
 def test_without_a_credential_nobody_is_named(bench: Bench) -> None:
     """The listener decides what becomes of a peer that shows nothing."""
     for headers in ({"x-headgate-role": "gateway"}, {"authorization": "Bearer"}, {"authorization": "bearer  "}):
