@@ -62,8 +62,7 @@ class Site:
         """Run an agent as the recorder does, in the environment that `instance create` printed."""
         agent = load_agent(MORE if (MORE / "agents" / f"{name}.yaml").exists() else AGENTS, name)
         grpc, http = (f"http://{self.addresses[part]}" for part in ("otlp-grpc", "otlp-http"))
-        kept = {key: value for key, value in variables.items() if "PROTOCOL" not in key and "ENDPOINT" not in key}
-        kept["PYTHONPATH"] = os.pathsep.join(str(folder / "scripts") for folder in (MORE, AGENTS))
+        scripts = os.pathsep.join(str(one / "scripts") for one in (MORE, AGENTS))
         return run_agent(
             agent,
             load_scenario("multi_step"),
@@ -71,7 +70,7 @@ class Site:
             folder=folder,
             model=self.model,
             endpoints=Endpoints(grpc=grpc, http=http),
-            variables=kept,
+            variables={**variables, "PYTHONPATH": scripts},
         )
 
 
