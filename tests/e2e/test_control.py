@@ -62,6 +62,7 @@ def test_instances_are_listed_with_their_state(told: Told, agent: Agent, run: Ru
         (one["instance_id"], one["state"]) for one in listed
     ]
     assert "STATE" in run("instance", "list").out
+    assert "No instance is ended." in run("instance", "list", "--state", "ended").err
     assert [second["instance_id"]] == [
         one["instance_id"] for one in told("instance", "list", "--state", "expired") if one["team"] == "listed"
     ]

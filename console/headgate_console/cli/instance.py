@@ -31,6 +31,7 @@ SHOW_EXAMPLES = """
 """
 REVOKE_EXAMPLES = 'headgate instance revoke ai-01KB0EXAMPLE --reason "done"'
 NS_PER_S = 1_000_000_000
+STATES = ("created", "running", "paused", "stopped", "expired", "ended", "revoked")
 _COLUMNS = (
     Column(key="instance_id", title="INSTANCE", style="cyan"),
     Column(key="state", title="STATE"),
@@ -85,6 +86,8 @@ def create(
     made = control_client(chosen).post("/v1/instances", body=body)
     variables = _environment(chosen, made)
     to = screen()
+    for sentence in made["without_effect"]:
+        to.say(f"without effect: {sentence}")
     if as_env:
         to.show(export_lines(variables))
     elif as_json:
@@ -97,13 +100,18 @@ def create(
 
 def list_instances(
     context: typer.Context,
-    state: Annotated[str | None, typer.Option(metavar="STATE", help="Only those in this state.")] = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help=f"Only those in this state: {', '.join(STATES)}.")
+    ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
     """List every instance, the last one first."""
     from headgate_console.control.client import control_client
 
+    if state is not None and state not in STATES:
+        message = f"--state: no instance is ever {state!r}; expected one of {', '.join(STATES)}"
+        raise ConfigError(message)
     found = control_client(settings(context, data=data)).get("/v1/instances")["instances"]
     rows = [one for one in found if state is None or one["state"] == state]
     to = screen()
@@ -111,6 +119,8 @@ def list_instances(
         to.json(rows)
     elif rows:
         to.table(_COLUMNS, [{column.key: None for column in _COLUMNS} | row for row in rows])
+    elif found:
+        to.say(f"No instance is {state}. See all of them: headgate instance list")
     else:
         to.say("There is no instance. Register one: headgate instance create --manifest FILE")
 

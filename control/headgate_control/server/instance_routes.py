@@ -9,7 +9,7 @@ from aiohttp import web
 from headgate_control.decide.core import Snapshot
 from headgate_control.identity.instance import Instance
 from headgate_control.identity.launch import Launch, launch, revoke
-from headgate_control.manifests.entries import granted
+from headgate_control.manifests.entries import granted, widenings
 from headgate_control.manifests.load import parse_manifest
 from headgate_control.room import Room
 from headgate_control.server.answers import answered, object_of, reason_of, text_of, whole_of
@@ -61,7 +61,9 @@ class InstanceRoutes:
         await self.room.refresh()
         token = await asyncio.to_thread(self.room.telemetry_token, made.instance)
         told = shown_instance(made.instance, self.room.clock())
-        return answered({**told, "gateway_key": made.gateway_key, "telemetry_token": token}, status=201)
+        wide = await asyncio.to_thread(lambda: list(widenings(grant)))
+        shown_once = {"gateway_key": made.gateway_key, "telemetry_token": token}
+        return answered({**told, **shown_once, "without_effect": wide}, status=201)
 
     async def _show(self, http: web.Request) -> web.Response:
         """The record, what it may do, what it has spent of which budget, and what stops it."""
@@ -73,6 +75,7 @@ class InstanceRoutes:
         grant = snapshot.grants.get(instance.manifest_digest)
         facts = snapshot.idle(instance)
         places = {*facts.places(), *(("user", one) for one in facts.identities)}
+        entries = [] if grant is None else await asyncio.to_thread(lambda: list(granted(grant)))
         budgets = [
             shown_account(budget, self.room.owner.account(budget, now), now)
             for budget in self.room.now.budgets.values()
@@ -83,7 +86,7 @@ class InstanceRoutes:
             {
                 **_in_effect(snapshot, instance, now),
                 "lineage": list(facts.lineage),
-                "granted": [] if grant is None else [_entry(*one) for one in granted(grant)],
+                "granted": [_entry(*one) for one in entries],
                 "budgets": budgets,
                 "stopped_by": None if stopped is None else shown_stop(stopped),
             }

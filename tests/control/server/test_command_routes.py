@@ -12,6 +12,8 @@ from aiohttp import web
 
 from headgate_control.budgets.owner import BudgetOwner
 from headgate_control.identity.signing_keys import SigningKeys
+from headgate_control.manifests.load import parse_manifest
+from headgate_control.manifests.spec import ManifestFile
 from headgate_control.room import Room
 from headgate_control.server.answers import told_errors
 from headgate_control.server.budget_routes import BudgetRoutes
@@ -49,6 +51,7 @@ class Commanded:
         self.owner = BudgetOwner.open(folder / "budgets", [])
         self.heard: list[tuple[str, int, Effects]] = []
         self.deaf = False
+        self.profiles: dict[str, ManifestFile] = {}
         self.room = Room(
             store=self.store,
             state=self.state,
@@ -57,6 +60,7 @@ class Commanded:
             doors=Doors(keys=lambda: self.state.now.keys, authenticate=CALLERS.get, clock=lambda: NOW),
             telemetry_token=lambda instance: f"telemetry of {instance.instance_id}",
             heard=lambda *told: self.heard.append(told),
+            profiles=lambda: self.profiles,
             clock=lambda: NOW,
         )
         self.room.points.join(POINT)
@@ -288,7 +292,7 @@ def test_what_is_not_known_of_an_instance_is_null(site: Commanded) -> None:
     """Every row has every column."""
     made = site.created()
     (row,) = site.ask("GET", "/v1/instances")[1]["instances"]
-    assert made.keys() - {"gateway_key", "telemetry_token"} == row.keys()
+    assert made.keys() - {"gateway_key", "telemetry_token", "without_effect"} == row.keys()
     assert (None, None, "payments") == (row["user"], row["parent"], row["team"])
 
 
@@ -306,6 +310,18 @@ def test_a_child_is_of_its_parents_line(site: Commanded) -> None:
     status, answer = site.ask("POST", "/v1/instances", {"manifest": MANIFEST, "parent": child["instance_id"]})
     assert 403 == status
     assert f"headgate resume instance {parent['instance_id']}" in answer["error"]
+
+
+def test_whoever_registers_what_is_cut_from_above_is_told(site: Commanded) -> None:
+    """It is registered all the same, and shown as it is."""
+    text = MANIFEST.replace("AgentManifest", "AgentProfile").replace("fixer", "p, level: platform")
+    site.profiles = {"p": parse_manifest(text, {}, source="p").levels[0]}
+    wide = MANIFEST.replace("{name", "{inherits: p, name").replace("gpt-5*", "*")
+    made = site.created(manifest=wide)
+    shown = site.ask("GET", f"/v1/instances/{made['instance_id']}")[1]["granted"]
+    assert ["fixer: models: 'openai/*' is wider than what stands above grants"] == made["without_effect"]
+    assert {"section": "models", "entry": "openai/gpt-5*", "level": "p"} == shown[0]
+    assert [] == site.created()["without_effect"]
 
 
 @pytest.mark.parametrize("word", ["parent", "restart_of"])
