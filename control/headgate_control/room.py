@@ -24,7 +24,8 @@ Heard = Callable[[str, int, Effects], None]
 class Room:
     """What commands work on. For one event loop; the store is called in threads.
 
-    `end_tokens` ends the telemetry tokens of an instance.
+    `end_tokens` ends the telemetry tokens of an instance; `held_age_ns` says how long ago it was known that no other
+    control has the store.
     """
 
     store: ControlStore
@@ -37,6 +38,11 @@ class Room:
     heard: Heard = lambda _stop_id, _epoch, _effects: None
     profiles: Callable[[], Mapping[str, ManifestFile]] = field(default=dict)
     clock: Callable[[], int] = time.time_ns
+    held_age_ns: Callable[[], int] = lambda: 0
+
+    def age_ns(self) -> int:
+        """How long ago it was known that the state is that of the store, and the store nobody else's."""
+        return max(self.state.age_ns(), self.held_age_ns())
 
     @property
     def now(self) -> State:

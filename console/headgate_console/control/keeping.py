@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headgate_console.control.holding import writer_name
 from headgate_console.control.place import CALLS, FOLDER, Place
 from headgate_console.control.reading import KEYS, reading
 from headgate_control.audit.heads import ANCHOR, heads
@@ -132,10 +133,11 @@ def changing(settings: "Settings") -> Iterator[ControlStore]:
     Raises:
         StoreError: it cannot be opened, or is of a newer Headgate.
     """
+    place = Place(data=settings.data)
     if settings.control.database is not None:
-        opened = open_postgresql(settings.control.database, writer=f"{WRITER}-{socket.gethostname()}")
+        opened = open_postgresql(settings.control.database, writer=writer_name(WRITER, place))
     else:
-        opened = open_sqlite(Place(data=settings.data).database, writer=WRITER)
+        opened = open_sqlite(place.database, writer=WRITER)
     with closing(opened) as store:
         yield store
 

@@ -1,7 +1,6 @@
 """What control is made of, from the settings."""
 
 import logging
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -11,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from headgate_console.control.callers import callers_of, kept_token, telemetry_token, token_ender
+from headgate_console.control.holding import Held, held_state
 from headgate_console.control.place import ADMIN_FILE, WRITER, Place, exposure
 from headgate_console.control.records import ControlRecords, exporter_to
 from headgate_console.settings.values import NOWHERE
@@ -32,10 +32,8 @@ from headgate_control.server.refusals import Refusals
 from headgate_control.state import ControlState
 from headgate_control.stops.carrying import keep_ahead
 from headgate_control.stops.points import EnforcementPoints
-from headgate_control.store.opening import open_postgresql, open_sqlite
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Change
-from headgate_control.store.sql import SqlControlStore
 from headgate_gateways.model.cost import Conservative
 from headgate_gateways.model.provider_keys import key_source
 from headgate_gateways.model.routing import Routing, Rule
@@ -60,6 +58,7 @@ class Parts:
     """Control's state and books, the chain of its decisions, and the tokens of the site."""
 
     place: Place
+    held: Held
     room: Room
     decisions: AuditLog
     records: ControlRecords
@@ -75,20 +74,22 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
 
     Raises:
         ConfigError: the policies, a profile or the key store are wrong.
-        StoreError: another process has it, or it is of a newer Headgate.
+        StoreError: another process has it, it belongs to other books, or it is of a newer Headgate.
+        TransientError: its database cannot be used now.
     """
     place = Place(data=settings.data)
     place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = KeyStore(settings.data)
     signing = SigningKeys.open(place.folder / SIGNING)
-    with closing(_store(settings, place)) as store:
+    with held_state(settings, place) as held:
+        store = held.store
         if (problem := exposure(place.admin_token)) is not None:
             _LOG.warning("%s", problem)
         kept_token(keys, "admin", place.admin_token, replaced=partial(_note_replaced, store))
         last = last_body(place.logs, DECISIONS) or {}
         keep_ahead(store, int(last.get("stop_epoch") or 0), author=WRITER, at_unix_nano=time.time_ns())
         bundle = bundle_of_settings(settings)
-        policies = PolicyJournal(store, place.policies, node=node_of(settings))
+        policies = PolicyJournal(store, place.policies, node=held.writer)
         policies.use(bundle)
         policies.tell()
         state = ControlState(store, PolicyEngine(bundle))
@@ -108,9 +109,11 @@ def open_parts(settings: "Settings") -> Iterator[Parts]:
                 end_tokens=token_ender(keys),
                 heard=records.effects,
                 profiles=lambda: load_profiles(settings.policy.dir / PROFILES if settings.policy.dir else None),
+                held_age_ns=held.age_ns,
             )
             yield Parts(
                 place=place,
+                held=held,
                 room=room,
                 decisions=decisions,
                 records=records,
@@ -224,14 +227,3 @@ def _rule(given: "RoutingRule") -> Rule:
 
 def _ms(length: timedelta) -> int:
     return length // timedelta(milliseconds=1)
-
-
-def node_of(settings: "Settings") -> str:
-    """What this node writes the journal as: several have one database, each on a host of its own."""
-    return WRITER if settings.control.database is None else f"{WRITER}-{socket.gethostname()}"
-
-
-def _store(settings: "Settings", place: Place) -> SqlControlStore:
-    if settings.control.database is not None:
-        return open_postgresql(settings.control.database, writer=node_of(settings))
-    return open_sqlite(place.database, writer=node_of(settings))

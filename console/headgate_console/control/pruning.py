@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from opentelemetry.sdk._logs.export import LogRecordExporter
 
+from headgate_console.control.holding import refuse_foreign
 from headgate_console.control.keeping import changing, person
 from headgate_console.control.parts import platform_of
 from headgate_console.control.place import Place
@@ -110,7 +111,7 @@ def prune(settings: "Settings") -> Pruned:
     """Take away what is older than `control.retention` and in the store; nothing where that is for ever.
 
     Raises:
-        StoreError: there is no control state, or a log is damaged.
+        StoreError: there is no control state, a log is damaged, or the database belongs to the books of another folder.
         TransientError: the state cannot be changed.
     """
     place, done = Place(data=settings.data), Pruned()
@@ -118,6 +119,7 @@ def prune(settings: "Settings") -> Pruned:
     if not days or not place.folder.is_dir():
         return done
     with changing(settings) as store, open_views(settings, only={"decisions"}) as connection:
+        refuse_foreign(store, place)
         before = time.time_ns() - days * 86_400 * _NS_PER_S
         pruning = _Pruning(settings=settings, store=store, place=place, before_unix_nano=before, done=done)
         pruning.logs(_untold(connection))

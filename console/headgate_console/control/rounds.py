@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from headgate_console.control.holding import Held
 from headgate_console.control.parts import Parts
 from headgate_console.control.place import WRITER
 from headgate_console.control.records import ControlRecords
@@ -95,13 +96,16 @@ async def rounds(
     """Do all of them, and `more`, until `stopping` is set.
 
     Raises:
-        StoreError: the store is another one than was followed so far.
+        StoreError: the store is another one than was followed so far, or another control has it.
     """
     over, every = asyncio.Event(), [*_rounds(parts), _pruning(settings), *more]
     if foreign is not None:
         every.append(_issuers(foreign))
-    with ThreadPoolExecutor(1, thread_name_prefix="headgate-follower") as follower:
-        every += [_following(parts.room, follower), _watching(parts.room)]
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="headgate-follower") as follower,
+        ThreadPoolExecutor(1, thread_name_prefix="headgate-hold") as holder,
+    ):
+        every += [_following(parts.room, follower), _holding(parts.held, holder), _watching(parts.room)]
         try:
             async with asyncio.TaskGroup() as group:
                 for one in every:
@@ -149,12 +153,23 @@ def _following(room: Room, follower: ThreadPoolExecutor) -> Round:
     return Round(what="control state cannot be read", work=follow, first_s=0.0)
 
 
+def _holding(held: Held, holder: ThreadPoolExecutor) -> Round:
+    """In a thread of its own too: a database that hangs is one that another control may get."""
+
+    async def check() -> None:
+        await asyncio.get_running_loop().run_in_executor(holder, held.check)
+
+    return Round(what="whether another control has the database is not known", work=check, is_last=False)
+
+
 def _watching(room: Room) -> Round:
     """Says so when what is decided by is too old, also where nothing has failed yet but hangs."""
 
     async def watch() -> None:
         if room.state.age_ns() > STALE_AFTER_S * _NS_PER_S:
             raise TransientError(f"control state was not read to its end for {STALE_AFTER_S:g} s")
+        if room.held_age_ns() > STALE_AFTER_S * _NS_PER_S:
+            raise TransientError(f"it is not known for {STALE_AFTER_S:g} s whether another control has the database")
 
     return Round(what="calls are denied as stale", work=watch, is_last=False)
 

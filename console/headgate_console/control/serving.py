@@ -134,9 +134,7 @@ async def serve(
         secured = {certificate_name(name): str(door.certificate) for name, door in doors.items() if door.certificate}
         told = {**addresses, **secured, "otlp": _otlp(settings), "platform": platform_of(settings), SUPERVISOR: own}
         await asyncio.to_thread(parts.place.tell, told)
-        with suppress(TransientError):
-            # A start takes its time, and the first call is not to be stale for it.
-            await parts.room.refresh()
+        await _read_again(parts, addresses["control"])
         tell("control", addresses["control"], "control.listen")
         tell("model-gateway", addresses["model"], "gateways.model.listen")
         ready()
@@ -147,9 +145,16 @@ async def serve(
             await rounds(settings, parts, foreign, stopping, [teller.round(), *more])
 
 
+async def _read_again(parts: Parts, address: str) -> None:
+    """A start takes its time, and the first call is not to be stale for it."""
+    with suppress(TransientError):
+        await parts.room.refresh()
+        await asyncio.to_thread(parts.held.listens, address)
+
+
 def _older(room: Room, age_s: float) -> Callable[[], bool]:
     """Whether control's own state is older than that: stops may have been given that it has not heard of."""
-    return lambda: room.state.age_ns() > age_s * _NS_PER_S
+    return lambda: room.age_ns() > age_s * _NS_PER_S
 
 
 def _feed(room: Room) -> Feed:

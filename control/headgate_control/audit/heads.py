@@ -12,6 +12,7 @@ import orjson
 
 from headgate_control.audit.chain import Anchor
 from headgate_control.audit.log import AuditLog, log_head, writers
+from headgate_control.budgets.books import books_of
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Change
 from headgate_processors.errors import ConfigError
@@ -25,12 +26,13 @@ _DIGEST_CHARS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """How many records a chain had, and the digest of the last."""
+    """How many records a chain had, and the digest of the last; `books` says in whose folder, where it has an id."""
 
     kept: Kept
     writer: str
     number: int
     digest: str
+    books: str | None = None
 
     @property
     def anchor(self) -> Anchor:
@@ -64,10 +66,25 @@ def anchor_logs(store: ControlStore, logs: Iterable[AuditLog], *, author: str) -
     Raises:
         TransientError: a disk refuses, or the store cannot be written.
     """
-    moved = [head for log in logs if (head := _head("log", log.durable_anchor())).number and _is_new(store, head)]
+    found = [_head("log", log.durable_anchor(), books_of(log.folder)) for log in logs]
+    moved = [head for head in found if head.number and _is_new(store, head)]
     if moved:
         store.change([_change(head) for head in moved], author=author, action="audit.anchor")
     return moved
+
+
+def is_behind(store: ControlStore, logs: Path, writer: str) -> bool:
+    """Whether a log is shorter than the journal knows of the log of these books, such as one of an older copy.
+
+    Raises:
+        StoreError: its last line is damaged.
+        TransientError: the database cannot be read.
+    """
+    own = _head("log", log_head(logs, writer), books_of(logs))
+    record = store.get(ANCHOR, _id(own))
+    known = None if record is None else read_head(record.body)
+    is_other = known is not None and known.number == own.number and known.digest != own.digest
+    return known is not None and (known.number > own.number or is_other)
 
 
 def journalled(store: ControlStore) -> Iterator[Head]:
@@ -82,7 +99,7 @@ def journalled(store: ControlStore) -> Iterator[Head]:
 
 def heads_text(found: Iterable[Head], *, at_unix_nano: int) -> bytes:
     """Heads as a file keeps them."""
-    content = {"version": 1, "time_unix_nano": at_unix_nano, "heads": [asdict(head) for head in found]}
+    content = {"version": 1, "time_unix_nano": at_unix_nano, "heads": [_body(head) for head in found]}
     return orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n"
 
 
@@ -115,21 +132,26 @@ def read_head(body: Any) -> Head:
         raise ValueError("no head of a chain")
     if not isinstance(digest, str) or len(digest) != _DIGEST_CHARS:
         raise ValueError("no head of a chain: a digest has 64 digits")
-    return Head(kept=kept, writer=writer, number=number, digest=digest)
+    books = body.get("books")
+    return Head(kept=kept, writer=writer, number=number, digest=digest, books=None if books is None else str(books))
 
 
-def _head(kept: Kept, anchor: Anchor) -> Head:
-    return Head(kept=kept, writer=anchor.writer, number=anchor.number, digest=anchor.digest)
+def _head(kept: Kept, anchor: Anchor, books: str | None = None) -> Head:
+    return Head(kept=kept, writer=anchor.writer, number=anchor.number, digest=anchor.digest, books=books)
 
 
 def _is_new(store: ControlStore, head: Head) -> bool:
     record = store.get(ANCHOR, _id(head))
-    return record is None or record.body != asdict(head)
+    return record is None or record.body != _body(head)
 
 
 def _change(head: Head) -> Change:
-    return Change(kind=ANCHOR, id=_id(head), body=asdict(head))
+    return Change(kind=ANCHOR, id=_id(head), body=_body(head))
 
 
 def _id(head: Head) -> str:
-    return f"{head.kept}:{head.writer}"
+    return ":".join(part for part in (head.kept, head.books, head.writer) if part is not None)
+
+
+def _body(head: Head) -> dict[str, object]:
+    return {name: value for name, value in asdict(head).items() if value is not None}

@@ -59,6 +59,11 @@ class AuditLog:
             lock.release()
             raise
 
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
+
     def append(self, body: Mapping[str, object]) -> Record:
         """Write the next record; it is in the chain when this returns, and durable after `sync`.
 

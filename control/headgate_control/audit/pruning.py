@@ -34,7 +34,11 @@ def pruned(store: ControlStore) -> dict[Chained, Anchor]:
 def pruned_change(kept: Kept, last: Anchor) -> Change:
     """The record of what was taken away of a chain."""
     head = Head(kept=kept, writer=last.writer, number=last.number, digest=last.digest)
-    return Change(kind=PRUNED, id=f"{kept}:{last.writer}", body=asdict(head))
+    return Change(
+        kind=PRUNED,
+        id=f"{kept}:{last.writer}",
+        body={name: value for name, value in asdict(head).items() if value is not None},
+    )
 
 
 def prune_log(store: ControlStore, segments: Sequence[Segment], *, author: str, reason: str) -> None:

@@ -13,6 +13,7 @@ from headgate_control.audit.heads import ANCHOR, Head, Kept, read_head
 from headgate_control.audit.log import file_of, log_entries, misnamed, writers
 from headgate_control.audit.pruning import Chained, pruned
 from headgate_control.audit.standing import record_problems
+from headgate_control.budgets.books import books_of
 from headgate_control.policy.kept import FOLDER as POLICIES
 from headgate_control.policy.kept import text_problems
 from headgate_control.store.port import ControlStore
@@ -108,8 +109,9 @@ class _Passed:
 def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Verified:
     """Look at every chain; `anchors` are heads that were kept elsewhere.
 
-    The logs are also compared with every head that the journal was given.
+    The logs are also compared with every head that the journal was given of these books.
     """
+    own = (None, books_of(logs))
     known, apart, gone = set(anchors), list[Finding](), dict[Chained, Anchor]()
     journals, is_read = set[str](), False
     try:
@@ -122,7 +124,7 @@ def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Ver
     for writer in _all(known, "journal", journals):
         verdict, heads = _journal(store, _Asked.of("journal", writer, known, gone))
         chains.append(verdict)
-        known |= heads
+        known |= {head for head in heads if head.books in own}
     chains += [_log(logs, _Asked.of("log", writer, known, gone)) for writer in _all(known, "log", writers(logs))]
     if is_read and not any(chain.findings for chain in chains if chain.kept == "journal"):
         apart += [*_emptied(chains), *islice(_records(store), FAULTS_MAX), *_texts(store, logs)]

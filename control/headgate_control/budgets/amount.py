@@ -38,6 +38,15 @@ class Amount:
             duration_ms=self.duration_ms - other.duration_ms,
         )
 
+    def or_more(self, other: "Amount") -> "Amount":
+        """The greater of both, unit by unit."""
+        return Amount(
+            nano_usd=max(self.nano_usd, other.nano_usd),
+            tokens=max(self.tokens, other.tokens),
+            calls=max(self.calls, other.calls),
+            duration_ms=max(self.duration_ms, other.duration_ms),
+        )
+
     def of(self, unit: Unit) -> int:
         """How much of one unit, in its smallest parts."""
         if unit == "usd":

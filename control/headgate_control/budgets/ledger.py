@@ -215,6 +215,11 @@ class Ledger:
         """Put what a window had settled into fresh books."""
         self._accounts[budget_id, turn] = Account(settled=settled)
 
+    def at_least(self, budget_id: str, turn: str, settled: Amount) -> None:
+        """A window has settled no less than somebody else knows of."""
+        account = self.account(budget_id, turn)
+        self._accounts[budget_id, turn] = replace(account, settled=account.settled.or_more(settled))
+
     def _grown(self, held: Reservation, amount: Amount, instead_of: Reservation | None = None) -> Answer:
         """The reservation with `amount` more, if it fits."""
         passed = [

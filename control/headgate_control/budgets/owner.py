@@ -52,6 +52,16 @@ class BudgetOwner:
         """Hold nobody to it any more."""
         self._ledger.remove(budget_id)
 
+    def seed(self, found: Iterable[tuple[str, str, Amount]]) -> None:
+        """Windows of budgets have settled no less than this, as somebody else knows; durable when this returns.
+
+        Raises:
+            TransientError: it cannot be logged.
+        """
+        for budget_id, turn, settled in found:
+            self._ledger.at_least(budget_id, turn, settled)
+        self._log.sync(self._log.append(written.books(self._ledger)))
+
     def account(self, budget: Budget, at_unix_nano: int) -> Account:
         """What the window of this moment holds."""
         return self._ledger.account(budget.budget_id, budget.turn(at_unix_nano))

@@ -51,22 +51,32 @@ def read_sqlite(path: Path) -> SqlControlStore:
 
 
 def open_postgresql(address: str, *, writer: str) -> SqlControlStore:
-    """Control state in a PostgreSQL database that other nodes may use too; `writer` is this node's own name.
+    """Control state in a PostgreSQL database that other machines may read too; `writer` is this one's own name.
 
     Raises:
         ConfigError: the address is none, or psycopg is not installed.
         StoreError: it cannot be opened, or is of a newer Headgate.
     """
+    engine, where = postgresql_engine(address, pool_size=READERS_MAX, pool_pre_ping=True)
+    return _opened(engine, engine, writer, where)
+
+
+def postgresql_engine(address: str, **options: Any) -> tuple[Engine, str]:
+    """An engine, and the address as it may be shown; nothing is connected yet.
+
+    Raises:
+        ConfigError: the address is none, or psycopg is not installed.
+    """
     try:
         url = make_url(address).set(drivername="postgresql+psycopg")
-        engine = create_engine(url, pool_size=READERS_MAX, pool_pre_ping=True, connect_args=_PATIENCE)
+        engine = create_engine(url, connect_args=_PATIENCE, **options)
     except ArgumentError as error:
         message = "the address of the control database: expected postgresql://USER@HOST/DATABASE"
         raise ConfigError(message) from error
     except ModuleNotFoundError as error:
         message = "control state in PostgreSQL needs psycopg: pip install 'headgate[postgresql]'"
         raise ConfigError(message) from error
-    return _opened(engine, engine, writer, url.render_as_string(hide_password=True))
+    return engine, url.render_as_string(hide_password=True)
 
 
 def _opened(reader: Engine, engine: Engine, writer: str, where: str) -> SqlControlStore:
