@@ -1,8 +1,11 @@
 """What an operator does with agents, from the command line against a running `headgate up`."""
 
+import json
 import subprocess
+import tarfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -183,6 +186,26 @@ def test_a_stop_cuts_a_stream_and_a_pause_does_not(
     assert [1] == [row["cut"] for row in effects]
     (ended_stop,) = [one for one in told("stops", "--all") if one["stop_id"] == stopped["stop_id"]]
     assert (1, "ended") == (ended_stop["cut"], ended_stop["state"])
+    query = (
+        f"SELECT decision_id FROM model_calls WHERE error_type = 'stopped' AND instance_id = '{made['instance_id']}'"
+    )
+    (cut,) = control_site.seen(f"{query} AND status <> 'denied'")
+    held = exported(told, control_site.folder / "stop.tar.gz", stopped["stop_id"])
+    assert (cut["decision_id"], made["instance_id"], True) == (
+        held["decisions.jsonl"][0]["decision_id"],
+        held["instances.jsonl"][0]["id"],
+        bool(held["timeline.jsonl"]) and bool(held["manifests.jsonl"]),
+    )
+
+
+def exported(told: Told, file: Path, stop_id: str) -> dict[str, list[dict[str, Any]]]:
+    """The lines of an archive about a stop."""
+    told("audit", "export", "--stop", stop_id, "--out", str(file))
+    with tarfile.open(file) as tar:
+        members = {info.name: tar.extractfile(info) for info in tar if info.name.endswith(".jsonl")}
+        return {
+            name: [json.loads(line) for line in content] for name, content in members.items() if content is not None
+        }
 
 
 def reserved_calls(told: Told, instance_id: str) -> int:

@@ -176,12 +176,14 @@ def _stop(chosen: "Settings", stop_id: str) -> "tuple[Subject, Mapping[str, list
     from headgate_control.audit.evidence import Subject
     from headgate_processors.errors import StoreError
 
+    rows: Mapping[str, list[dict[str, Any]]]
     try:
         rows = stop_rows(views(chosen), stop_id)
     except StoreError as error:
         screen().say(f"{error} The archive goes by what gateways were told alone.")
         rows = {}
-    return Subject(kind="stop", id=stop_id), rows
+    cut = frozenset(str(row["decision_id"]) for row in rows.get("model_calls", []) if row["decision_id"])
+    return Subject(kind="stop", id=stop_id, decision_ids=cut), rows
 
 
 def _verified(context: typer.Context, data: Path | None, logs: Path | None, anchors: "Iterable[Head]") -> "Verified":

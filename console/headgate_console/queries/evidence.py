@@ -10,6 +10,18 @@ from headgate_console.render.records import plain
 if TYPE_CHECKING:
     import duckdb
 
+CUT_WITHIN_NS = 30_000_000_000
+"""A call that a stop has cut ends so soon after it."""
+_ABOUT = {
+    "platform": "true",
+    "team": "team = $2",
+    "workflow": "workflow = $2",
+    "identity": "user_id = $2",
+    "model": "$2 IN (provider || '/' || request_model, provider || '/' || model)",
+    "instance": "$2 IN (instance_id, parent_instance_id, root_instance_id)",
+    "session": "(session_id = $2 OR session_id IN (SELECT session_id FROM sessions WHERE source_key = $2))",
+}
+"""By the scope of a stop, which rows of calls it is about."""
 _TRACED = ("model_calls", "tool_calls")
 
 
@@ -37,9 +49,37 @@ def trace_ids(connection: "duckdb.DuckDBPyConnection", session_id: str) -> froze
 
 
 def stop_rows(connection: "duckdb.DuckDBPyConnection", stop_id: str) -> Mapping[str, list[Row]]:
-    """What became of a stop, by the name of the view."""
-    timeline = "SELECT * FROM timeline WHERE kind = 'stop' AND ref_id = ? ORDER BY session_id, seq"
-    return {"timeline": _plain(fetch(connection, timeline, [stop_id])), **effect_rows(connection, [stop_id])}
+    """What became of a stop, by the name of the view: the calls that it cut among them."""
+    cut = cut_calls(connection, stop_id)
+    timeline = """
+        SELECT * FROM timeline
+        WHERE (kind = 'stop' AND ref_id = $1) OR (ref_view = 'model_calls' AND list_contains($2, ref_id))
+           OR (ref_view = 'decisions' AND ref_id IN (SELECT decision_id FROM decisions WHERE stop_id = $1))
+        ORDER BY session_id, seq
+    """
+    if "decisions" not in _known(connection):
+        return {}
+    return {
+        "timeline": _plain(fetch(connection, timeline, [stop_id, [row["model_call_id"] for row in cut]])),
+        "model_calls": _plain(cut),
+        **effect_rows(connection, [stop_id]),
+    }
+
+
+def cut_calls(connection: "duckdb.DuckDBPyConnection", stop_id: str) -> list[Row]:
+    """The calls that ran when a stop came, are what it is about, and ended then because they were stopped."""
+    if not {"stops", "model_calls", "sessions"} <= _known(connection):
+        return []
+    found = fetch(connection, "SELECT scope, target, accepted_unix_nano FROM stops WHERE stop_id = ?", [stop_id])
+    if not found or (about := _ABOUT.get(str(found[0]["scope"]))) is None or found[0]["accepted_unix_nano"] is None:
+        return []
+    query = f"""
+        SELECT * FROM model_calls WHERE error_type = 'stopped' AND status <> 'denied'
+          AND start_time_unix_nano <= $1 + {CUT_WITHIN_NS} AND end_time_unix_nano BETWEEN $1 AND $1 + {CUT_WITHIN_NS}
+          AND $2 IS NOT NULL AND {about}
+        ORDER BY start_time_unix_nano, model_call_id
+    """
+    return fetch(connection, query, [found[0]["accepted_unix_nano"], found[0]["target"] or ""])
 
 
 def effect_rows(connection: "duckdb.DuckDBPyConnection", stop_ids: Iterable[str]) -> Mapping[str, list[Row]]:

@@ -2,15 +2,15 @@
 
 A gzipped tar file. `manifest.json` names every other member with its SHA-256, `manifest.jws` signs it with control's
 key, `jwks.json` holds the public half. `proof/` holds the part of each chain that is about the subject;
-`decisions.jsonl` and `stops.jsonl` say the same as its records, and `timeline.jsonl` and whatever else is given come
-from the views.
+`decisions.jsonl`, `stops.jsonl`, `instances.jsonl` and `manifests.jsonl` say the same as its records, `policies/` has
+the texts by which the decisions were made, and `timeline.jsonl` and whatever else is given come from the views.
 """
 
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,23 @@ from urllib.parse import quote
 import orjson
 from jwt.api_jws import PyJWS
 
+from headgate_control import kinds
 from headgate_control.audit.evidence import DECISION, Evidence, Subject, evidence_of
 from headgate_control.audit.heads import Head, Kept, heads
 from headgate_control.audit.log import log_records, writers
 from headgate_control.audit.proof import Proof, write_proof
 from headgate_control.identity.signing_keys import SigningKeys
 from headgate_control.kinds import STOP
+from headgate_control.policy.kept import FOLDER as POLICIES
+from headgate_control.policy.kept import kept_texts
 from headgate_control.store.port import ControlStore
 from headgate_processors.errors import StoreError
 
 MANIFEST, SIGNATURE, JWKS, HEADS = "manifest.json", "manifest.jws", "jwks.json", "heads.json"
 DECISIONS, STOPS = "decisions.jsonl", "stops.jsonl"
+INSTANCES, MANIFESTS = "instances.jsonl", "manifests.jsonl"
+STATEMENTS = {DECISIONS: DECISION, STOPS: STOP, INSTANCES: kinds.INSTANCE, MANIFESTS: kinds.MANIFEST}
+"""The members that say what records of a kind in `proof/` say."""
 PROOFS = "proof"
 TYPE = "headgate-archive+jws"
 ALGORITHM = "ES256"
@@ -69,10 +75,11 @@ def export(subject: Subject, sources: Sources, to: Path) -> Exported:
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as place:
         folder = Path(place)
         (folder / PROOFS).mkdir()
-        evidence = evidence_of(subject, sources.logs)
+        evidence = evidence_of(_with_own(subject, sources.store), sources.logs)
+        evidence = _with_manifests(evidence, sources.store)
         chains = [*_journal_proofs(evidence, sources, folder), *_log_proofs(evidence, sources, folder)]
-        decisions = _statements(folder, chains, DECISIONS, DECISION)
-        stops = _statements(folder, chains, STOPS, STOP)
+        said = {name: _statements(folder, chains, name, kind) for name, kind in STATEMENTS.items()}
+        _policies(evidence, sources, folder)
         for name, rows in sources.rows.items():
             _write_lines(folder / f"{name}.jsonl", rows)
         found = heads(sources.store, sources.logs)
@@ -82,7 +89,9 @@ def export(subject: Subject, sources: Sources, to: Path) -> Exported:
         members = _pack(folder, packed)
         packed.chmod(0o600)
         packed.replace(to)
-    return Exported(path=to, key_id=key_id, decisions=decisions, stops=stops, chains=len(chains), members=members)
+    return Exported(
+        path=to, key_id=key_id, decisions=said[DECISIONS], stops=said[STOPS], chains=len(chains), members=members
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +104,35 @@ class _Chain:
 
     def written(self) -> dict[str, object]:
         return {"member": self.member, "kept": self.kept, **asdict(self.proof)}
+
+
+def _with_own(subject: Subject, store: ControlStore) -> Subject:
+    """A stop with the instance that it names, if it names one: nobody else need have met it."""
+    if subject.kind != "stop":
+        return subject
+    named: set[str] = set()
+    position = 0
+    while events := store.events(after=position):
+        position = events[-1].position
+        sides = (side for event in events if event.kind == STOP for side in (event.before, event.after))
+        keys = (side["key"] for side in sides if side is not None and side.get("stop_id") == subject.id)
+        named.update(str(key[1]) for key in keys if isinstance(key, list) and key[0] == "instance")
+    return replace(subject, instances=subject.instances | named)
+
+
+def _with_manifests(evidence: Evidence, store: ControlStore) -> Evidence:
+    """With the manifests of its instances, also where no decision names them."""
+    records = [record for one in evidence.instances if (record := store.get(kinds.INSTANCE, one)) is not None]
+    digests = {str(digest) for record in records if (digest := record.body.get("manifest_digest"))}
+    return replace(evidence, manifests=evidence.manifests | digests)
+
+
+def _policies(evidence: Evidence, sources: Sources, folder: Path) -> None:
+    """Put the texts of policies in that are kept; of those that are not the digest stays in the decisions."""
+    kept = kept_texts(sources.store, sources.logs.parent / POLICIES)
+    for digest in sorted(evidence.policies & kept.keys()):
+        (folder / POLICIES).mkdir(exist_ok=True)
+        (folder / POLICIES / kept[digest].name).write_bytes(kept[digest].read_bytes())
 
 
 def _journal_proofs(evidence: Evidence, sources: Sources, folder: Path) -> Iterator[_Chain]:

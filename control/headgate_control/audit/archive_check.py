@@ -18,16 +18,13 @@ import orjson
 from jwt import PyJWK, PyJWKSet, PyJWTError
 from jwt.api_jws import PyJWS
 
-from headgate_control.audit.archive import ALGORITHM, DECISIONS, JWKS, MANIFEST, SIGNATURE, STOPS, TYPE
+from headgate_control.audit.archive import ALGORITHM, JWKS, MANIFEST, SIGNATURE, STATEMENTS, TYPE
 from headgate_control.audit.chain import canonical
-from headgate_control.audit.evidence import DECISION
 from headgate_control.audit.heads import Head
 from headgate_control.audit.proof import LINE_BYTES_MAX, Proof, ProofError, ProofReader
-from headgate_control.kinds import STOP
 from headgate_processors.errors import ConfigError
 
 SIGNED_BYTES_MAX = 64 << 20
-_STATEMENTS = {DECISIONS: DECISION, STOPS: STOP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +56,8 @@ class _Check:
     members: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     chains: dict[str, tuple[str, Proof]] = field(default_factory=dict)
     anchors: list[Head] = field(default_factory=list)
-    proved: dict[str, set[bytes]] = field(default_factory=lambda: {kind: set() for kind in _STATEMENTS.values()})
-    said: dict[str, set[bytes]] = field(default_factory=lambda: {kind: set() for kind in _STATEMENTS.values()})
+    proved: dict[str, set[bytes]] = field(default_factory=lambda: {kind: set() for kind in STATEMENTS.values()})
+    said: dict[str, set[bytes]] = field(default_factory=lambda: {kind: set() for kind in STATEMENTS.values()})
     seen: set[str] = field(default_factory=set)
     compared: int = 0
 
@@ -92,9 +89,9 @@ class _Check:
     def _read(self, name: str, lines: Iterator[bytes]) -> Iterator[Flaw]:
         if name in self.chains:
             yield from self._proof(name, lines)
-        elif name in _STATEMENTS:
+        elif name in STATEMENTS:
             for line in lines:
-                self.said[_STATEMENTS[name]].add(sha256(canonical(orjson.loads(line))).digest())
+                self.said[STATEMENTS[name]].add(sha256(canonical(orjson.loads(line))).digest())
 
     def _proof(self, name: str, lines: Iterator[bytes]) -> Iterator[Flaw]:
         kept, proof = self.chains[name]
@@ -116,7 +113,7 @@ class _Check:
         """What is missing; where all is whole, what is said without a proof."""
         for name in sorted(self.members.keys() - self.seen):
             yield Flaw(member=name, problem="it is missing")
-        for name, kind in _STATEMENTS.items():
+        for name, kind in STATEMENTS.items():
             if is_whole and name in self.seen and self.proved[kind] != self.said[kind]:
                 yield Flaw(member=name, problem="it does not say what the records in proof/ say")
 

@@ -9,6 +9,7 @@ import orjson
 
 from headgate_control.audit.log import log_records, writers
 from headgate_control.kinds import BUDGET, INSTANCE, MANIFEST, STOP
+from headgate_control.policy.kept import POLICY
 from headgate_processors.errors import StoreError
 
 DECISION = "decision"
@@ -18,18 +19,21 @@ DECISION = "decision"
 class Subject:
     """What an archive is about.
 
-    Of a session: the keys that it goes by, and its traces. Of a stop: its id.
+    Of a session: the keys that it goes by, and its traces. Of a stop: its id, the decisions of the calls that it cut,
+    and the instance that it names.
     """
 
     kind: Literal["session", "stop"]
     id: str
     keys: frozenset[str] = frozenset()
     trace_ids: frozenset[str] = frozenset()
+    decision_ids: frozenset[str] = frozenset()
+    instances: frozenset[str] = frozenset()
 
     def is_meant(self, body: Mapping[str, Any]) -> bool:
         """Whether a decision, or anything else that a log says, is about it."""
         if self.kind == "stop":
-            return body.get("stop_id") == self.id
+            return body.get("stop_id") == self.id or body.get("decision_id") in self.decision_ids
         named = body.get("session_key", body.get("session"))
         return named in self.keys or body.get("session_id") == self.id or body.get("trace_id") in self.trace_ids
 
@@ -43,6 +47,7 @@ class Evidence:
     manifests: frozenset[str] = frozenset()
     stops: frozenset[str] = frozenset()
     reservations: frozenset[str] = frozenset()
+    policies: frozenset[str] = frozenset()
 
     def in_log(self, body: Mapping[str, Any]) -> bool:
         """Whether a record of a log belongs to it: what is about the subject, and what was reserved for that."""
@@ -52,11 +57,12 @@ class Evidence:
 
     def in_journal(self, event: Mapping[str, Any]) -> bool:
         """Whether an event of the journal belongs to it."""
+        named = {INSTANCE: self.instances, MANIFEST: self.manifests}
         match event.get("kind"):
-            case kind if kind == INSTANCE:
-                return event["id"] in self.instances
-            case kind if kind == MANIFEST:
-                return event["id"] in self.manifests
+            case kind if kind in named:
+                return event["id"] in named[kind]
+            case kind if kind == POLICY:
+                return any(side.get("digest") in self.policies for side in _sides(event))
             case kind if kind == STOP:
                 return any(self._is_its(stop) for stop in _sides(event))
             case kind if kind == BUDGET:
@@ -82,6 +88,7 @@ class _Found:
     manifests: set[str] = field(default_factory=set)
     stops: set[str] = field(default_factory=set)
     reservations: set[str] = field(default_factory=set)
+    policies: set[str] = field(default_factory=set)
 
     def take(self, body: Mapping[str, Any]) -> None:
         for names, column in (
@@ -89,6 +96,7 @@ class _Found:
             (self.manifests, "manifest_digest"),
             (self.stops, "stop_id"),
             (self.reservations, "reservation_id"),
+            (self.policies, "policy_digest"),
         ):
             if isinstance(name := body.get(column), str):
                 names.add(name)
@@ -100,7 +108,7 @@ def evidence_of(subject: Subject, logs: Path) -> Evidence:
     Raises:
         StoreError: a log cannot be read to its end.
     """
-    found = _Found()
+    found = _Found(instances=set(subject.instances))
     if subject.kind == "stop":
         found.stops.add(subject.id)
     for writer in writers(logs):
@@ -113,6 +121,7 @@ def evidence_of(subject: Subject, logs: Path) -> Evidence:
         manifests=frozenset(found.manifests),
         stops=frozenset(found.stops),
         reservations=frozenset(found.reservations),
+        policies=frozenset(found.policies),
     )
 
 

@@ -22,6 +22,8 @@ from headgate_control.audit.evidence import Subject
 from headgate_control.audit.heads import Head, heads
 from headgate_control.audit.log import AuditLog
 from headgate_control.identity.signing_keys import SigningKeys
+from headgate_control.policy.bundle import bundle_of
+from headgate_control.policy.kept import PolicyJournal
 from headgate_control.stops.commands import stop
 from headgate_control.store.opening import open_sqlite, read_sqlite
 from headgate_control.store.record import Change
@@ -135,6 +137,55 @@ def test_an_archive_of_a_stop_holds_what_it_denied(exported: Callable[..., Expor
     made = exported(Subject(kind="stop", id=stop_id))
     assert ([], 1, 1) == (flaws(check_archive(made.path)), made.decisions, made.stops)
     assert "loops" == orjson.loads(members(made.path)["stops.jsonl"])["reason"]
+
+
+def test_an_archive_of_a_stop_holds_whom_it_names_and_the_calls_that_it_cut(
+    exported: Callable[..., Exported], site: Path
+) -> None:
+    """The instance with its manifest though nobody has met the stop, and the decision that had let the call run."""
+    with closing(open_sqlite(site / "control.sqlite", writer="control")) as store:
+        for change in (
+            Change(kind="manifest", id="sha256:m", body={"levels": []}),
+            Change(kind="instance", id="ai-1", body={"instance_id": "ai-1", "manifest_digest": "sha256:m"}),
+        ):
+            store.change([change], author="ada", action="instance.create")
+        made = stop(store, ("instance", "ai-1"), mode="stop", author="ada", reason="loops")
+    archive = exported(Subject(kind="stop", id=made.stop_id, decision_ids=frozenset({"dec-0"}))).path
+    found = {name: content.splitlines() for name, content in members(archive).items()}
+    names = {
+        "decisions": [orjson.loads(line)["decision_id"] for line in found["decisions.jsonl"]],
+        "instances": {orjson.loads(line)["id"] for line in found["instances.jsonl"]},
+        "manifests": [orjson.loads(line)["id"] for line in found["manifests.jsonl"]],
+    }
+    expected = {"decisions": ["dec-0"], "instances": {"ai-1", "ai-2"}, "manifests": ["sha256:m"]}
+    assert ([], expected) == (flaws(check_archive(archive)), names)
+
+
+def test_an_archive_holds_the_policies_that_decided(exported: Callable[..., Exported], site: Path) -> None:
+    """Those that are kept, with the event that says so; others not."""
+    with (
+        closing(open_sqlite(site / "control.sqlite", writer="control")) as store,
+        closing(AuditLog.open(site / "log", "gateway")) as log,
+    ):
+        journal = PolicyJournal(store, site / "policies", node="control")
+        for text in ("permit(principal, action, resource);", "forbid(principal, action, resource);"):
+            bundle = bundle_of({"a.cedar": f'@id("a") {text}'})
+            journal.use(bundle)
+        journal.tell()
+        log.append(decision("dec-8", session_key="sess-1", policy_digest=bundle.digest))
+    archive = exported().path
+    texts = [content for name, content in members(archive).items() if name.startswith("policies/")]
+    assert ([], 1, bundle.digest) == (flaws(check_archive(archive)), len(texts), orjson.loads(texts[0])["digest"])
+
+
+@pytest.mark.parametrize("member", ["instances.jsonl", "decisions.jsonl", "stops.jsonl"])
+def test_what_is_said_without_a_proof_is_found(archive: Path, member: str) -> None:
+    """Also where it is signed."""
+    content = members(archive)
+    content[member] += content[member].splitlines(keepends=True)[0].replace(b"ai-1", b"ai-9").replace(b"loops", b"loop")
+    assert [(member, "it does not say what the records in proof/ say")] == flaws(
+        check_archive(resigned(archive, content))
+    )
 
 
 def test_the_key_is_compared_with_those_that_are_trusted(exported: Callable[..., Exported], site: Path) -> None:
