@@ -103,6 +103,21 @@ def test_status_names_the_policies_that_decide_and_what_is_wrong_with_newer_ones
     )
 
 
+def test_evidence_is_no_backup(run: Run, data: Path, tmp_path: Path) -> None:
+    """It says what the file is, and changes nothing."""
+    with closing(open_sqlite(Place(data=data).database, writer="control")) as store:
+        stop_id = str(store.all("stop")[0].body["stop_id"])
+    evidence = str(tmp_path / "evidence.tar.gz")
+    assert 0 == run("audit", "export", "--stop", stop_id, "--out", evidence).code
+    result = run("control", "restore", evidence, "--data", str(tmp_path / "other"))
+    expected = (2, True, False)
+    assert expected == (
+        result.code,
+        "it is an archive of `headgate audit export`" in result.err,
+        (tmp_path / "other" / "control").exists(),
+    )
+
+
 def test_a_backup_is_taken_while_control_writes_and_put_back_elsewhere(run: Run, data: Path, tmp_path: Path) -> None:
     """With every stop, decision, token and key; its owner alone may read it."""
     place = Place(data=data)

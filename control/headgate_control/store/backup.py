@@ -187,6 +187,8 @@ def _manifest(tar: tarfile.TarFile) -> Any:
     if content is None or info.size > MANIFEST_BYTES_MAX:
         raise ValueError("it has no manifest")
     found = orjson.loads(content.read())
+    if "subject" in found:
+        raise ValueError("it is an archive of `headgate audit export`: evidence to verify, with no control state in it")
     if found["version"] != 1:
         raise ValueError("it is of a newer Headgate")
     return found
