@@ -184,6 +184,7 @@ def test_lines_for_a_shell_give_what_was_meant() -> None:
     done = subprocess.run(["bash", "-euc", script], check=True, capture_output=True, text=True)
     assert [*environment.values(), ""] == done.stdout.split("\0")
     assert environment["OPENAI_BASE_URL"] == environment["OPENAI_API_BASE"]
+    assert ["otlp"] * 3 == [environment[f"OTEL_{signal}_EXPORTER"] for signal in ("TRACES", "METRICS", "LOGS")]
     assert ("http://[::1]:2/openai/v1", "http://[::1]:2/anthropic", "authorization=Bearer%20hgt_1") == (
         environment["OPENAI_BASE_URL"],
         environment["ANTHROPIC_BASE_URL"],

@@ -25,6 +25,9 @@ def agent_environment(
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{otlp}",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{telemetry_token}",
+        # What is the default elsewhere, Claude Code must be told.
+        **{f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("TRACES", "METRICS", "LOGS")},
+        "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
         "OTEL_RESOURCE_ATTRIBUTES": f"headgate.instance.id={instance_id}",
         HOOK_URL: f"{control}/hooks/claude-code",
         HOOK_KEY: gateway_key,
