@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from headgate_gateways.model.seldom import Seldom
 from headgate_processors.errors import ConfigError
@@ -55,6 +56,7 @@ async def listening(
     runner = web.AppRunner(
         app,
         access_log=None,
+        logger=_quiet(),
         handler_cancellation=True,
         shutdown_timeout=SHUTDOWN_S,
         handle_signals=False,
@@ -74,6 +76,35 @@ async def listening(
 async def _unsigned(_: web.BaseRequest, answer: web.StreamResponse) -> None:
     """What serves this, and in which version, is nobody's business."""
     answer.headers.popall("server", None)
+
+
+class _Malformed(logging.Filter):
+    """Says of requests that are no HTTP, or too large, what is wrong with them, now and then, and nothing of them.
+
+    aiohttp would log each with a traceback and the beginning of what was sent, such as a token.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seldom = Seldom()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is logged."""
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, HttpProcessingError):
+            return True
+        if (times := self._seldom.count()) is None:
+            return False
+        record.msg, record.args = "%d requests refused, the last because of a %s", (times, type(error).__name__)
+        record.exc_info, record.levelno, record.levelname = None, logging.WARNING, "WARNING"
+        return True
+
+
+def _quiet() -> logging.Logger:
+    logger = logging.Logger(_LOG.name)  # noqa: LOG001 - each server counts for itself.
+    logger.parent = _LOG
+    logger.addFilter(_Malformed())
+    return logger
 
 
 async def _bound(

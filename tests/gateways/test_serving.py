@@ -66,6 +66,28 @@ async def answers(stream: Stream, request: bytes = HEAD + b"\r\n") -> int:
     return int(said.split(maxsplit=2)[1])
 
 
+@pytest.mark.parametrize("sent", [HEAD + b"authorization: Bearer " + b"s3cret" * 2_000, HEAD + b"bad header s3cret"])
+def test_what_is_no_request_is_refused_and_nothing_of_it_logged(sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Once a second, with its kind alone."""
+
+    async def steps() -> list[bytes]:
+        async with served(SHORT) as connect:
+            said = []
+            for _ in range(5):
+                reader, writer = await connect()
+                writer.write(sent + b"\r\n\r\n")
+                said.append((await ends(reader))[:12])
+            return said
+
+    said = asyncio.run(steps())
+    assert ([b"HTTP/1.0 400"] * 5, 1, False, False) == (
+        said,
+        len(caplog.messages),
+        "s3cret" in caplog.text,
+        "Traceback" in caplog.text,
+    )
+
+
 @pytest.mark.parametrize("begins", [b"", b"GET ", HEAD, HEAD + b"x: y\r\n"])
 def test_a_connection_whose_headers_do_not_come_is_closed(begins: bytes) -> None:
     """Though more of them comes again and again; whoever was in time stays."""
