@@ -492,3 +492,29 @@ def test_an_agent_cannot_speak_as_a_gateway(workbench: Any) -> None:
     workbench.derive()
     [row] = workbench.query("SELECT witnesses, decision_id, attempts, identity_source FROM model_calls")
     assert (["client"], None, None, "unknown") == tuple(row.values())
+
+
+def test_what_a_gateway_reads_beside_the_usage_is_in_the_row(make_workbench: Callable[[], Any]) -> None:
+    """The provider's id of the request, its tier, what was cached for an hour, and its word for what went wrong."""
+    workbench = make_workbench()
+    sender, request = _seen(
+        1,
+        **_usage(),
+        gen_ai__request__id="req-1",
+        gen_ai__response__service_tier="priority",
+        gen_ai__usage__cache_creation__input_tokens=60,
+        gen_ai__usage__cache_write_1h__input_tokens=40,
+        error__type="overloaded_error",
+    )
+    workbench.ingest([request], sender=sender)
+    workbench.derive()
+    names = "request_id, service_tier, cache_write_tokens, cache_write_1h_tokens, status, error_type"
+    expected = {
+        "request_id": "req-1",
+        "service_tier": "priority",
+        "cache_write_tokens": 60,
+        "cache_write_1h_tokens": 40,
+        "status": "error",
+        "error_type": "overloaded_error",
+    }
+    assert [expected] == workbench.query(f"SELECT {names} FROM model_calls")
