@@ -1,11 +1,14 @@
-"""Unexpected exceptions: counted each time, logged with their traceback once."""
+"""What is logged of requests that fail: unexpected exceptions once, with their traceback; bad credentials seldom."""
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 
 from headgate_processors.receiver.counters import Counters
 
 MAX_KINDS = 256
+STRANGERS_EVERY_S = 60.0
 
 
 class Faults:
@@ -32,6 +35,26 @@ class Faults:
                 return False
             self._seen.add(kind)
             return True
+
+
+class Strangers:
+    """Requests that were refused for who sent them: one line a minute, however many there are."""
+
+    def __init__(self, logger: logging.Logger, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._logger, self._clock_s = logger, clock_s
+        self._lock = threading.Lock()
+        self._count = 0
+        self._told_s: float | None = None
+
+    def record(self, error: BaseException, *, doing: str) -> None:
+        """Count one, and log how many there were when it is time to."""
+        with self._lock:
+            self._count += 1
+            now_s = self._clock_s()
+            if self._told_s is not None and now_s - self._told_s < STRANGERS_EVERY_S:
+                return
+            count, self._count, self._told_s = self._count, 0, now_s
+        self._logger.warning("%d requests refused, the last while %s: %s", count, doing, error)
 
 
 def _kind(error: BaseException) -> tuple[str, str, int]:

@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from headgate_processors.errors import PermanentError, PoisonError, TooLargeError
+from headgate_processors.errors import ForbiddenError, PermanentError, PoisonError, TooLargeError, UnauthenticatedError
 from headgate_processors.otlp.port import Encoding, Signal
 from headgate_processors.receiver.admission import Admission, Place
 from headgate_processors.receiver.config import ReceiverConfig
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
-from headgate_processors.receiver.faults import Faults
+from headgate_processors.receiver.faults import Faults, Strangers
 from headgate_processors.receiver.port import Accepted, Ingest, Sender
 from headgate_processors.receiver.status import Answer, answer_to
 
@@ -27,6 +27,7 @@ class Intake:
         self._ingest = ingest
         self._dead_letters = dead_letters
         self._faults = Faults(counters, _LOGGER)
+        self._strangers = Strangers(_LOGGER)
         self._admission = Admission(
             places=config.places,
             running=config.running,
@@ -78,6 +79,8 @@ class Intake:
         to many, would else keep the frames of the request with it, its body, and for gRPC its stream.
         """
         answer = answer_to(error)
+        if isinstance(error, UnauthenticatedError | ForbiddenError):
+            self._strangers.record(error, doing=f"taking {signal} over {protocol}")
         if not answer.expected:
             self._faults.record(error, doing=f"taking {signal} over {protocol}")
         error.__traceback__ = None

@@ -13,10 +13,11 @@ import pytest
 
 from headgate_processors.credentials.authenticator import CredentialAuthenticator
 from headgate_processors.credentials.keystore import KeyStore
-from headgate_processors.errors import ConfigError
+from headgate_processors.errors import ConfigError, UnauthenticatedError
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.counters import Counters
 from headgate_processors.receiver.dead_letters import DeadLetters
+from headgate_processors.receiver.faults import Strangers
 from headgate_processors.receiver.grpc_server import SERVICES
 from headgate_processors.receiver.port import CLIENT, Peer, Sender
 from headgate_processors.receiver.tls import TlsConfig, TlsFiles
@@ -115,6 +116,18 @@ def test_every_refusal_has_its_status_is_counted_and_leaks_nothing(start, keys, 
         + "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
     )
     assert not [token for token in cases if token in written]
+    assert "1 requests refused, the last while taking logs over grpc" in caplog.text
+
+
+def test_bad_credentials_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """With how many there were."""
+    now_s = [0.0]
+    strangers = Strangers(logging.getLogger("receiver"), lambda: now_s[0])
+    for second in range(90):
+        now_s[0] = float(second)
+        strangers.record(UnauthenticatedError("no token that we know"), doing="taking logs over http")
+    said = "requests refused, the last while taking logs over http: no token that we know"
+    assert [f"1 {said}", f"60 {said}"] == caplog.messages
 
 
 def test_a_refusal_over_http_says_how_to_do_better(start, keys) -> None:
