@@ -96,7 +96,8 @@ class ModelGateway:
         began, door, path = self.clock(), http.match_info["door"], http.match_info["path"]
         upstream = self.upstreams.get(door)
         target = upstream.target(http.method, path) if upstream is not None else None
-        if upstream is None or "upgrade" in http.headers:
+        # Clients of HTTP/2 offer it on plain connections, and go on as they began where nobody takes it up.
+        if upstream is None or "websocket" in http.headers.get("upgrade", "").lower():
             return web.Response(status=404, text="not found\n")
         if target is None:
             return _refused(upstream, 404, "unknown_path", f"expected one of {upstream.known}")

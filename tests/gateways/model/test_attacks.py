@@ -332,7 +332,22 @@ def test_a_query_passes_as_it_is(site: Any) -> None:
     assert ["a=1%26key%3D2&b=%2e%2e%2f"] == seen.queries
 
 
-@pytest.mark.parametrize("headers", [{"upgrade": "websocket", "connection": "upgrade"}, {"upgrade": "h2c"}])
+def test_an_offer_of_http2_is_not_taken_up_and_not_passed_on(site: Any) -> None:
+    """Java's client makes it with every call of a plain address."""
+
+    async def steps(agent: Any) -> int:
+        offer = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AAEAAEAAAAIAAAABAAMAAABk")
+        return status(await raw(agent, head(agent, CHAT, *offer, f"content-length: {len(BODY)}") + BODY))
+
+    assert 200 == site.run(steps)
+    (exchange,) = site.server.journal.exchanges()
+    assert not {"upgrade", "http2-settings"} & exchange.headers.keys()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"upgrade": "websocket", "connection": "upgrade"}, {"upgrade": "WebSocket"}, {"upgrade": "h2c, websocket"}],
+)
 def test_an_upgrade_is_not_there(site: Any, headers: dict[str, str]) -> None:
     """So that clients fall back to HTTP."""
 
