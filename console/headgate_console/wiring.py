@@ -12,7 +12,8 @@ from headgate_analytics import views
 from headgate_analytics.derive import DeriveConfig, Deriver
 from headgate_analytics.schema import DERIVED
 from headgate_console.collector.launch import FOLDER
-from headgate_console.control.place import Place
+from headgate_console.control.place import FOLDER as PLACE
+from headgate_console.control.place import SIGNING, Place
 from headgate_console.doctor.folder import DEAD_LETTERS
 from headgate_console.queries.opening import nanoseconds
 from headgate_console.serve.timed import TimedSink
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from headgate_console.settings import Settings
 
 ISSUER_KEYS = Path(FOLDER) / JWKS_FILE
+CONTROL_KEYS = Path(PLACE) / SIGNING / JWKS_FILE
 DERIVE_LOCK = Path("locks") / "derive.lock"
 LOCK_WAIT_S = 1.0
 MANIFEST = "manifest.json"
@@ -267,11 +269,12 @@ def tls_config(settings: "Settings") -> TlsConfig | None:
 
 
 def build_authenticator(settings: "Settings") -> CredentialAuthenticator:
-    """Judges credentials by the key store of the data folder, and by an issuer's keys."""
+    """Judges credentials by the key store of the data folder, by the keys of its control, and by an issuer's."""
     own = settings.data / ISSUER_KEYS
     config = WebTokenConfig(
         keys_file=settings.receiver.jwks_file or own,
         issuer=settings.receiver.jwt_issuer,
         may_be_absent=settings.receiver.jwks_file is None,
+        own_keys_file=settings.data / CONTROL_KEYS,
     )
     return CredentialAuthenticator(KeyStore(settings.data), web_tokens=WebTokens(config))

@@ -142,6 +142,13 @@ def test_a_token_of_an_instance_is_minted_for_one_audience(control_site: Any, to
     assert 400 == control_site.ask("POST", path, control_site.admin, {"audience": "elsewhere"}).status_code
     unknown = control_site.ask("POST", "/v1/instances/ai-nobody/token", control_site.admin, {})
     assert 404 == unknown.status_code
+    receiver = f"http://{control_site.addresses['otlp-http']}/v1/traces"
+    sent = {}
+    for audience in ("headgate-telemetry", "headgate-gateway"):
+        token = control_site.ask("POST", path, control_site.admin, {"audience": audience}).json()["token"]
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/x-protobuf"}
+        sent[audience] = httpx2.post(receiver, content=b"", headers=headers).status_code
+    assert {"headgate-telemetry": 200, "headgate-gateway": 401} == sent
     told("stop", "team", "minted", "--reason", "held")
     assert 403 == control_site.ask("POST", path, control_site.admin, {}).status_code
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from headgate_console.control.callers import callers_of, kept_token, telemetry_token, token_ender
 from headgate_console.control.holding import Held, held_state
-from headgate_console.control.place import ADMIN_FILE, WRITER, Place, exposure
+from headgate_console.control.place import ADMIN_FILE, SIGNING, WRITER, Place, exposure
 from headgate_console.control.records import ControlRecords, exporter_to
 from headgate_console.settings.values import NOWHERE
 from headgate_control.audit.log import AuditLog, last_body
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger("control")
 PLATFORM = "127.0.0.1:4319"
 PROFILES = "profiles"
-SIGNING = "keys"
 DECISIONS = "decisions"
 
 

@@ -13,6 +13,7 @@ from headgate_processors.files import write_whole
 FOLDER = "control"
 ADMIN_FILE = "admin.token"
 CALLS = "calls.bin"
+SIGNING = "keys"
 WRITER = "control"
 _OTHERS = 0o077
 

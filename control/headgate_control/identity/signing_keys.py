@@ -27,6 +27,7 @@ FILE_NAME = "signing.json"
 OVERLAP_NS = 24 * 3_600 * 1_000_000_000
 KEYS_MAX = 200
 _LOCK_WAIT_S = 5.0
+_NS_PER_S = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +155,13 @@ def _ended(key: SigningKey, at_unix_nano: int) -> SigningKey:
 
 
 def _jwks(keys: tuple[SigningKey, ...] | list[SigningKey], at_unix_nano: int) -> dict[str, object]:
-    return {"keys": [dict(one.jwk) for one in keys if one.state(at_unix_nano) != "retired"]}
+    return {"keys": [_told(one) for one in keys if one.state(at_unix_nano) != "retired"]}
+
+
+def _told(key: SigningKey) -> dict[str, object]:
+    """Its JWK; `exp` says when it ends, for whoever reads the file later than it was written."""
+    end = key.good_until_unix_nano
+    return dict(key.jwk) if end is None else {**key.jwk, "exp": end // _NS_PER_S}
 
 
 def _parsed(content: bytes) -> KeyRing:

@@ -1,5 +1,6 @@
-"""JSON Web Tokens that control, or another issuer, signed with ES256; its public keys are in a file."""
+"""JSON Web Tokens that control, or another issuer, signed with ES256; the public keys of each are in a file."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 import jwt
 from jwt import PyJWK, PyJWKSet, PyJWTError
 
+from headgate_processors.credentials.issuer import ISSUER
 from headgate_processors.credentials.subjects import role_of_subject
 from headgate_processors.credentials.watched import WatchedFile
 from headgate_processors.errors import TransientError, UnauthenticatedError
@@ -28,19 +30,30 @@ _OPTIONS: Any = {
     "verify_iat": False,
 }
 
-Keys = Mapping[str | None, PyJWK]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenKey:
+    """A public key, good until `end_s` seconds since the epoch, where its file says so in `exp`."""
+
+    public: PyJWK
+    end_s: float = math.inf
+
+
+Keys = Mapping[str | None, TokenKey]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebTokenConfig:
     """Where the issuer's keys are (a JWKS file), and the issuer that tokens must name, None for any.
 
-    `may_be_absent`: without the file no token is good; else a missing file is a fault that passes.
+    `may_be_absent`: without the file no token is good; else a missing file is a fault that passes. `own_keys_file` are
+    the keys of the control that shares the data folder, which may never have run.
     """
 
     keys_file: Path
     issuer: str | None = None
     may_be_absent: bool = False
+    own_keys_file: Path | None = None
 
 
 class WebTokens:
@@ -52,11 +65,11 @@ class WebTokens:
     """
 
     def __init__(self, config: WebTokenConfig, *, clock: Callable[[], int] = time.time_ns) -> None:
-        self._config = config
         self._clock = clock
-        self._keys: WatchedFile[Keys] = WatchedFile(
-            config.keys_file, _parsed_keys, absent={} if config.may_be_absent else None
-        )
+        absent: Keys | None = {} if config.may_be_absent else None
+        self._sources = [(WatchedFile(config.keys_file, _parsed_keys, absent=absent), config.issuer)]
+        if config.own_keys_file is not None:
+            self._sources.insert(0, (WatchedFile(config.own_keys_file, _parsed_keys, absent={}), ISSUER))
 
     def __call__(self, token: str) -> Sender:
         """Who the token's subject is.
@@ -78,22 +91,29 @@ class WebTokens:
     def _verified(self, token: str) -> Mapping[str, Any]:
         if len(token) > TOKEN_CHARACTERS_MAX:
             raise UnauthenticatedError("the token is longer than any of ours")
-        keys = self._keys.value()
         try:
-            key = keys.get(jwt.get_unverified_header(token).get("kid"))
-            if key is None:
+            found = self._key(jwt.get_unverified_header(token).get("kid"))
+            if found is None:
                 raise refusal("the token is signed with a key that is not in the key file", is_collectors=_says(token))
-            return jwt.decode(
-                token,
-                key,
-                algorithms=[ALGORITHM],
-                audience=[TELEMETRY, PLATFORM],
-                issuer=self._config.issuer,
-                options=_OPTIONS,
-            )
+            key, issuer = found
+            audiences = [TELEMETRY, PLATFORM]
+            return jwt.decode(token, key, algorithms=[ALGORITHM], audience=audiences, issuer=issuer, options=_OPTIONS)
         except (PyJWTError, ValueError, TypeError, RecursionError) as error:
             # The name of the error says what is wrong; its text may hold parts of the token.
             raise UnauthenticatedError(f"the token is not good: {type(error).__name__}") from None
+
+    def _key(self, key_id: object) -> tuple[PyJWK, str | None] | None:
+        """The key of this id that is good now, and the issuer whose it is.
+
+        Raises:
+            ConfigError: a key file cannot be read.
+        """
+        now_s = self._clock() / 1e9
+        for file, issuer in self._sources:
+            key = file.value().get(key_id) if key_id is None or isinstance(key_id, str) else None
+            if key is not None and now_s < key.end_s:
+                return key.public, issuer
+        return None
 
 
 def refusal(why: str, *, is_collectors: bool) -> UnauthenticatedError | TransientError:
@@ -133,4 +153,9 @@ def _parsed_keys(content: bytes) -> Keys:
     except (PyJWTError, AttributeError) as error:
         message = f"no JWKS with ES256 keys: {error}"
         raise ValueError(message) from None
-    return {key.key_id: key for key in keys}
+    ends = {one.get("kid"): one.get("exp") for one in json.loads(content)["keys"]}
+    return {key.key_id: TokenKey(public=key, end_s=_end_s(ends.get(key.key_id))) for key in keys.keys}
+
+
+def _end_s(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.inf

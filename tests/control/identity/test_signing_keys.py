@@ -34,6 +34,8 @@ def test_a_key_that_was_rotated_verifies_until_its_overlap_ends(tmp_path: Path) 
     assert (new.key_id, {new.key_id, old}) == (other.signing()[0], set(other.good()))
     assert ["signing", "verifying"] == [one.state(NOW) for one in other.ring().keys]
     assert 1 == (tmp_path / FILE_NAME).read_text().count("BEGIN PRIVATE KEY")
+    ends = [one.get("exp") for one in json.loads((tmp_path / "jwks.json").read_bytes())["keys"]]
+    assert [None, (NOW + OVERLAP_NS) // 10**9] == ends
     now[0] += OVERLAP_NS
     assert ([new.key_id], "retired") == (list(other.good()), other.ring().keys[1].state(now[0]))
 

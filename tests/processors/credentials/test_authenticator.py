@@ -10,6 +10,7 @@ import jwt
 import pytest
 
 from headgate_processors.credentials.authenticator import CredentialAuthenticator
+from headgate_processors.credentials.issuer import ISSUER
 from headgate_processors.credentials.keystore import KeyStore
 from headgate_processors.credentials.web_tokens import LEEWAY_S, WebTokenConfig, WebTokens
 from headgate_processors.errors import ForbiddenError, TransientError, UnauthenticatedError
@@ -373,6 +374,26 @@ def test_a_configured_issuer_must_be_named(bench: Bench) -> None:
     for issuer in (None, "https://mallory.example"):
         with pytest.raises(UnauthenticatedError):
             authenticate(_peer(bench.issuer.token(AGENT, iss=issuer)))
+
+
+def test_controls_own_tokens_are_good_until_their_key_ends(bench: Bench) -> None:
+    """Beside those of a site's issuer; each issuer's keys are good for its own name alone."""
+    control = TokenIssuer(key_id="key-2")
+    own = bench.folder / "own.json"
+    config = WebTokenConfig(keys_file=bench.key_file, issuer="https://idp.example", own_keys_file=own)
+    authenticate = CredentialAuthenticator(bench.keys, web_tokens=WebTokens(config, clock=bench.clock))
+    token = control.token(AGENT, audience="headgate-telemetry", iss=ISSUER)
+    with pytest.raises(UnauthenticatedError):
+        authenticate(_peer(token))
+    own.write_text(json.dumps({"keys": [{**control.public(), "exp": NOW // 10**9 + 60}]}))
+    for stranger in (control.token(AGENT, iss="https://idp.example"), bench.issuer.token(AGENT, iss=ISSUER)):
+        with pytest.raises(UnauthenticatedError):
+            authenticate(_peer(stranger))
+    found = [authenticate(_peer(one)) for one in (token, bench.issuer.token(AGENT, iss="https://idp.example"))]
+    bench.clock.now += 60 * 10**9
+    with pytest.raises(UnauthenticatedError, match="signed with a key that is not in the key file"):
+        authenticate(_peer(token))
+    assert ["client", "client"] == [one.role for one in found if one is not None]
 
 
 def test_a_peer_shows_no_header_when_it_is_printed() -> None:
