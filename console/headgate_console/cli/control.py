@@ -1,6 +1,7 @@
 """`headgate control`: keep control state: copies of it, its keys, what it holds."""
 
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,9 @@ from headgate_console.render.table import Column
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headgate_console.control.adopting import Spent
     from headgate_console.control.restoring import PutBack
+    from headgate_control.budgets.amount import Amount, Unit
     from headgate_control.stops.stop import Stop
 
 HELP = "Keep control state: copy it, put it back, change its keys, see what it holds."
@@ -31,6 +34,10 @@ BACKUP_EXAMPLES = """
 RESTORE_EXAMPLES = """
     headgate control restore /var/backups/control-2026-11-30.tar.gz
     headgate control restore control.tar.gz --data /var/lib/headgate --gateway eu-1/control.json
+"""
+ADOPT_EXAMPLES = """
+    headgate control adopt --reason "control-1 is lost"
+    headgate control adopt --reason "control-1 is lost" --json
 """
 PRUNE_EXAMPLES = """
     headgate control prune
@@ -76,6 +83,7 @@ def status(context: typer.Context, data: Data = None, as_json: Json = False) -> 
         [
             f"database   {found['database']}{held}",
             f"running    {found['running'] or 'no'}",
+            *_holder_lines(found["holder"]),
             f"instances  {instances}",
             f"stops      {found['stops']:,}",
             f"keys       {plural(found['signing_keys'], 'signing key')}",
@@ -92,6 +100,13 @@ def _policy_lines(node: "Mapping[str, Any]") -> list[str]:
     if refused := node["refused"]:
         lines += [f"REFUSED    {line}" for line in refused["problem"].splitlines()]
     return lines
+
+
+def _holder_lines(holder: dict[str, Any] | None) -> list[str]:
+    """Who holds a database that several machines reach, or did when it was killed."""
+    if holder is None:
+        return []
+    return [f"holder     {holder['data']} on {holder['host']} since {holder['since']}"]
 
 
 def backup(
@@ -151,6 +166,51 @@ def restore(
     for problem in done.unread:
         to.say(f"{problem}: stops that only it knows of are not in what was put back.")
     to.say(f"Grants and spending since {made} are not in it: look through them before `headgate up`.")
+
+
+def adopt(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for the journal.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Begin the books of budgets of a PostgreSQL database anew in this data folder, where those it had are lost.
+
+    No control may run on the database. What the store here was told of budgets counts as spent, and so does what was
+    reserved. What nobody here knows of counts from zero. The folder that had the books is refused from now on.
+    """
+    from headgate_console.control.adopting import adopt as take
+
+    chosen, to = settings(context, data=data), screen()
+    done = take(chosen, reason=reason)
+    if as_json:
+        to.json([{**asdict(done), "spent": [_spent_row(one) for one in done.spent]}])
+        return
+    was = "" if done.before is None else f", and no more in {done.before['data']} on {done.before['host']}"
+    to.show(
+        [
+            f"The books of this control database are kept in {chosen.data} from now on{was}.",
+            *(
+                f"{budget_id}: {_spent_text(amount)} spent, as the store here knows."
+                for budget_id, _, amount in done.spent
+            ),
+            *(f"{budget_id}: nothing is known of it here; IT COUNTS FROM ZERO." for budget_id in done.from_zero),
+        ]
+    )
+    if done.unread is not None:
+        to.say(f"The store here could not be asked what was spent: {done.unread}")
+
+
+def _spent_row(spent: "Spent") -> dict[str, object]:
+    budget_id, turn, amount = spent
+    return {"budget_id": budget_id, "turn": turn, **asdict(amount)}
+
+
+def _spent_text(amount: "Amount") -> str:
+    from headgate_control.budgets.amount import shown
+
+    units: tuple[Unit, ...] = ("usd", "tokens", "calls", "seconds")
+    return ", ".join(shown(unit, amount.of(unit)) for unit in units if amount.of(unit)) or "nothing"
 
 
 def prune(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
@@ -277,6 +337,7 @@ def register(app: typer.Typer) -> None:
     group.command("status", epilog=examples(STATUS_EXAMPLES))(status)
     group.command("backup", epilog=examples(BACKUP_EXAMPLES))(backup)
     group.command("restore", epilog=examples(RESTORE_EXAMPLES))(restore)
+    group.command("adopt", epilog=examples(ADOPT_EXAMPLES))(adopt)
     group.command("prune", epilog=examples(PRUNE_EXAMPLES))(prune)
     keys = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", help=KEYS_HELP)
     keys.command("list", epilog=examples(LIST_EXAMPLES))(list_keys)

@@ -13,10 +13,12 @@ from headgate_console.control.holding import writer_name
 from headgate_console.control.place import CALLS, FOLDER, Place
 from headgate_console.control.reading import KEYS, reading
 from headgate_control.audit.heads import ANCHOR, heads
+from headgate_control.budgets.books import books_of
 from headgate_control.identity.signing_keys import SigningKeys
 from headgate_control.kinds import CREDENTIAL, INSTANCE, STOP, read_stop
 from headgate_control.policy.kept import in_use
 from headgate_control.store.backup import Kept
+from headgate_control.store.hold import HOLDER, HOLDER_ID
 from headgate_control.store.opening import open_postgresql, open_sqlite
 from headgate_control.store.port import ControlStore
 from headgate_control.store.record import Change
@@ -98,7 +100,9 @@ def status_of(settings: "Settings") -> dict[str, Any]:
         chains = [
             {"kept": head.kept, "writer": head.writer, "records": head.number} for head in heads(store, place.logs)
         ]
-        anchored = [record.body for record in store.all(ANCHOR)]
+        own = (None, books_of(place.logs))
+        anchored = [record.body for record in store.all(ANCHOR) if record.body.get("books") in own]
+        holder = store.get(HOLDER, HOLDER_ID)
         states = [str(record.body.get("state")) for record in store.all(INSTANCE)]
         held = [read_stop(record.body) for record in store.all(STOP)]
         policies = [dict(body) for body in in_use(store)]
@@ -107,6 +111,7 @@ def status_of(settings: "Settings") -> dict[str, Any]:
         "database": str(place.database) if database else "postgresql",
         "database_bytes": place.database.stat().st_size if database else None,
         "running": _running(place.folder),
+        "holder": None if holder is None else dict(holder.body),
         "instances": {state: states.count(state) for state in sorted(set(states))},
         "stops": sum(stop.holds(time.time_ns()) for stop in held),
         "policies": policies,

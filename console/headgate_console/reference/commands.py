@@ -83,6 +83,7 @@ COMMANDS = (
     ("control", "status"),
     ("control", "backup"),
     ("control", "restore"),
+    ("control", "adopt"),
     ("control", "prune"),
     ("control", "keys"),
     ("control", "keys", "list"),

@@ -140,7 +140,9 @@ class ControlSettings(Section):
         parse_duration("150 d"),
     )
     database: str | None = _text(
-        "PostgreSQL for control state of several nodes, as `postgresql://USER@HOST/DATABASE`; by default a file.", None
+        "PostgreSQL for control state, as `postgresql://USER@HOST/DATABASE`; by default a file. One control at a time "
+        "has it, with the books of budgets in its own data folder.",
+        None,
     )
 
 
