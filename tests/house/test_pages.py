@@ -78,9 +78,12 @@ def test_commands_that_are_tried_elsewhere_are_real_ones() -> None:
 def test_the_output_that_the_readme_shows_is_of_this_version(folder: Path) -> None:
     """Headings of tables and the names of listeners are the ones that are printed."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    printed = _run("headgate sessions", folder).stdout + _run("headgate cost", folder).stdout
-    for heading in ("SESSION   STATE", "TEAM      SESSIONS  CALLS  INPUT  CACHED  OUTPUT     COST  PRICED"):
+    headings = {
+        "headgate sessions": "SESSION   STATE",
+        "headgate cost": "TEAM      SESSIONS  CALLS  INPUT  CACHED  OUTPUT     COST  PRICED",
+    }
+    for command, heading in headings.items():
         assert heading in text
-        assert heading.split()[:2] == next(line.split()[:2] for line in printed.splitlines() if heading[:7] in line)
+        assert heading.split()[:2] == _run(command, folder).stdout.splitlines()[0].split()[:2]
     listeners = ["console", "otlp-grpc", "otlp-http", "otlp-platform", "control", "model-gateway"]
     assert re.findall(r"^ready (\S+) ", text, re.MULTILINE) == listeners
