@@ -63,7 +63,7 @@ def test_the_guide_names_every_key() -> None:
 def test_the_guide_shows_faults_that_are_valid() -> None:
     """Each row of the table parses."""
     rows = re.findall(r"^\| `(\{(?:requests|from_request).*?\})` \|", GUIDE, re.MULTILINE)
-    assert 5 == len([Fault.model_validate(yaml.safe_load(row)) for row in rows])
+    assert 7 == len([Fault.model_validate(yaml.safe_load(row)) for row in rows])
 
 
 def test_the_guide_names_what_there_is() -> None:

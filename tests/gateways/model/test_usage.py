@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from headgate_gateways.model.asked import BadCallError, parse_call
 from headgate_gateways.model.usage import LINE_BYTES_MAX, Usage, UsageReader
 
-CHAT = [
+CHAT: list[dict[str, Any]] = [
     {"id": "c1", "model": "gpt-5-mini-2025", "choices": [{"delta": {"content": "Hello, you"}}]},
     {"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]},
     {
@@ -191,7 +191,7 @@ def test_what_is_written_to_the_cache_for_an_hour_is_read() -> None:
     """It costs more; the end of a stream does not tell it again."""
     written = {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 4}
     begun = {"input_tokens": 30, "cache_creation_input_tokens": 6, "cache_creation": written}
-    events = [{"type": "message_start", "message": {"usage": begun}}, *MESSAGES[1:]]
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": {"usage": begun}}, *MESSAGES[1:]]
     expected = Usage(
         input_tokens=36, cache_write_tokens=6, cache_write_1h_tokens=4, output_tokens=20, source="reported"
     )
@@ -292,7 +292,9 @@ def test_a_last_line_without_an_end_is_read() -> None:
 
 def test_what_is_not_english_counts_more() -> None:
     """A character of Chinese is about a token."""
-    events = [{"choices": [{"delta": {"content": text}}]} for text in ("abcd" * 5, "\u4f60\u597d" * 5)]
+    events: list[dict[str, Any]] = [
+        {"choices": [{"delta": {"content": text}}]} for text in ("abcd" * 5, "\u4f60\u597d" * 5)
+    ]
     assert [5, 10] == [read(stream([event]))[0].output_tokens for event in events]
 
 
