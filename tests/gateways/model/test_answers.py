@@ -20,6 +20,7 @@ from headgate_gateways.model.codings import PIECE_BYTES_MAX, pieces_of
 from headgate_gateways.model.routing import Routing, Rule
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.testing.model_server import Scenario
+from headgate_processors.testing.waiting import until
 
 PATHS = {
     "chat": ("/openai/v1/chat/completions", "gpt-5-mini"),
@@ -120,6 +121,25 @@ def test_an_answer_that_fails_on_its_way_is_an_error(site: Any, api: str, is_str
         attributes["headgate.attempts"],
         attributes["headgate.failed_attempts"],
     )
+
+
+def test_an_agent_that_leaves_with_an_error_has_not_cancelled_its_call(site: Any) -> None:
+    """Its provider has failed, and nothing more would have come."""
+    faults = [{"from_request": 1, "fails": True}]
+    scenario = {"task": "x", "turns": [{"say": SAID}], "faults": faults, "between_events_s": 0.2}
+    site.server.play(Scenario.model_validate(scenario))
+
+    async def steps(agent: Any) -> None:
+        async with agent.post(PATHS["messages"][0], asked("messages", is_stream=True)) as response:
+            seen = b""
+            while b"Overloaded." not in seen:
+                seen += await response.content.readany()
+            response.close()
+        await until(lambda: len(site.calls) == 0)
+
+    site.run(steps)
+    attributes = told(site)
+    assert ("overloaded_error", 1) == (attributes["error.type"], attributes["headgate.failed_attempts"])
 
 
 def test_a_response_that_failed_has_told_its_usage(site: Any) -> None:
