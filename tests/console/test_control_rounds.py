@@ -14,7 +14,9 @@ from headgate_console.control.parts import open_parts
 from headgate_console.control.rounds import Round, rounds
 from headgate_console.settings import Settings
 from headgate_console.settings.definition import ReceiverSettings
-from headgate_control.identity.foreign_tokens import FETCH_TIMEOUT_S, ForeignIssuer, ForeignTokens
+from headgate_control.identity.foreign_tokens import ForeignTokens
+from headgate_control.identity.issuer_keys import FETCH_TIMEOUT_S
+from headgate_control.identity.issuers_file import ClaimNames, ForeignIssuer
 from headgate_control.stops.commands import stop
 from headgate_control.stops.stop import parse_key
 from headgate_control.store.opening import open_sqlite
@@ -77,7 +79,9 @@ def test_an_issuer_that_does_not_answer_makes_nothing_late(tmp_path: Path) -> No
     settings = Settings(data=tmp_path, receiver=ReceiverSettings(platform="127.0.0.1:1"))
     with closing(socket.create_server(("127.0.0.1", 0))) as silent, open_parts(settings) as parts:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/keys"
-        foreign = ForeignTokens([ForeignIssuer(issuer="https://i", audience="a", jwks_uri=address)])
+        foreign = ForeignTokens(
+            [ForeignIssuer(issuer="https://i", audience="a", jwks_uri=address, claims=ClaimNames(instance="i"))]
+        )
         stopping = threading.Event()
 
         async def steps() -> tuple[float, float]:

@@ -17,7 +17,7 @@ from headgate_console.settings.values import NOWHERE
 from headgate_control.audit.log import AuditLog, last_body
 from headgate_control.budgets.amount import nano_usd
 from headgate_control.budgets.owner import BudgetOwner
-from headgate_control.identity.foreign_tokens import ForeignTokens, IssuersFile
+from headgate_control.identity.foreign_tokens import ForeignTokens
 from headgate_control.identity.signing_keys import SigningKeys
 from headgate_control.kinds import CREDENTIAL
 from headgate_control.manifests.load import load_profiles
@@ -39,7 +39,6 @@ from headgate_gateways.model.provider_keys import key_source
 from headgate_gateways.model.routing import Routing, Rule
 from headgate_gateways.model.upstream import Upstream
 from headgate_processors.credentials.keystore import KeyStore
-from headgate_processors.documents import read_document
 from headgate_processors.enrich.redact import RedactionRules, Redactor
 
 if TYPE_CHECKING:
@@ -203,10 +202,10 @@ def foreign_tokens_of(settings: "Settings") -> ForeignTokens | None:
     """The issuers that a site believes; None where it names none.
 
     Raises:
-        ConfigError: their file is missing or wrong.
+        ConfigError: their file is missing or wrong, or others than its owner may write it.
     """
     file = settings.control.issuers
-    return None if file is None else ForeignTokens(read_document(file, IssuersFile).issuers)
+    return None if file is None else ForeignTokens.open(file)
 
 
 def _rule(given: "RoutingRule") -> Rule:

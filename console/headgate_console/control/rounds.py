@@ -178,7 +178,7 @@ def _issuers(foreign: ForeignTokens) -> Round:
     async def refresh() -> None:
         if foreign.is_due():
             for problem in await asyncio.to_thread(foreign.refresh):
-                _LOG.error("keys of an issuer could not be fetched: %s", problem)
+                _LOG.error("issuers: %s", problem)
 
     return Round(what="keys of issuers are not fetched", work=refresh, is_last=False)
 

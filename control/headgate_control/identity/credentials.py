@@ -14,6 +14,7 @@ from headgate_processors.errors import ConfigError, UnauthenticatedError
 
 Door = Literal["gateway", "telemetry", "platform"]
 Kind = Literal["gateway_key", "token", "foreign_token"]
+NOBODYS = "no gateway key, or a wrong or expired one"
 _AUDIENCES: dict[Door, Audience] = {
     "gateway": "headgate-gateway",
     "telemetry": "headgate-telemetry",
@@ -49,14 +50,28 @@ class Credentials:
 
         An instance that is stopped or has ended is told all the same: what it may do is decided, not guessed here.
         """
+        found = self.told(text, door)
+        return None if isinstance(found, str) else found
+
+    def told(self, text: str, door: Door) -> Identified | str:
+        """As `identify`; where it is nobody's, a sentence that says why and holds nothing of the credential."""
         if text.startswith(PREFIX):
-            return self._by_key(text) if door == "gateway" else None
+            return (self._by_key(text) if door == "gateway" else None) or NOBODYS
         try:
             found = self._by_token(text, door)
-        except (UnauthenticatedError, ConfigError):
-            return None
-        instance = self._state().snapshot.instances.get(found.instance_id) if found is not None else None
-        return found if instance is not None and instance.state != "revoked" else None
+        except UnauthenticatedError as error:
+            return f"no good token: {error}"
+        except ConfigError:
+            return "no good token: the keys of its issuer cannot be read here"
+        if isinstance(found, str):
+            return found
+        identified, team = found
+        instance = self._state().snapshot.instances.get(identified.instance_id)
+        if instance is None or instance.state == "revoked":
+            return "no good token: its instance is none that is registered here, or is revoked"
+        if team is not None and team != instance.team:
+            return "no good token: it is of another team than its instance"
+        return identified
 
     def _by_key(self, text: str) -> Identified | None:
         key = self._state().keys.get(key_id_of(text) or "")
@@ -64,16 +79,18 @@ class Credentials:
             return None
         return Identified(instance_id=key.instance_id, credential_id=key.key_id, kind="gateway_key")
 
-    def _by_token(self, text: str, door: Door) -> Identified | None:
+    def _by_token(self, text: str, door: Door) -> tuple[Identified, str | None] | str:
+        """Whom a token shows, and the team that it is of where it must say one; else why it shows nobody."""
         if self._tokens is not None and (self._tokens.has_seen(text) or unverified_issuer(text) == self._tokens.issuer):
             token = self._tokens(text, _AUDIENCES[door])
-            return Identified(instance_id=token.instance_id, credential_id=token.token_id, kind="token")
-        if self._foreign is None or door != "gateway":
-            return None
+            return Identified(instance_id=token.instance_id, credential_id=token.token_id, kind="token"), None
+        if self._foreign is None or door != "gateway" or unverified_issuer(text) is None:
+            return NOBODYS
         spoken = self._foreign(text)
         if spoken.instance_id is None:
-            return None
+            return f"no good token: {spoken.wanting}"
         credential_id = spoken.token_id or f"{spoken.issuer}#{spoken.subject}"
-        return Identified(
+        identified = Identified(
             instance_id=spoken.instance_id, credential_id=credential_id, kind="foreign_token", user=spoken.user
         )
+        return identified, spoken.team

@@ -1,106 +1,78 @@
 """Tokens of other issuers, as OpenID Connect has them: whom a site's own identity provider says that somebody is.
 
-Public keys come from a file or from the issuer's `jwks_uri`. Nothing is fetched while a token is verified: `refresh`
-fetches, at the times that `is_due` says, and an unknown key id makes it due.
+Nothing is fetched while a token is verified: `refresh` fetches keys and reads the file of issuers again, at the times
+that `is_due` says; an unknown key id makes it due.
 """
 
-import http.client
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Any
 
 import jwt
-from jwt import PyJWK, PyJWKSet, PyJWTError
-from pydantic import Field, model_validator
+from jwt import InvalidAudienceError, MissingRequiredClaimError, PyJWTError
 
+from headgate_control.identity.issuer_keys import KeySource, source_of
+from headgate_control.identity.issuers_file import ForeignIssuer, InstanceRule, IssuersFile
 from headgate_control.identity.web_tokens import LEEWAY_S, TOKEN_CHARACTERS_MAX, unverified_issuer
+from headgate_control.manifests.globs import glob
 from headgate_processors.credentials.watched import WatchedFile
-from headgate_processors.documents import Document
+from headgate_processors.documents import parse_document
 from headgate_processors.errors import ConfigError, TransientError, UnauthenticatedError
 
 ALGORITHMS = frozenset({"ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"})
-KEYS_BYTES_MAX = 1 << 20
-FETCH_TIMEOUT_S = 5.0
-FETCH_EVERY_S = 3_600
-FETCH_AGAIN_S = 60
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _OPTIONS: Any = {"require": ["iss", "sub", "aud", "exp"], "verify_exp": False, "verify_nbf": False, "verify_iat": False}
-
-Keys = Mapping[str | None, PyJWK]
-
-
-class ClaimNames(Document):
-    """Which claims say what: `user` the person, `instance` an instance of Headgate that the token stands for."""
-
-    user: str = "sub"
-    instance: str | None = None
-
-
-class ForeignIssuer(Document):
-    """An issuer that is believed, for one audience; its keys are in a file, or at an address."""
-
-    issuer: str = Field(min_length=1)
-    audience: str = Field(min_length=1)
-    jwks_file: Path | None = None
-    jwks_uri: str | None = None
-    claims: ClaimNames = ClaimNames()
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "ForeignIssuer":
-        if (self.jwks_file is None) == (self.jwks_uri is None):
-            raise ValueError("give either jwks_file or jwks_uri")
-        if self.jwks_uri is not None:
-            parts = urlsplit(self.jwks_uri)
-            if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-                raise ValueError("jwks_uri begins with https://; http:// is for this machine alone")
-        return self
-
-
-class IssuersFile(Document):
-    """A file of issuers."""
-
-    issuers: list[ForeignIssuer] = Field(max_length=64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreign:
-    """Whom another issuer says that a token's bearer is; what no claim says is None."""
+    """Whom another issuer says that a token's bearer is; `team` is None where no claim is to say it.
+
+    `wanting` says why the token names no instance.
+    """
 
     issuer: str
     subject: str
-    user: str | None
+    user: str
     instance_id: str | None
     token_id: str | None
-
-
-class _Source(Protocol):
-    """The public keys of an issuer."""
-
-    def keys(self) -> Keys: ...
-
-    def want(self) -> None:
-        """A token names a key that is not there."""
-
-    def is_due(self) -> bool: ...
-
-    def refresh(self) -> None: ...
+    team: str | None = None
+    wanting: str = ""
 
 
 class ForeignTokens:
-    """Verifies tokens of the issuers that a site believes."""
+    """Verifies tokens of the issuers that a site believes. A file of them is read again when it changes."""
 
-    def __init__(self, issuers: Iterable[ForeignIssuer], *, clock: Callable[[], int] = time.time_ns) -> None:
-        self._issuers = {one.issuer: (one, _source(one, clock)) for one in issuers}
-        self._clock = clock
+    def __init__(
+        self,
+        issuers: Iterable[ForeignIssuer],
+        *,
+        file: WatchedFile[IssuersFile] | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._clock, self._file = clock, file
+        self._issuers: dict[str, tuple[ForeignIssuer, KeySource]] = {}
+        self._use(issuers)
+        self._seen = self._look()
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Callable[[], int] = time.time_ns) -> "ForeignTokens":
+        """Those of a file.
+
+        Raises:
+            ConfigError: it is missing or wrong, or others than its owner may write it.
+        """
+        file = WatchedFile(path, partial(_parsed_file, source=path.name))
+        return cls(file.value().issuers, file=file, clock=clock)
 
     def __call__(self, text: str) -> Foreign:
         """Whom a token speaks of.
 
         Raises:
-            UnauthenticatedError: its issuer is not believed, or it is forged, over, or for somebody else.
+            UnauthenticatedError: its issuer is not believed, or it is forged, over, or for somebody else; the message
+                holds nothing of the token.
             ConfigError: a file of keys cannot be read.
         """
         found = self._issuers.get(unverified_issuer(text) or "") if len(text) <= TOKEN_CHARACTERS_MAX else None
@@ -113,25 +85,34 @@ class ForeignTokens:
             raise UnauthenticatedError("the token has expired")
         if _time(claims.get("nbf", 0)) - LEEWAY_S > now_s:
             raise UnauthenticatedError("the token is not good yet: compare the clocks")
+        instance_id, wanting = _instance(claims, issuer)
         return Foreign(
             issuer=issuer.issuer,
             subject=claims["sub"],
-            user=_text(claims, issuer.claims.user),
-            instance_id=_text(claims, issuer.claims.instance),
+            user=_required(claims, issuer.claims.user),
+            instance_id=instance_id,
             token_id=_text(claims, "jti"),
+            team=None if issuer.claims.team is None else _required(claims, issuer.claims.team),
+            wanting=wanting,
         )
 
     def is_due(self) -> bool:
-        """Whether some keys are to be fetched."""
-        return any(source.is_due() for _, source in self._issuers.values())
+        """Whether some keys are to be fetched, or the file of issuers is another one."""
+        return self._look() != self._seen or any(source.is_due() for _, source in self._issuers.values())
 
     def refresh(self) -> list[str]:
-        """Fetch the keys that are due; takes seconds, and is no work for an event loop. What could not be fetched.
+        """Do what is due; takes seconds, and is no work for an event loop. What could not be done.
 
-        The keys that an issuer had stay good meanwhile.
+        Issuers and the keys that they had stay good meanwhile.
         """
         problems = []
-        for issuer, source in self._issuers.values():
+        if (found := self._look()) != self._seen:
+            self._seen = found
+            if isinstance(found, IssuersFile):
+                self._use(found.issuers)
+            else:
+                problems.append(f"{found}; the issuers that were read before are believed")
+        for issuer, source in list(self._issuers.values()):
             try:
                 if source.is_due():
                     source.refresh()
@@ -139,7 +120,23 @@ class ForeignTokens:
                 problems.append(f"{issuer.issuer}: {error}")
         return problems
 
-    def _verified(self, text: str, issuer: ForeignIssuer, source: _Source) -> Mapping[str, Any]:
+    def _look(self) -> IssuersFile | str | None:
+        """The file of issuers as it is, or what is wrong with it."""
+        try:
+            return None if self._file is None else self._file.value()
+        except ConfigError as error:
+            return str(error)
+
+    def _use(self, issuers: Iterable[ForeignIssuer]) -> None:
+        """Believe these; those whose keys come from the same place keep them."""
+        before, made = self._issuers, {}
+        for one in issuers:
+            old = before.get(one.issuer)
+            kept = old[1] if old is not None and old[0].keys_place == one.keys_place else None
+            made[one.issuer] = (one, kept or source_of(one, self._clock))
+        self._issuers = made
+
+    def _verified(self, text: str, issuer: ForeignIssuer, source: KeySource) -> Mapping[str, Any]:
         try:
             key = source.keys().get(jwt.get_unverified_header(text).get("kid"))
             if key is None:
@@ -149,106 +146,56 @@ class ForeignTokens:
             return jwt.decode(
                 text, key, algorithms=algorithms, audience=issuer.audience, issuer=issuer.issuer, options=_OPTIONS
             )
+        except InvalidAudienceError:
+            message = f"the token is for another audience: {issuer.audience!r} is expected of its issuer"
+            raise UnauthenticatedError(message) from None
+        except MissingRequiredClaimError as error:
+            raise UnauthenticatedError(f"the token has no claim {error.claim!r}") from None
         except (PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise UnauthenticatedError(f"the token is not good: {type(error).__name__}") from None
 
 
-class _FileKeys:
-    """Keys in a file, read again when it changes."""
-
-    def __init__(self, path: Path) -> None:
-        self._file: WatchedFile[Keys] = WatchedFile(path, parsed_keys)
-
-    def keys(self) -> Keys:
-        return self._file.value()
-
-    def want(self) -> None:
-        """The file is looked at each time anyway."""
-
-    def is_due(self) -> bool:
-        return False
-
-    def refresh(self) -> None:
-        """Nothing is fetched."""
-
-
-class _FetchedKeys:
-    """Keys at an address, as they were fetched last."""
-
-    def __init__(self, address: str, clock: Callable[[], int]) -> None:
-        self._address, self._clock = address, clock
-        self._keys: Keys = {}
-        self._is_wanted = False
-        self._tried_s = float("-inf")
-
-    def keys(self) -> Keys:
-        return self._keys
-
-    def want(self) -> None:
-        self._is_wanted = True
-
-    def is_due(self) -> bool:
-        return self._clock() / 1e9 - self._tried_s >= (
-            FETCH_EVERY_S if self._keys and not self._is_wanted else FETCH_AGAIN_S
-        )
-
-    def refresh(self) -> None:
-        self._tried_s = self._clock() / 1e9
-        self._keys = fetched_keys(self._address)
-        self._is_wanted = False
-
-
-def fetched_keys(address: str) -> Keys:
-    """The keys at an address: one answer of bounded size in bounded time, no redirect is followed.
-
-    Raises:
-        TransientError: there are none.
-    """
-    parts = urlsplit(address)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=FETCH_TIMEOUT_S)
+def _parsed_file(content: bytes, *, source: str) -> IssuersFile:
     try:
-        connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
-        response = connection.getresponse()
-        content = response.read(KEYS_BYTES_MAX + 1)
-        if response.status != http.client.OK:
-            raise TransientError(f"{address} answers {response.status}, and 200 was expected")
-        if len(content) > KEYS_BYTES_MAX:
-            raise TransientError(f"{address} answers with more than {KEYS_BYTES_MAX >> 20} MiB")
-        return parsed_keys(content)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise TransientError(f"{address} cannot be fetched: {error}") from error
-    finally:
-        connection.close()
+        return parse_document(content.decode(), IssuersFile, source=source)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
 
-def parsed_keys(content: bytes) -> Keys:
-    """The public keys of a JWKS, by id.
-
-    Raises:
-        ValueError: it is none, or holds a key that is no public one.
-    """
-    try:
-        keys = PyJWKSet.from_json(content.decode()).keys
-    except (PyJWTError, AttributeError, TypeError) as error:
-        message = f"no JWKS with public keys: {type(error).__name__}"
-        raise ValueError(message) from None
-    if any(key.key_type not in {"EC", "RSA", "OKP"} for key in keys):
-        raise ValueError("no JWKS with public keys: one of them is a shared secret")
-    return {key.key_id: key for key in keys}
+def _instance(claims: Mapping[str, Any], issuer: ForeignIssuer) -> tuple[str | None, str]:
+    """The instance that a token stands for, by its claim, else by the first rule that fits; else why there is none."""
+    name = issuer.claims.instance
+    if name is not None and (found := _text(claims, name)) is not None:
+        return found, ""
+    fitting = next((rule.instance for rule in issuer.instances if _fits(rule, claims)), None)
+    missing = [] if name is None else [f"has no claim {name!r}, which names the instance"]
+    missing += ["fits no rule of `instances`"] if issuer.instances else []
+    return fitting, f"the token {' and '.join(missing) or 'names no instance'}" if fitting is None else ""
 
 
-def _source(issuer: ForeignIssuer, clock: Callable[[], int]) -> _Source:
-    if issuer.jwks_file is not None:
-        return _FileKeys(issuer.jwks_file)
-    if issuer.jwks_uri is None:
-        message = f"{issuer.issuer} has no keys: give jwks_file or jwks_uri"
-        raise ConfigError(message)
-    return _FetchedKeys(issuer.jwks_uri, clock)
+def _fits(rule: InstanceRule, claims: Mapping[str, Any]) -> bool:
+    return all(
+        any(glob(pattern).matches(one) for one in _texts(claims.get(name))) for name, pattern in rule.claims.items()
+    )
 
 
-def _text(claims: Mapping[str, Any], name: str | None) -> str | None:
-    value = claims.get(name) if name is not None else None
+def _texts(value: object) -> list[str]:
+    """A claim as text: of a list each, of a truth its JSON."""
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    several = value if isinstance(value, list) else [value]
+    return [one for one in several if isinstance(one, str)]
+
+
+def _required(claims: Mapping[str, Any], name: str) -> str:
+    found = _text(claims, name)
+    if found is None:
+        raise UnauthenticatedError(f"the token has no claim {name!r}")
+    return found
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    value = claims.get(name)
     return value if isinstance(value, str) and value else None
 
 

@@ -101,11 +101,11 @@ class ModelGateway:
             return web.Response(status=404, text="not found\n")
         if target is None:
             return _refused(upstream, 404, "unknown_path", f"expected one of {upstream.known}")
-        caller = self._caller(http)
-        if caller is None:
+        caller = self.known.told(_shown(http), "gateway")
+        if isinstance(caller, str):
             if (times := self.refused.count()) is not None:
                 _LOG.warning("%d calls without a good credential, the last to %s from %s", times, door, http.remote)
-            return _refused(upstream, 401, "unauthenticated", "no gateway key, or a wrong or expired one")
+            return _refused(upstream, 401, "unauthenticated", caller)
         if self.calls.is_full:
             return _refused(upstream, 503, "overloaded", "as many calls run as may: try again later")
         if (http.content_length or 0) > BODY_BYTES_MAX:
@@ -445,9 +445,6 @@ class ModelGateway:
             before.upstream.name, before.asked.model, passing.usage, at_unix_nano=logged.time_unix_nano, duration_ns=0
         )
         return would.nano_usd - cost.nano_usd
-
-    def _caller(self, http: web.Request) -> Identified | None:
-        return self.known.identify(_shown(http), "gateway")
 
 
 def _shown(http: web.Request) -> str:

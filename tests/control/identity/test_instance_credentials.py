@@ -17,18 +17,17 @@ from pydantic import ValidationError
 
 from headgate_control.decide.core import Snapshot
 from headgate_control.identity.credentials import Credentials, Identified
-from headgate_control.identity.foreign_tokens import (
+from headgate_control.identity.foreign_tokens import ForeignTokens
+from headgate_control.identity.gateway_key import GatewayKey, new_key
+from headgate_control.identity.instance import Instance
+from headgate_control.identity.issuer_keys import (
+    ANSWER_BYTES_MAX,
     FETCH_AGAIN_S,
     FETCH_EVERY_S,
-    KEYS_BYTES_MAX,
-    ClaimNames,
-    ForeignIssuer,
-    ForeignTokens,
     fetched_keys,
     parsed_keys,
 )
-from headgate_control.identity.gateway_key import GatewayKey, new_key
-from headgate_control.identity.instance import Instance
+from headgate_control.identity.issuers_file import ClaimNames, ForeignIssuer
 from headgate_control.identity.signing_keys import SigningKeys
 from headgate_control.identity.web_tokens import InstanceTokens, TokenVerifier
 from headgate_control.state import State
@@ -37,6 +36,7 @@ from headgate_processors.credentials.issuer import public_jwk
 from headgate_processors.errors import TransientError, UnauthenticatedError
 
 ISSUER = "https://login.acme.example"
+AGENT = ClaimNames(instance="agent")
 
 
 class Site:
@@ -168,17 +168,25 @@ def test_rsa_keys_are_believed_and_shared_secrets_are_not() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    [{}, {"jwks_file": "a", "jwks_uri": "https://b"}, {"jwks_uri": "http://b/jwks"}, {"jwks_uri": "file:///b"}],
+    [
+        {"jwks_file": "a", "jwks_uri": "https://b"},
+        {"jwks_uri": "http://b/jwks"},
+        {"jwks_uri": "file:///b"},
+        {"jwks_uri": "https://ada@b/jwks"},
+        {"jwks_uri": "https://[b/jwks"},
+        {"issuer": "http://login.acme.example"},
+        {"issuer": "acme"},
+    ],
 )
 def test_an_issuer_has_one_source_of_keys(source: dict[str, str]) -> None:
     """An address that others can change on the way is none."""
     with pytest.raises(ValidationError):
-        ForeignIssuer.model_validate({"issuer": ISSUER, "audience": "agents", **source})
+        ForeignIssuer.model_validate({"issuer": ISSUER, "audience": "agents", "claims": {"instance": "a"}, **source})
 
 
 def test_keys_are_fetched_when_they_are_due(clock: SetClock) -> None:
     """At the start, every hour, and again after a while where that failed."""
-    issuer = ForeignIssuer(issuer=ISSUER, audience="agents", jwks_uri="http://127.0.0.1:1/jwks")
+    issuer = ForeignIssuer(issuer=ISSUER, audience="agents", jwks_uri="http://127.0.0.1:1/jwks", claims=AGENT)
     tokens = ForeignTokens([issuer], clock=clock)
     assert tokens.is_due()
     assert f"{ISSUER}: http://127.0.0.1:1/jwks cannot be fetched" in tokens.refresh()[0]
@@ -220,7 +228,7 @@ def answering(status: int, content: bytes, **headers: str) -> Iterator[str]:
 def test_fetched_keys_verify(site: Site, clock: SetClock) -> None:
     """An unknown key makes a fetch due, at most once in a while; those that are there stay good meanwhile."""
     with answering(200, site.file.read_bytes()) as address:
-        issuer = ForeignIssuer(issuer=ISSUER, audience="agents", jwks_uri=address)
+        issuer = ForeignIssuer(issuer=ISSUER, audience="agents", jwks_uri=address, claims=AGENT)
         tokens = ForeignTokens([issuer], clock=clock)
         with pytest.raises(UnauthenticatedError, match="not known of its issuer"):
             tokens(site.spoken())
@@ -241,9 +249,9 @@ def test_fetched_keys_verify(site: Site, clock: SetClock) -> None:
     [
         (302, b"", {"location": "http://127.0.0.1/elsewhere"}, "answers 302, and 200 was expected"),
         (500, b"{}", {}, "answers 500"),
-        (200, b"{", {}, "cannot be fetched"),
+        (200, b"{", {}, "cannot be used"),
         (200, b'{"keys":[{"kty":"oct","kid":"s","k":"c2VjcmV0"}]}', {}, "shared secret"),
-        (200, b" " * (KEYS_BYTES_MAX + 1), {}, "more than 1 MiB"),
+        (200, b" " * (ANSWER_BYTES_MAX + 1), {}, "more than 1 MiB"),
     ],
 )
 def test_an_answer_that_is_no_list_of_keys_is_told(
