@@ -1,7 +1,5 @@
 """A call that both an agent and a gateway tell of is one row, through the whole pipeline."""
 
-import json
-import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -9,95 +7,12 @@ from typing import Any
 
 import pytest
 
+from headgate_analytics.testing.witnesses import ID, UUID, Part, chat, seen, usage
+from headgate_analytics.testing.witnesses import request as http_request
 from headgate_processors.enrich._registry_file import Instance, RegistryFile
 from headgate_processors.enrich.identity import FileRegistry
-from headgate_processors.otlp.port import Signal
-from headgate_processors.receiver.port import CLIENT, Sender
-from headgate_processors.testing.otlp import logs_request, to_json, traces_request
+from headgate_processors.receiver.port import CLIENT
 from headgate_processors.workers import build_normaliser
-
-NOW = time.time_ns() // 10**9 * 10**9 - 3_600 * 10**9
-MS = 1_000_000
-GATEWAY = Sender(role="gateway", subject="spiffe://headgate.internal/gateway/model")
-ID = "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG"
-UUID = "0199c1a2-7b4e-7c11-9a57-0c2e6ad1b001"
-
-Part = tuple[Sender, tuple[Signal, dict[str, Any]]]
-
-
-def _chat(
-    trace: int,
-    *,
-    span: int = 1,
-    parent: int | None = None,
-    begin_ms: int = 0,
-    until_ms: int = 1_000,
-    sender: Sender = CLIENT,
-    resource: Mapping[str, Any] | None = None,
-    scope: str = "opentelemetry.instrumentation.openai_v2",
-    **attributes: Any,
-) -> Part:
-    """One span of a model call; double underscores in names of attributes stand for dots."""
-    told = {name.replace("__", "."): value for name, value in attributes.items() if value is not None}
-    own = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-5-mini"}
-    spans = [
-        {
-            "trace_id": f"{trace:032x}",
-            "span_id": f"{span:016x}",
-            **({"parent_span_id": f"{parent:016x}"} if parent else {}),
-            "name": "chat gpt-5-mini",
-            "kind": 3,
-            "start_time_unix_nano": NOW + begin_ms * MS,
-            "end_time_unix_nano": NOW + until_ms * MS,
-            "attributes": own | told,
-        }
-    ]
-    is_ours = sender is not CLIENT
-    request = traces_request(
-        spans,
-        resource={"service.name": "headgate-model-gateway"}
-        if is_ours
-        else {"service.name": "fixer", **(resource or {})},
-        scope="headgate.gateway.model" if is_ours else scope,
-    )
-    return sender, (Signal.TRACES, json.loads(to_json(request)))
-
-
-def _seen(trace: int, *, span: int = 0xA, **given: Any) -> Part:
-    """What the gateway tells of a call of `ai-1`."""
-    own = {
-        "headgate__instance__id": "ai-1",
-        "headgate__decision_id": "d-1",
-        "headgate__usage_source": "reported",
-        "headgate__attempts": 1,
-        "headgate__failed_attempts": 0,
-        "gen_ai__response__model": "gpt-5-mini-2025-08-07",
-    }
-    return _chat(trace, span=span, sender=GATEWAY, **{"begin_ms": 10, "until_ms": 990, **own, **given})
-
-
-def _request(trace: int, *, span: int, parent: int, status: int, begin_ms: int = 0, until_ms: int = 990) -> Part:
-    """The HTTP client's span around a call."""
-    spans = [
-        {
-            "trace_id": f"{trace:032x}",
-            "span_id": f"{span:016x}",
-            "parent_span_id": f"{parent:016x}",
-            "name": "POST",
-            "kind": 3,
-            "start_time_unix_nano": NOW + begin_ms * MS,
-            "end_time_unix_nano": NOW + until_ms * MS,
-            "attributes": {"http.request.method": "POST", "http.response.status_code": status}
-            | ({"error.type": str(status)} if status >= 400 else {}),
-        }
-    ]
-    scope = "opentelemetry.instrumentation.httpx"
-    return CLIENT, (Signal.TRACES, json.loads(to_json(traces_request(spans, resource={}, scope=scope))))
-
-
-def _usage(**more: Any) -> dict[str, Any]:
-    return {"gen_ai__usage__input_tokens": 120, "gen_ai__usage__output_tokens": 30, **more}
-
 
 CALL = (
     "SELECT source_key, list_sort(c.witnesses) AS witnesses, c.identity_source, c.instance_id, c.decision_id, "
@@ -106,17 +21,17 @@ CALL = (
     "FROM model_calls AS c JOIN sessions USING (session_id) ORDER BY c.start_time"
 )
 CASES: Mapping[str, tuple[str, Part, Part]] = {
-    "traceparent": (f"{1:032x}", _chat(1, **_usage()), _seen(1, parent=1, **_usage())),
-    "session key": (UUID, _chat(1, session__id=UUID, **_usage()), _seen(2, session__id=UUID, **_usage())),
+    "traceparent": (f"{1:032x}", chat(1, **usage()), seen(1, parent=1, **usage())),
+    "session key": (UUID, chat(1, session__id=UUID, **usage()), seen(2, session__id=UUID, **usage())),
     "response id": (
         f"{1:032x}",
-        _chat(1, gen_ai__response__id=ID, **_usage()),
-        _seen(2, gen_ai__response__id=ID, **_usage()),
+        chat(1, gen_ai__response__id=ID, **usage()),
+        seen(2, gen_ai__response__id=ID, **usage()),
     ),
     "response id and the agent's thread": (
         "thread-1",
-        _chat(1, gen_ai__response__id=ID, gen_ai__conversation__id="thread-1", **_usage()),
-        _seen(2, gen_ai__response__id=ID, session__id="thread-1", **_usage()),
+        chat(1, gen_ai__response__id=ID, gen_ai__conversation__id="thread-1", **usage()),
+        seen(2, gen_ai__response__id=ID, session__id="thread-1", **usage()),
     ),
 }
 
@@ -163,8 +78,8 @@ def test_a_call_with_two_witnesses_is_one_row_in_the_agents_session(
 def test_a_denied_call_is_one_row_with_the_code_of_the_decision(make_workbench: Callable[[], Any]) -> None:
     """The agent only knows that it got a 403."""
     denied: dict[str, Any] = {"error__type": "stopped", "headgate__attempts": 0, "headgate__usage_source": None}
-    agent = _chat(1, session__id=UUID, error__type="openai.PermissionDeniedError", until_ms=60)
-    gateway = _seen(2, session__id=UUID, until_ms=50, **denied)
+    agent = chat(1, session__id=UUID, error__type="openai.PermissionDeniedError", until_ms=60)
+    gateway = seen(2, session__id=UUID, until_ms=50, **denied)
     [row] = _told(make_workbench, [[gateway, agent]])
     assert ("denied", "stopped", 0, 0) == tuple(
         row[name] for name in ("status", "error_type", "attempts", "failed_attempts")
@@ -175,8 +90,8 @@ def test_a_denied_call_is_one_row_with_the_code_of_the_decision(make_workbench: 
 def test_a_cut_stream_is_cancelled_with_the_tokens_that_the_gateway_counted(make_workbench: Callable[[], Any]) -> None:
     """The agent's own span says an error, and no usage."""
     cut: dict[str, Any] = {"error__type": "stopped", "headgate__usage_source": "counted"}
-    agent = _chat(1, session__id=UUID, error__type="APIError", until_ms=600)
-    gateway = _seen(2, session__id=UUID, until_ms=500, **(_usage(gen_ai__usage__output_tokens=7) | cut))
+    agent = chat(1, session__id=UUID, error__type="APIError", until_ms=600)
+    gateway = seen(2, session__id=UUID, until_ms=500, **(usage(gen_ai__usage__output_tokens=7) | cut))
     [row] = _told(make_workbench, [[agent], [gateway]])
     assert ("cancelled", "stopped", 120, 7, "counted") == tuple(
         row[name] for name in ("status", "error_type", "input_tokens", "output_tokens", "usage_source")
@@ -185,24 +100,24 @@ def test_a_cut_stream_is_cancelled_with_the_tokens_that_the_gateway_counted(make
 
 def test_a_try_that_failed_at_the_gateway_is_an_attempt_of_the_agents_call(make_workbench: Callable[[], Any]) -> None:
     """The client tries again by itself: the gateway sees two calls, the agent one."""
-    agent = _chat(1, session__id=UUID, gen_ai__response__id=ID, **_usage())
+    agent = chat(1, session__id=UUID, gen_ai__response__id=ID, **usage())
     failed: dict[str, Any] = {"error__type": "429", "headgate__failed_attempts": 1, "headgate__usage_source": None}
-    first = _seen(2, span=0xB, session__id=UUID, begin_ms=5, until_ms=100, **failed)
-    second = _seen(3, session__id=UUID, begin_ms=200, gen_ai__response__id=ID, **_usage())
+    first = seen(2, span=0xB, session__id=UUID, begin_ms=5, until_ms=100, **failed)
+    second = seen(3, session__id=UUID, begin_ms=200, gen_ai__response__id=ID, **usage())
     [row] = _told(make_workbench, [[first, agent, second]])
     assert ("ok", 2, 1) == (row["status"], row["attempts"], row["failed_attempts"])
 
 
 def test_tries_that_an_agent_and_a_gateway_tell_of_count_once(make_workbench: Callable[[], Any]) -> None:
     """The agent's requests are below its call, and the gateway's spans below them."""
-    call = {"session__id": UUID, **_usage()}
+    call = {"session__id": UUID, **usage()}
     failed: dict[str, Any] = {"error__type": "429", "headgate__failed_attempts": 1, "headgate__usage_source": None}
     parts = [
-        _chat(1, **call),
-        _request(1, span=2, parent=1, status=429, until_ms=100),
-        _seen(1, span=0xB, parent=2, begin_ms=5, until_ms=95, **failed),
-        _request(1, span=3, parent=1, status=200, begin_ms=200),
-        _seen(1, parent=3, begin_ms=205, **_usage()),
+        chat(1, **call),
+        http_request(1, span=2, parent=1, status=429, until_ms=100),
+        seen(1, span=0xB, parent=2, begin_ms=5, until_ms=95, **failed),
+        http_request(1, span=3, parent=1, status=200, begin_ms=200),
+        seen(1, parent=3, begin_ms=205, **usage()),
     ]
     [row] = _told(make_workbench, [parts])
     assert ("ok", 2, 1) == (row["status"], row["attempts"], row["failed_attempts"])
@@ -214,8 +129,8 @@ def test_what_a_gateway_counted_of_a_cut_stream_is_more_than_its_agent_has_heard
     """Anthropic's first event already reports a token of output; its cost is that of all that came."""
     cut: dict[str, Any] = {"error__type": "stopped", "headgate__usage_source": "counted"}
     heard: dict[str, Any] = {"session__id": UUID, "error__type": "APIError", "operation__cost": 0.000001}
-    agent = _chat(1, until_ms=600, scope="pydantic-ai", **heard, **_usage(gen_ai__usage__output_tokens=1))
-    gateway = _seen(1, parent=1, until_ms=500, **(_usage(gen_ai__usage__output_tokens=72) | cut))
+    agent = chat(1, until_ms=600, scope="pydantic-ai", **heard, **usage(gen_ai__usage__output_tokens=1))
+    gateway = seen(1, parent=1, until_ms=500, **(usage(gen_ai__usage__output_tokens=72) | cut))
     [row] = _told(make_workbench, [[agent, gateway]])
     assert ("cancelled", "counted", 120, 72, Decimal("0.000174")) == tuple(
         row[name] for name in ("status", "usage_source", "input_tokens", "output_tokens", "cost_usd")
@@ -228,8 +143,8 @@ def test_a_refused_call_of_an_agent_that_says_its_instance_finds_it_without_any_
     """No id, no key, no shared trace: the same instance and model at the same time, if the instance is registered."""
     registry = FileRegistry(RegistryFile(instances={"ai-1": Instance(team="payments")}))
     known = type(workbench)(tmp_path / "known", build_normaliser(tmp_path, registry=registry))
-    agent = _chat(1, error__type="PermissionDeniedError", until_ms=60, resource={"headgate.instance.id": "ai-1"})
-    gateway = _seen(2, until_ms=50, error__type="budget", headgate__attempts=0)
+    agent = chat(1, error__type="PermissionDeniedError", until_ms=60, resource={"headgate.instance.id": "ai-1"})
+    gateway = seen(2, until_ms=50, error__type="budget", headgate__attempts=0)
     [row] = _told(lambda: known, [[agent], [gateway]])
     assert ("denied", "budget", ["client", "gateway"]) == (row["status"], row["error_type"], row["witnesses"])
     assert [("verified", "payments")] == [
@@ -245,11 +160,11 @@ def test_a_call_that_an_sdk_tells_in_a_trace_of_its_own_is_that_of_the_framework
     registry = FileRegistry(RegistryFile(instances={"ai-1": Instance(team="payments")}))
     known = type(workbench)(tmp_path / "known", build_normaliser(tmp_path, registry=registry))
     resource = {"headgate.instance.id": "ai-1"}
-    told = _usage(gen_ai__response__id=ID)
+    told = usage(gen_ai__response__id=ID)
     parts = [
-        _chat(1, parent=9, resource=resource, **_usage()),
-        _chat(2, begin_ms=5, until_ms=995, scope="com.anthropic.sdk.python", resource=resource, **told),
-        _seen(2, parent=1, **told),
+        chat(1, parent=9, resource=resource, **usage()),
+        chat(2, begin_ms=5, until_ms=995, scope="com.anthropic.sdk.python", resource=resource, **told),
+        seen(2, parent=1, **told),
     ]
     for at in order:
         sender, request = parts[at]
@@ -265,10 +180,10 @@ def test_a_call_that_an_sdk_tells_in_a_trace_of_its_own_is_that_of_the_framework
 def test_calls_that_only_an_sdk_tells_are_calls(make_workbench: Callable[[], Any]) -> None:
     """A loop by hand over it has nothing around them."""
     parts = [
-        _chat(n, begin_ms=n * 10, scope="com.anthropic.sdk.python", gen_ai__response__id=f"{ID}{n}", **_usage())
+        chat(n, begin_ms=n * 10, scope="com.anthropic.sdk.python", gen_ai__response__id=f"{ID}{n}", **usage())
         for n in (1, 2)
     ]
-    gateways = [_seen(n + 2, begin_ms=n * 10 + 5, gen_ai__response__id=f"{ID}{n}", **_usage()) for n in (1, 2)]
+    gateways = [seen(n + 2, begin_ms=n * 10 + 5, gen_ai__response__id=f"{ID}{n}", **usage()) for n in (1, 2)]
     rows = _told(make_workbench, [parts, gateways])
     assert [["client", "gateway"]] * 2 == [row["witnesses"] for row in rows]
 
@@ -276,7 +191,7 @@ def test_calls_that_only_an_sdk_tells_are_calls(make_workbench: Callable[[], Any
 def test_what_only_the_gateway_saw_is_in_a_session_of_the_instance(make_workbench: Callable[[], Any]) -> None:
     """Agents without telemetry: two calls within the idle gap, and one an hour later."""
     parts = [
-        _seen(n + 1, begin_ms=at, until_ms=at + 500, gen_ai__response__id=f"{ID}{n}", **_usage())
+        seen(n + 1, begin_ms=at, until_ms=at + 500, gen_ai__response__id=f"{ID}{n}", **usage())
         for n, at in enumerate((0, 60_000, 3_000_000))
     ]
     rows = _told(make_workbench, [parts])
@@ -287,14 +202,14 @@ def test_what_only_the_gateway_saw_is_in_a_session_of_the_instance(make_workbenc
 def test_a_call_that_names_the_session_of_another_instance_counts_to_its_own(workbench: Any) -> None:
     """The credential says whose it is; who resumes a session, or claims one, is not who began it."""
     for at, name in enumerate(("ai-1", "ai-2", "ai-1")):
-        sender, request = _seen(
+        sender, request = seen(
             at + 1,
             begin_ms=at * 2_000,
             until_ms=at * 2_000 + 500,
             session__id=UUID,
             headgate__instance__id=name,
             gen_ai__response__id=f"{ID}{at}",
-            **_usage(),
+            **usage(),
         )
         workbench.ingest([request], sender=sender)
         workbench.derive()
@@ -307,12 +222,12 @@ def test_a_call_that_names_the_session_of_another_instance_counts_to_its_own(wor
 
 def test_an_answer_from_the_gateways_cache_costs_nothing(workbench: Any) -> None:
     """And says which model was asked for before it was routed."""
-    sender, request = _seen(
+    sender, request = seen(
         1,
         headgate__response_cache_hit=True,
         headgate__routed_from_model="gpt-5",
         headgate__attempts=0,
-        **_usage(),
+        **usage(),
     )
     workbench.ingest([request], sender=sender)
     workbench.derive()
@@ -322,7 +237,7 @@ def test_an_answer_from_the_gateways_cache_costs_nothing(workbench: Any) -> None
 
 def test_a_call_that_was_cut_costs_what_its_budgets_were_charged(workbench: Any) -> None:
     """Nobody knows its input, so that is an upper bound; what it has saved stands beside it."""
-    sender, request = _seen(
+    sender, request = seen(
         1,
         error__type="stopped",
         headgate__attempts=1,
@@ -337,113 +252,15 @@ def test_a_call_that_was_cut_costs_what_its_budgets_were_charged(workbench: Any)
     assert ("counted", Decimal("0.000123"), "upper_bound", Decimal("-0.5")) == tuple(row.values())
 
 
-def _tries(codes: list[str | None], **more: Any) -> list[Part]:
-    """What the gateway tells of calls that are made one after the other, in traces of their own."""
-    return [
-        _seen(
-            at + 2,
-            span=0xA0 + at,
-            begin_ms=10 + at * 200,
-            until_ms=100 + at * 200,
-            session__id=UUID,
-            error__type=code,
-            headgate__decision_id=f"d-{at}",
-            headgate__failed_attempts=int(code is not None),
-            headgate__usage_source=None if code else "reported",
-            headgate__request_hash="5eed",
-            **({name: value[at] for name, value in more.items()} | ({} if code else _usage())),
-        )
-        for at, code in enumerate(codes)
-    ]
-
-
-ROWS = "SELECT status, error_type, attempts, failed_attempts, decision_id FROM model_calls ORDER BY start_time"
-
-
-@pytest.mark.parametrize("has_agent", [False, True])
-def test_a_call_that_the_agents_library_tries_again_is_one_row(workbench: Any, has_agent: bool) -> None:
-    """It says how often it has tried before; the decision is that of the attempt that was answered."""
-    parts = _tries(["429", "529", None], headgate__retry_count=[0, 1, 2])
-    if has_agent:
-        parts.append(_chat(1, session__id=UUID, gen_ai__response__id=ID, **_usage()))
-    for sender, request in parts:
-        workbench.ingest([request], sender=sender)
-    workbench.derive()
-    assert [("ok", None, 3, 2, "d-2")] == [tuple(row.values()) for row in workbench.query(ROWS)]
-    [row] = workbench.query("SELECT attempt_decision_ids FROM model_calls")
-    assert ["d-0", "d-1"] == row["attempt_decision_ids"]
-    assert [1] == [row["model_call_count"] for row in workbench.query("SELECT model_call_count FROM sessions")]
-
-
-def test_the_decisions_of_all_attempts_are_in_the_session_of_their_call(workbench: Any) -> None:
-    """And in its timeline as that call alone."""
-    for at, (sender, request) in enumerate(_tries(["429", None], headgate__retry_count=[0, 1])):
-        told = {"headgate.decision_id": f"d-{at}", "headgate.effect": "allow", "headgate.instance_id": "ai-1"}
-        record = {
-            "time_unix_nano": NOW + (10 + at * 200) * MS,
-            "event_name": "headgate.decision",
-            "trace_id": f"{at + 2:032x}",
-            "span_id": f"{0xA0 + at:016x}",
-            "attributes": told,
-        }
-        logs = logs_request([record], resource={"service.name": "headgate-model-gateway"}, scope="headgate.gateway")
-        workbench.ingest([request, (Signal.LOGS, json.loads(to_json(logs)))], sender=sender)
-    workbench.derive()
-    rows = workbench.query("SELECT decision_id FROM decisions JOIN sessions USING (session_id) ORDER BY 1")
-    assert ["d-0", "d-1"] == [row["decision_id"] for row in rows]
-    assert ["model_call"] == [row["kind"] for row in workbench.query("SELECT kind FROM timeline")]
-
-
-def test_a_call_that_is_tried_again_in_vain_is_one_row(workbench: Any) -> None:
-    """With the error of the last attempt."""
-    for sender, request in _tries(["429", "429", "503"], headgate__retry_count=[0, 1, 2]):
-        workbench.ingest([request], sender=sender)
-    workbench.derive()
-    assert [("error", "503", 3, 3, "d-2")] == [tuple(row.values()) for row in workbench.query(ROWS)]
-
-
-def test_the_same_request_below_the_same_span_is_the_same_call(workbench: Any) -> None:
-    """After one that failed; what was asked otherwise is another call."""
-    first, second, third = (
-        _seen(
-            1,
-            span=0xA0 + at,
-            parent=9,
-            begin_ms=at * 200,
-            until_ms=at * 200 + 100,
-            error__type=code,
-            headgate__decision_id=f"d-{at}",
-            headgate__failed_attempts=int(code is not None),
-            headgate__request_hash=asked,
-        )
-        for at, (code, asked) in enumerate([("500", "5eed"), (None, "5eed"), (None, "0ther")])
-    )
-    for sender, request in (second, third, first):
-        workbench.ingest([request], sender=sender)
-    workbench.derive()
-    expected = [("ok", None, 2, 1, "d-1"), ("ok", None, 1, 0, "d-2")]
-    assert expected == [tuple(row.values()) for row in workbench.query(ROWS)]
-
-
-def test_what_an_attempt_was_charged_is_in_the_cost_of_its_call(workbench: Any) -> None:
-    """A stream that broke has cost something too."""
-    parts = _tries(["cancelled", None], headgate__retry_count=[0, 1], headgate__cost_usd=["0.5", "0.1"])
-    for sender, request in parts:
-        workbench.ingest([request], sender=sender)
-    workbench.derive()
-    [row] = workbench.query("SELECT cost_usd, cost_basis FROM model_calls")
-    assert (True, "upper_bound") == (row["cost_usd"] > Decimal("0.5"), row["cost_basis"])
-
-
 @pytest.mark.parametrize("has_agent", [False, True])
 def test_calls_with_the_same_response_id_are_as_many_as_were_decided(workbench: Any, has_agent: bool) -> None:
     """Some servers give every answer one id."""
     for at in range(6):
         told = {"gen_ai__response__id": "the-only-response-id", "session__id": UUID, "begin_ms": at * 2_000}
         until_ms = at * 2_000 + 500
-        parts = [_seen(at + 1, parent=1, headgate__decision_id=f"d-{at}", until_ms=until_ms, **told, **_usage())]
+        parts = [seen(at + 1, parent=1, headgate__decision_id=f"d-{at}", until_ms=until_ms, **told, **usage())]
         if has_agent:
-            parts.append(_chat(at + 1, until_ms=until_ms, **told, **_usage()))
+            parts.append(chat(at + 1, until_ms=until_ms, **told, **usage()))
         for sender, request in parts:
             workbench.ingest([request], sender=sender)
     workbench.derive()
@@ -454,10 +271,10 @@ def test_calls_with_the_same_response_id_are_as_many_as_were_decided(workbench: 
 
 def test_the_provider_of_a_call_is_called_as_its_decision_calls_it(make_workbench: Callable[[], Any]) -> None:
     """By the name of the gateway's door, whatever the agent calls it."""
-    agent = _chat(1, gen_ai__provider__name="azure.ai.inference", **_usage())
-    seen = _seen(1, parent=1, gen_ai__provider__name="azure", **_usage())
+    agent = chat(1, gen_ai__provider__name="azure.ai.inference", **usage())
+    gateway = seen(1, parent=1, gen_ai__provider__name="azure", **usage())
     found = []
-    for parts in ([seen], [agent, seen], [agent]):
+    for parts in ([gateway], [agent, gateway], [agent]):
         workbench = make_workbench()
         for sender, request in parts:
             workbench.ingest([request], sender=sender)
@@ -466,15 +283,15 @@ def test_the_provider_of_a_call_is_called_as_its_decision_calls_it(make_workbenc
     assert ["azure", "azure", "azure.ai.inference"] == found
 
 
-@pytest.mark.parametrize("agents", [None, {"error__type": "APIConnectionError"}, _usage()])
+@pytest.mark.parametrize("agents", [None, {"error__type": "APIConnectionError"}, usage()])
 def test_a_call_whose_gateway_was_killed_is_cancelled_and_costs_what_was_reserved(
     workbench: Any, agents: dict[str, Any] | None
 ) -> None:
     """Unless its agent has seen it end well."""
     killed = {"error__type": "gateway_killed", "headgate__usage_source": "counted", "headgate__cost_usd": "0.25"}
-    parts = [_seen(2, session__id=UUID, until_ms=500, gen_ai__usage__output_tokens=7, **killed)]
+    parts = [seen(2, session__id=UUID, until_ms=500, gen_ai__usage__output_tokens=7, **killed)]
     if agents is not None:
-        parts.append(_chat(1, session__id=UUID, **agents))
+        parts.append(chat(1, session__id=UUID, **agents))
     for sender, request in parts:
         workbench.ingest([request], sender=sender)
     workbench.derive()
@@ -482,12 +299,12 @@ def test_a_call_whose_gateway_was_killed_is_cancelled_and_costs_what_was_reserve
         "SELECT status, error_type, output_tokens, usage_source, cost_usd = 0.25 AS is_reserved FROM model_calls"
     )
     cancelled = ("cancelled", "gateway_killed", 7, "counted", True)
-    assert (("ok", None, 30, "reported", False) if agents == _usage() else cancelled) == tuple(row.values())
+    assert (("ok", None, 30, "reported", False) if agents == usage() else cancelled) == tuple(row.values())
 
 
 def test_an_agent_cannot_speak_as_a_gateway(workbench: Any) -> None:
     """The same span from a client has one witness, and decides nothing."""
-    _, request = _seen(1, gen_ai__response__id=ID, **_usage())
+    _, request = seen(1, gen_ai__response__id=ID, **usage())
     workbench.ingest([request], sender=CLIENT)
     workbench.derive()
     [row] = workbench.query("SELECT witnesses, decision_id, attempts, identity_source FROM model_calls")
@@ -497,9 +314,9 @@ def test_an_agent_cannot_speak_as_a_gateway(workbench: Any) -> None:
 def test_what_a_gateway_reads_beside_the_usage_is_in_the_row(make_workbench: Callable[[], Any]) -> None:
     """The provider's id of the request, its tier, what was cached for an hour, and its word for what went wrong."""
     workbench = make_workbench()
-    sender, request = _seen(
+    sender, request = seen(
         1,
-        **_usage(),
+        **usage(),
         gen_ai__request__id="req-1",
         gen_ai__response__service_tier="priority",
         gen_ai__usage__cache_creation__input_tokens=60,
