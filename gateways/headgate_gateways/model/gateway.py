@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
@@ -170,8 +170,9 @@ class ModelGateway:
 
         routed = self.router.routed(inbound, instance, is_allowed, now)
         kept = self.router.found(routed, now)
-        if routed.objection is not None:
-            moment = replace(moment, objection=routed.objection)
+        objection = self._of_another(inbound, snapshot.lineage(caller.instance_id)) or routed.objection
+        if objection is not None:
+            moment = replace(moment, objection=objection)
         seen, estimate = self._seen(routed.inbound, caller.instance_id, moment, content, is_free=kept is not None)
         logged = await self._decided(routed.inbound, caller.instance_id, seen, estimate)
         if routed.from_model is not None and logged.decision.code in _UNAFFORDABLE:
@@ -204,6 +205,13 @@ class ModelGateway:
         facts = self.facts.of((instance_id, inbound.session), content, amount, left)
         objection = moment.objection or (self._unpriced(inbound, moment) if estimate is not None else None)
         return replace(moment, policy=facts, objection=objection), estimate
+
+    def _of_another(self, inbound: Inbound, lineage: Sequence[str]) -> str | None:
+        """Why a call may not go on from a conversation that is of none of its own line."""
+        if inbound.asked is None or inbound.asked.before is None:
+            return None
+        owners = [one for one in self.lengths.owners(inbound.asked.before) if one not in lineage]
+        return "the conversation that it goes on from is of another instance" if owners else None
 
     def _unpriced(self, inbound: Inbound, moment: Moment) -> str | None:
         """Why a model whose price nobody knows is not called, where it is not."""
@@ -263,7 +271,7 @@ class ModelGateway:
             amount = self._cost(logged, passing, time.perf_counter_ns() - began_ns)
             self.service.ended(logged, tokens=amount.tokens)
             self._tell(routed, logged, passing, amount, error_type=passing.error_type, entry=standing.entry)
-            self._learn(routed, passing, amount)
+            self._learn(routed, passing, amount, logged.request.subject.id)
             if estimate is not None:
                 self.facts.ended(
                     (logged.request.subject.id, routed.inbound.session),
@@ -354,13 +362,19 @@ class ModelGateway:
             duration_ns=duration_ns,
         )
 
-    def _learn(self, routed: Routed, passing: Passing, cost: Amount) -> None:
+    def _learn(self, routed: Routed, passing: Passing, cost: Amount, owner: str) -> None:
         """Remember how fast it was, how long its conversation is, and its answer where a rule says so."""
         inbound, now = passing.inbound, self.clock()
         reader, usage = passing.reader, passing.usage
         if inbound.target.operation == "responses" and reader.response_id and usage.source == "reported":
             output_tokens = usage.output_tokens or 0
-            self.lengths.add(reader.response_id, cost.tokens, output_tokens=output_tokens, item_ids=reader.item_ids)
+            self.lengths.add(
+                reader.response_id,
+                cost.tokens,
+                owner=owner,
+                output_tokens=output_tokens,
+                item_ids=reader.item_ids,
+            )
         if inbound.asked is not None and passing.was_answered and passing.first_chunk_ns is not None:
             name, model = inbound.upstream.name, inbound.asked.model
             self.router.latencies.add(name, model, passing.first_chunk_ns, at_unix_nano=now)

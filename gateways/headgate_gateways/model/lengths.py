@@ -1,7 +1,10 @@
-"""How long conversations have become that their provider keeps, so that calls that go on from them have a bound."""
+"""Whose the conversations are that a provider keeps, and how long, so that calls that go on from them have a bound.
+
+All agents share the provider's key, so the provider lets each go on from any answer; the gateway does not.
+"""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 ANSWERS_MAX = 65_536
@@ -24,15 +27,26 @@ class Lengths:
 
     _answers: OrderedDict[str, int] = field(default_factory=OrderedDict)
     _items: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
+    _owners: OrderedDict[str, str] = field(default_factory=OrderedDict)
 
-    def add(self, answer_id: str, tokens: int, *, output_tokens: int, item_ids: Sequence[str] = ()) -> None:
-        """An answer of these items has ended a conversation of so many tokens."""
+    def add(self, answer_id: str, tokens: int, *, owner: str, output_tokens: int, item_ids: Sequence[str] = ()) -> None:
+        """An answer of these items has ended a conversation of so many tokens of the instance `owner`."""
         self._answers[answer_id] = tokens
+        self._owners[answer_id] = owner
         self._items.update(dict.fromkeys(item_ids[:ITEMS_OF_AN_ANSWER_MAX], (answer_id, output_tokens)))
         while len(self._answers) > ANSWERS_MAX:
             self._answers.popitem(last=False)
+        while len(self._owners) > ANSWERS_MAX:
+            self._owners.popitem(last=False)
         while len(self._items) > ITEMS_MAX:
             self._items.popitem(last=False)
+
+    def owners(self, before: Before) -> Iterator[str]:
+        """The instances whose conversations a call goes on from, as far as they are known."""
+        of_items = (self._items[one][0] for one in before.item_ids if one in self._items)
+        for answer_id in (before.answer_id, *of_items):
+            if answer_id is not None and (owner := self._owners.get(answer_id)) is not None:
+                yield owner
 
     def of(self, before: Before) -> int | None:
         """The most tokens that a call goes on from; None where that is not known."""

@@ -135,6 +135,25 @@ def test_who_calls_is_who_the_key_says(site: Any) -> None:
     assert "payments" == span.attributes["headgate.team"]
 
 
+def test_a_conversation_of_another_instance_is_not_gone_on_from(site: Any) -> None:
+    """All share the provider's key, by which it would tell each what another said; its own it may go on from."""
+
+    async def steps(agent: Any) -> list[tuple[int, int]]:
+        async def said(key: str, **more: Any) -> tuple[int, Any]:
+            body = {"model": "gpt-5-mini", "input": "x", "max_output_tokens": 10, **more}
+            shown = {"authorization": f"Bearer {key}"}
+            async with agent.post("/openai/v1/responses", body, headers=shown) as response:
+                return int(response.status), await response.json()
+
+        _, answer = await said(site.keys[1])
+        kept = [{"previous_response_id": answer["id"]}]
+        kept += [{"input": [{"type": "item_reference", "id": one["id"]}]} for one in answer["output"] if "id" in one]
+        return [((await said(site.keys[0], **one))[0], (await said(site.keys[1], **one))[0]) for one in kept]
+
+    found = site.run(steps)
+    assert ({(403, 200)}, True) == (set(found), len(found) > 1)
+
+
 @pytest.mark.parametrize(
     "target",
     [

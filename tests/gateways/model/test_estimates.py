@@ -183,8 +183,8 @@ def test_a_conversation_that_its_provider_keeps_is_as_long_as_it_has_become(site
 def test_what_a_call_goes_on_from_is_as_long_as_it_was_seen(said: dict[str, Any], expected: int | None) -> None:
     """Each answer counts once, and what was not seen makes it unknown."""
     lengths = Lengths()
-    lengths.add("r1", 110, output_tokens=10, item_ids=["m1", "m2"])
-    lengths.add("r2", 200, output_tokens=10, item_ids=["m3"])
+    lengths.add("r1", 110, owner="ai-1", output_tokens=10, item_ids=["m1", "m2"])
+    lengths.add("r2", 200, owner="ai-1", output_tokens=10, item_ids=["m3"])
     before = parse_call("responses", orjson.dumps({"model": "gpt-5-mini", **said})).before
     assert before is not None
     assert expected == lengths.of(before)
