@@ -18,6 +18,8 @@ from aiohttp import web
 
 from headgate_control.audit.log import AuditLog
 from headgate_control.decide.service import DecisionService
+from headgate_control.identity.credentials import Credentials
+from headgate_control.identity.foreign_tokens import ForeignTokens
 from headgate_gateways.heap import collect_rarely
 from headgate_gateways.link.address import ControlAddress
 from headgate_gateways.link.budgets import RemoteBudgets
@@ -36,6 +38,7 @@ from headgate_gateways.model.upstream import Upstream
 from headgate_gateways.serving import listening
 from headgate_processors.enrich.price import PriceBook
 
+DUE_EVERY_S = 1.0
 FIRST_S = 2.0
 """How long a start waits for control, so that agents are not refused in the first moments."""
 _LOG = logging.getLogger(__name__)
@@ -47,6 +50,7 @@ class GatewayConfig:
 
     `upstreams` by the door through which they are reached; `prices`: overrides of the price list, where there are any.
     `classes` finds what content holds, for policies that ask. `tls`: what it listens with; None is for this machine.
+    `foreign` verifies tokens of the issuers that are believed here.
     """
 
     name: str
@@ -60,6 +64,7 @@ class GatewayConfig:
     routing: Routing = field(default_factory=Routing)
     classes: Classes | None = None
     tls: ssl.SSLContext | None = None
+    foreign: ForeignTokens | None = None
 
     @property
     def link(self) -> LinkConfig:
@@ -116,6 +121,7 @@ async def run_model_gateway(
             teller=teller or Silent(),
             is_stale=link.is_stale,
             routing=config.routing,
+            credentials=Credentials(lambda: link.state, foreign=config.foreign),
             facts=CallFacts(config.classes),
             unfinished=unfinished,
         )
@@ -136,6 +142,8 @@ async def _serve(
     app.router.add_route("GET", "/readyz", _readiness(link))
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(link.run()), group.create_task(budgets.run())]
+        if config.foreign is not None:
+            beside.append(group.create_task(_keep_fresh(config.foreign)))
         try:
             if not await link.heard(wait_s=FIRST_S):
                 _LOG.warning("control does not answer: this gateway begins with what it knew last, and is stale")
@@ -153,6 +161,14 @@ async def _serve(
         finally:
             for task in beside:
                 task.cancel()
+
+
+async def _keep_fresh(foreign: ForeignTokens) -> None:
+    """Fetch the keys of issuers when they are due, beside the calls."""
+    while True:
+        for problem in await asyncio.to_thread(foreign.refresh) if foreign.is_due() else ():
+            _LOG.error("issuers: %s", problem)
+        await asyncio.sleep(DUE_EVERY_S)
 
 
 def _readiness(link: ControlLink) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

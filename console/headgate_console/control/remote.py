@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headgate_console.control.listening import model_door
-from headgate_console.control.parts import classes_of, routing_of, unpriced_of, upstreams_of
+from headgate_console.control.parts import classes_of, foreign_tokens_of, routing_of, unpriced_of, upstreams_of
 from headgate_console.control.place import CALLS
 from headgate_console.serve.lifeline import log_to_stderr
 from headgate_console.serve.receive import allow_files
@@ -58,6 +58,7 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
         unpriced=unpriced_of(settings),
         routing=routing_of(settings),
         classes=classes_of(settings),
+        foreign=foreign_tokens_of(settings),
     )
     with ExitStack() as stack:
         teller: Teller = Silent()

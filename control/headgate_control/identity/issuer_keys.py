@@ -151,7 +151,7 @@ def parsed_keys(content: bytes) -> Keys:
     """
     try:
         keys = PyJWKSet.from_json(content.decode()).keys
-    except (PyJWTError, AttributeError, TypeError) as error:
+    except (PyJWTError, AttributeError, TypeError, RecursionError) as error:
         message = f"no JWKS with public keys: {type(error).__name__}"
         raise ValueError(message) from None
     if any(key.key_type not in {"EC", "RSA", "OKP"} for key in keys):

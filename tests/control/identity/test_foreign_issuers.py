@@ -1,15 +1,10 @@
 """Issuers of a file: how their keys are found, which claims say what, and what is said of a token that is not good."""
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from headgate_control.decide.core import Snapshot
 from headgate_control.identity.credentials import NOBODYS, Credentials, Identified
@@ -23,63 +18,19 @@ from headgate_control.identity.issuer_keys import (
     discovered,
 )
 from headgate_control.state import State
+from headgate_control.testing.foreign_issuer import LocalIssuer
 from headgate_control.testing.identities import NOW, SECOND, SetClock
-from headgate_processors.credentials.issuer import public_jwk
 from headgate_processors.errors import ConfigError, TransientError
 
 GITHUB = "{claims: {repository: acme/calc, ref: refs/heads/main}, instance: ai-1}"
 SECRET = "repo:acme/secret"
 
 
-class LocalIssuer:
-    """An identity provider on this machine: discovery, keys, and tokens."""
-
-    def __init__(self) -> None:
-        self.private = ec.generate_private_key(ec.SECP256R1())
-        self.answers: dict[str, object] = {}
-        self.asked: list[str] = []
-        issuer = self
-
-        class Answer(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                issuer.asked.append(self.path)
-                self.send_response(200 if self.path in issuer.answers else 404)
-                self.end_headers()
-                self.wfile.write(json.dumps(issuer.answers.get(self.path)).encode())
-
-            def log_request(self, code: object = "-", size: object = "-") -> None:
-                """Says nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        self.name = f"http://127.0.0.1:{self.server.server_port}"
-        self.answers[DISCOVERY] = {"issuer": self.name, "jwks_uri": f"{self.name}/keys"}
-        self.answers["/keys"] = {"keys": [public_jwk(self.private)]}
-
-    def token(self, **changes: Any) -> str:
-        """A token of a CI job on the main branch."""
-        claims = {
-            "iss": self.name,
-            "sub": "repo:acme/calc:ref:refs/heads/main",
-            "aud": "headgate",
-            "exp": NOW // SECOND + 10 * KEPT_S_MAX,
-            "repository": "acme/calc",
-            "ref": "refs/heads/main",
-            **changes,
-        }
-        plain = {name: value for name, value in claims.items() if value is not None}
-        return jwt.encode(plain, self.private, algorithm="ES256", headers={"kid": public_jwk(self.private)["kid"]})
-
-
 @pytest.fixture
 def issuer() -> Iterator[LocalIssuer]:
     """The identity provider, while it answers."""
-    made = LocalIssuer()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join(10)
+    with LocalIssuer.serving(at_unix_nano=NOW) as made:
+        yield made
 
 
 class Site:
