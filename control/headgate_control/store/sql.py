@@ -1,4 +1,4 @@
-"""Control state in a database that SQLAlchemy speaks to: SQLite for one process, PostgreSQL for several nodes."""
+"""Control state in a database that SQLAlchemy speaks to: SQLite, or PostgreSQL that several machines reach."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
