@@ -132,7 +132,7 @@ class ControlSettings(Section):
         description="Where callers reach control, as AuthZEN's metadata say it; by default the address it listens on.",
     )
     issuers: Path | None = _text(
-        "Issuers whose tokens are believed at the gateways, in YAML: their names, audiences and keys.", None
+        "Issuers whose tokens are believed at the gateways, in YAML: names, audiences, keys, and whose they are.", None
     )
     retention: Duration = _text(
         "How long logs of decisions and budgets and the journal are kept, in whole days; 0 is for ever. Only what the "
