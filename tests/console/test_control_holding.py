@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,6 +22,7 @@ from headgate_console.testing.commands import runner
 from headgate_control.audit.heads import anchor_logs
 from headgate_control.audit.verify import verify
 from headgate_control.budgets.amount import Amount, Limits
+from headgate_control.budgets.books import FILE
 from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.budget import Place as BudgetPlace
 from headgate_control.budgets.ledger import Answer
@@ -111,6 +113,20 @@ def test_another_folder_is_refused_until_it_adopts_the_books(machine: Make) -> N
         (event.reason, event.before["data"], event.after["data"]) for event in events if event.before and event.after
     ]
     assert ([("one is lost", str(first.data), str(second.data))], ("b-1",), []) == (told, done.from_zero, verified)
+
+
+def test_logs_of_other_books_are_not_verified_for_those_of_the_database(machine: Make) -> None:
+    """Also where somebody has removed the id: the journal's heads say nothing about them, and that is told."""
+    one, found = machine("one"), []
+    budgeted(one, calls=1)
+    for is_gone in (False, True):
+        place = Place(data=one.data)
+        if is_gone:
+            (place.logs / FILE).unlink()
+        with closing(open_postgresql(str(one.control.database), writer="reader")) as store:
+            found.append([finding.problem for finding in verify(store, place.logs).all_findings])
+    expected = f"the logs of this journal are in {one.data} on {socket.gethostname()}, and {place.logs} is not of them"
+    assert [[], [f"{expected}: verify there"]] == found
 
 
 def test_a_folder_that_was_copied_has_the_books(machine: Make) -> None:

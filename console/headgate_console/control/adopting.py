@@ -11,14 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headgate_console.control.holding import BOOKS, BOOKS_ID, books_change, held_database, let_the_last_notice
+from headgate_console.control.holding import books_change, held_database, let_the_last_notice
 from headgate_console.control.keeping import person
 from headgate_console.control.place import Place
 from headgate_console.queries.opening import open_views
 from headgate_control.audit.log import log_entries
 from headgate_control.audit.pruning import PRUNED
 from headgate_control.budgets.amount import MS_PER_S, Amount, nano_usd
-from headgate_control.budgets.books import make_books
+from headgate_control.budgets.books import BOOKS, BOOKS_ID, make_books
 from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.owner import BudgetOwner
 from headgate_control.state import ControlState

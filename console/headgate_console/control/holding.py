@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate_console.control.place import WRITER, Place
 from headgate_control.audit.heads import is_behind
-from headgate_control.budgets.books import books_of, make_books
+from headgate_control.budgets.books import BOOKS, BOOKS_ID, books_of, make_books
 from headgate_control.budgets.owner import WRITER as BUDGETS
 from headgate_control.feed.messages import BLIND_AFTER_S, STALE_AFTER_S
 from headgate_control.store.hold import HOLDER, HOLDER_ID, DatabaseHold
@@ -28,9 +28,6 @@ from headgate_processors.store.lock import Holder
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
 
-BOOKS = "control_books"
-"""The kind of the record that says whose books belong to the database."""
-BOOKS_ID = "control"
 TAKE_OVER_S = STALE_AFTER_S + BLIND_AFTER_S + 1.0
 """After so long a control that has lost its database, and every gateway that reads its feed, deny."""
 _BOOKS_CHARS = 8

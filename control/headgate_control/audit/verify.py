@@ -13,7 +13,7 @@ from headgate_control.audit.heads import ANCHOR, Head, Kept, read_head
 from headgate_control.audit.log import file_of, log_entries, misnamed, writers
 from headgate_control.audit.pruning import Chained, pruned
 from headgate_control.audit.standing import record_problems
-from headgate_control.budgets.books import books_of
+from headgate_control.budgets.books import BOOKS, BOOKS_ID, books_of
 from headgate_control.policy.kept import FOLDER as POLICIES
 from headgate_control.policy.kept import text_problems
 from headgate_control.store.port import ControlStore
@@ -120,6 +120,7 @@ def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Ver
         journals, is_read = {anchor.writer for anchor in store.anchors()}, True
     except (TransientError, TypeError, ValueError) as error:
         apart.append(Finding(place=JOURNAL, writer=None, number=None, problem=f"it cannot be read in whole: {error}"))
+    apart += _elsewhere(store, logs)
     chains = []
     for writer in _all(known, "journal", journals):
         verdict, heads = _journal(store, _Asked.of("journal", writer, known, gone))
@@ -134,6 +135,18 @@ def verify(store: ControlStore, logs: Path, anchors: Iterable[Head] = ()) -> Ver
 def _damage(store: ControlStore) -> Iterator[Finding]:
     for one in store.damage():
         yield Finding(place=one.place, writer=one.writer, number=one.number, problem=one.problem)
+
+
+def _elsewhere(store: ControlStore, logs: Path) -> Iterator[Finding]:
+    """Logs of other books are not compared with what the journal knows of its own."""
+    try:
+        record = store.get(BOOKS, BOOKS_ID)
+    except (TransientError, ValueError):
+        return
+    if record is not None and record.body.get("books") != books_of(logs):
+        where = f"{record.body.get('data')} on {record.body.get('host')}"
+        problem = f"the logs of this journal are in {where}, and {logs} is not of them: verify there"
+        yield Finding(place=RECORDS, writer=None, number=None, problem=problem)
 
 
 def _gone(store: ControlStore, apart: list[Finding]) -> dict[Chained, Anchor]:

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from headgate_processors.files import write_whole
 
+BOOKS = "control_books"
+"""The kind of the record that says whose books belong to a database, and where they are."""
+BOOKS_ID = "control"
 FILE = "books.id"
 _ID_BYTES = 16
 _ID_CHARS_MAX = 64
