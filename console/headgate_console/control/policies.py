@@ -24,9 +24,10 @@ async def following(settings: "Settings", parts: Parts) -> AsyncIterator[None]:
         return
 
     def use(engine: PolicyEngine) -> None:
+        bundle = engine.bundle
         parts.room.state.use_policy(engine)
-        parts.policies.use(engine.bundle)
-        _LOG.warning("%d policies are decided by now, %s", len(engine.bundle.policies), engine.bundle.digest)
+        parts.policies.use(bundle)
+        _LOG.warning("the policies that changed are decided by: %d, %s", len(bundle.policies), bundle.digest)
 
     folder = PolicyFolder(settings.policy.dir, _LOG.error, looked=parts.policies.refused)
     task = asyncio.create_task(follow(folder, use))
