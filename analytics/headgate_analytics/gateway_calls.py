@@ -30,6 +30,7 @@ class GatewayTold:
     """What gateways say of one call; attempts are those towards the provider, summed over the agent's retries.
 
     `attempt_decision_ids` are the decisions about attempts other than the one that is told.
+    `skipped_models` are those that were passed over, each with why, over all attempts.
     `provider` is the name of its door, as decisions, stops and budgets have it. `booked_usd` is what budgets were
     charged for it, of which `tried_usd` for attempts before the last; `saved_usd` what a route, the cache or a refusal
     has saved. `denial` is the code by which a gateway denied it or ended it; of one that was killed, where nobody saw
@@ -43,6 +44,7 @@ class GatewayTold:
     failed_attempts: int | None = None
     is_counted: bool = False
     routed_from_model: str | None = None
+    skipped_models: Sequence[str] = ()
     response_cache_hit: bool | None = None
     saved_usd: Decimal | None = None
     booked_usd: Decimal | None = None
@@ -76,6 +78,7 @@ class GatewayTold:
             failed_attempts=_summed(tried, "headgate.failed_attempts"),
             is_counted=telling is not None and telling.own.get("headgate.usage_source") == "counted",
             routed_from_model=_text(own.get("headgate.routed_from_model")),
+            skipped_models=_texts(tried, "headgate.skipped_models"),
             response_cache_hit=cached if isinstance(cached, bool) else None,
             saved_usd=_money(own.get("headgate.saved_usd")),
             booked_usd=_booked(tried),
@@ -203,6 +206,11 @@ def _money(value: object) -> Decimal | None:
 
 def _int(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+def _texts(told: Sequence[Facts], name: str) -> list[str]:
+    every = [one for own in told if isinstance(value := own.get(name), list) for one in value]
+    return [one for one in dict.fromkeys(map(_text, every)) if one is not None]
 
 
 def _text(value: object) -> str | None:

@@ -281,6 +281,7 @@ def model_call_row(call: Call, who: Who) -> Row:
         "usage_source": None if not call.has_usage else "counted" if seen and seen.is_counted else "reported",
         "usage_missing_reason": missing,
         "routed_from_model": seen.routed_from_model if seen else None,
+        "skipped_models": (seen.skipped_models or None) if seen else None,
         "response_cache_hit": seen.response_cache_hit if seen else None,
         "saved_usd": seen.saved_usd if seen else None,
         "decision_id": seen.decision_id if seen else None,

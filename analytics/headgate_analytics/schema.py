@@ -113,6 +113,7 @@ MODEL_CALLS = Dataset(
         ),
         _col("memory_refs", TEXTS, "Memory records used.", "gen_ai.memory.record.id"),
         _col("routed_from_model", LOW, "Model asked for before the gateway routed.", "gateway"),
+        _col("skipped_models", TEXTS, "Models that a route or a fallback passed over, each with why.", "gateway"),
         _col("response_cache_hit", BOOL, "Whether the gateway answered from its cache.", "gateway"),
         _col("saved_usd", MONEY, "What its route, the cache or a refusal saved; a loss is below 0.", "gateway", "USD"),
         _col("decision_id", TEXT, "Decision that allowed or denied it.", "control"),

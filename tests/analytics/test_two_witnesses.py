@@ -235,6 +235,19 @@ def test_an_answer_from_the_gateways_cache_costs_nothing(workbench: Any) -> None
     assert (True, "gpt-5", 0, "reported") == tuple(row.values())
 
 
+@pytest.mark.parametrize(
+    "skipped", [["second/gpt-5 (d-2): budget: spent", "third/gpt-5 (d-3): stopped: it loops"], None]
+)
+def test_models_that_were_passed_over_are_in_the_row_of_their_call(workbench: Any, skipped: list[str] | None) -> None:
+    """Each with why; NULL where nobody was."""
+    more = {} if skipped is None else {"headgate__skipped_models": skipped}
+    sender, request = seen(1, headgate__attempts=1, **usage(), **more)
+    workbench.ingest([request], sender=sender)
+    workbench.derive()
+    [row] = workbench.query("SELECT skipped_models FROM model_calls")
+    assert skipped == row["skipped_models"]
+
+
 def test_a_call_that_was_cut_costs_what_its_budgets_were_charged(workbench: Any) -> None:
     """Nobody knows its input, so that is an upper bound; what it has saved stands beside it."""
     sender, request = seen(
