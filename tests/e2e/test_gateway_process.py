@@ -78,6 +78,7 @@ def test_a_gateway_of_its_own_decides_acknowledges_and_is_missed(
     silent = run("stop", "instance", instance, "--reason", "again", "--json")
     assert (1, [NAME]) == (silent.code, json.loads(silent.out)["silent"])
     assert f"no acknowledgement within 5 s from: {NAME}" in silent.err
+    assert "headgate gateway forget NAME" in " ".join(silent.err.split())
     assert 403 == control_site.call(key).status_code
     assert 0 == run("gateway", "forget", NAME).code
     told("resume", "instance", instance)

@@ -209,7 +209,8 @@ def _show(to: Screen, answer: dict[str, Any]) -> None:
 def _silent(whole: bool, answer: dict[str, Any]) -> None:
     if not whole:
         message = (
-            f"no acknowledgement within 5 s from: {', '.join(answer['silent'])}. The stop holds; they may not know"
+            f"no acknowledgement within 5 s from: {', '.join(answer['silent'])}. The stop holds; they may not know. "
+            "Where one is gone for good, or was never a gateway: headgate gateway forget NAME"
         )
         raise CommandError(message)
 
