@@ -10,7 +10,9 @@ from headgate_processors.enrich.price import PriceBook
 SUM_MAX = Decimal(10**9)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_NS = 86_400_000_000_000
-_NOT_WHOLE = frozenset({"no_usage", "no_input_tokens", "no_output_tokens", "no_reasoning_tokens"})
+_NOT_WHOLE = frozenset(
+    {"no_usage", "no_input_tokens", "no_output_tokens", "no_reasoning_tokens", "no_price_for_cache_write"}
+)
 _UNPRICED: Row = {"cost_usd": None, "cost_basis": None, "price_version": None}
 
 
