@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from headgate_console.control.adopting import adopt
@@ -27,11 +28,11 @@ from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.budget import Place as BudgetPlace
 from headgate_control.budgets.ledger import Answer
 from headgate_control.kinds import BUDGET, write_budget
-from headgate_control.store.hold import HOLDER, HOLDER_ID
+from headgate_control.store.hold import HOLDER, HOLDER_ID, DatabaseHold
 from headgate_control.store.opening import open_postgresql
 from headgate_control.store.record import Change
 from headgate_control.testing.postgresql import Postgresql
-from headgate_processors.errors import ConfigError, StoreError
+from headgate_processors.errors import ConfigError, StoreError, TransientError
 from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.port import Sender
 from headgate_processors.store import Store
@@ -41,6 +42,7 @@ from headgate_processors.testing.waiting import PATIENCE_S
 pytestmark = pytest.mark.slow
 TEAM: BudgetPlace = ("team", "payments")
 TEN_CALLS = Budget(budget_id="b-1", place=TEAM, window="total", limits=Limits(calls=10), mode="hard")
+END = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 1734440037"
 Make = Callable[[str], Settings]
 
 
@@ -170,6 +172,33 @@ def test_one_that_did_not_end_well_on_another_machine_is_given_time(machine: Mak
             let_the_last_notice(store, parts.place, slept.append)
     with closing(open_postgresql(str(one.control.database), writer="reader")) as store:
         assert ([TAKE_OVER_S], None) == (slept, store.get(HOLDER, HOLDER_ID))
+
+
+@pytest.mark.parametrize("is_held", [True, False], ids=["has-it", "had-it"])
+def test_a_control_that_has_lost_its_database_denies_at_once(machine: Make, address: str, is_held: bool) -> None:
+    """Whatever it has read a moment ago; and also where the other has ended since."""
+    with open_parts(machine("one")) as parts, closing(psycopg.connect(address, autocommit=True)) as database:
+        before_ns = parts.room.age_ns()
+        database.execute(END)
+        with closing(DatabaseHold.take(address, name="control of two")):
+            change = Change(kind=HOLDER, id=HOLDER_ID, body={"host": "two", "data": "/two", "run": "another"})
+            parts.room.store.change([change], author="two", action="control.hold")
+            with pytest.raises(TransientError):
+                parts.held.check()
+            said = refusal(parts) if is_held else ""
+        said = said or refusal(parts)
+        after_ns = parts.room.age_ns()
+    expected = (
+        "is held by the control of two with" if is_held else "another control held the control database meanwhile"
+    )
+    assert (True, True, True) == (before_ns < 5e9, expected in said, after_ns > 1e15)
+
+
+def refusal(parts: Parts) -> str:
+    """Why it must not go on."""
+    with pytest.raises(StoreError) as refused:
+        parts.held.check()
+    return str(refused.value)
 
 
 def test_its_names_in_the_journal_are_of_the_machine_and_the_folder(machine: Make) -> None:
