@@ -19,7 +19,7 @@ class Amount:
     duration_ms: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.nano_usd, self.tokens, self.calls, self.duration_ms) < 0:
+        if self.nano_usd < 0 or self.tokens < 0 or self.calls < 0 or self.duration_ms < 0:
             raise ValueError(f"nothing is spent that is less than nothing: {self}")
 
     def __add__(self, other: "Amount") -> "Amount":

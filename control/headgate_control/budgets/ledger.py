@@ -65,6 +65,13 @@ class Account:
         """Both together."""
         return self.settled + self.reserved
 
+    def used_of(self, unit: Unit) -> int:
+        """Both together, of one unit."""
+        return self.settled.of(unit) + self.reserved.of(unit)
+
+
+_EMPTY = Account()
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -89,7 +96,7 @@ class Ledger:
 
     def account(self, budget_id: str, turn: str) -> Account:
         """What a window of a budget holds."""
-        return self._accounts.get((budget_id, turn), Account())
+        return self._accounts.get((budget_id, turn), _EMPTY)
 
     def headroom(self, places: Iterable[Place], at_unix_nano: int) -> Limits:
         """What may still be reserved in every hard budget of the places, the least of each unit; None is no limit."""
@@ -98,9 +105,9 @@ class Ledger:
             for budget in self._by_place.get(place, {}).values():
                 if budget.mode != "hard":
                     continue
-                used = self.account(budget.budget_id, budget.turn(at_unix_nano)).used
+                account = self.account(budget.budget_id, budget.turn(at_unix_nano))
                 for unit, limit in budget.limits.items():
-                    left[unit] = min(left.get(unit, limit), max(0, limit - used.of(unit)))
+                    left[unit] = min(left.get(unit, limit), max(0, limit - account.used_of(unit)))
         return Limits(
             nano_usd=left.get("usd"),
             tokens=left.get("tokens"),
@@ -246,11 +253,11 @@ class Ledger:
         budget = self._budgets.get(budget_id)
         if budget is None:
             return
-        used = self.account(budget_id, turn).used - freed
+        account = self.account(budget_id, turn)
         for unit, limit in budget.limits.items():
-            wanted = amount.of(unit)
-            if wanted and used.of(unit) + wanted > limit:
-                yield Excess(budget=budget, unit=unit, used=used.of(unit), wanted=wanted, limit=limit)
+            wanted, used = amount.of(unit), account.used_of(unit) - freed.of(unit)
+            if wanted and used + wanted > limit:
+                yield Excess(budget=budget, unit=unit, used=used, wanted=wanted, limit=limit)
 
 
 def _held_in(held: Reservation | None, budget_id: str, turn: str) -> Amount:
