@@ -260,6 +260,9 @@ def test_a_budget_is_set_spent_and_removed(control_site: Any, told: Told, agent:
     assert [1] == [one["settled_calls"] for one in told("budget", "history", "--scope", "team", "--id", "thrifty")]
     assert 0 == run("budget", "remove", row["budget_id"]).code
     assert 200 == control_site.call(made["gateway_key"]).status_code
+    control_site.seen("SELECT 1 FROM model_calls WHERE team = 'thrifty' AND status = 'ok' HAVING count(*) = 2")
+    late = told("budget", "set", "team", "thrifty", "--window", "month", "--calls", "9")
+    assert (2, True) == (late["settled_calls"], late["is_opened"])
 
 
 def test_a_limit_denies_what_is_too_fast(control_site: Any, told: Told, agent: Agent, run: Run) -> None:

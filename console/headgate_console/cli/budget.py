@@ -3,13 +3,17 @@
 import json
 import sys
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headgate_console.cli.options import Data, Json, Reason, examples, settings
 from headgate_console.cli.screen import screen, utf8_stdout
 from headgate_console.render.table import Column
+from headgate_processors.errors import StoreError
+
+if TYPE_CHECKING:
+    from headgate_console.settings import Settings
 
 HELP = "Set ceilings on what agents spend, and see what is left of them."
 SET_EXAMPLES = """
@@ -26,6 +30,7 @@ HISTORY_EXAMPLES = """
     headgate budget history --scope team --id payments --json
 """
 REMOVE_EXAMPLES = "headgate budget remove set/team:payments:day:hard"
+SCOPES = ("platform", "team", "user", "workflow", "task_class", "model", "session", "instance")
 _UNITS = ("usd", "tokens", "calls", "seconds")
 _COLUMNS = (
     Column(key="scope", title="SCOPE", style="cyan"),
@@ -63,14 +68,22 @@ def set_budget(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Set a ceiling; the same scope, id, window and mode again changes it."""
+    """Set a ceiling; the same scope, id, window and mode again changes it.
+
+    A new one of an hour, a day or a month begins with what the store tells of that window, and so does one in total
+    of an instance or a session; every other one begins at zero.
+    """
     from headgate_console.control.client import control_client
 
+    chosen = settings(context, data=data)
     given = {"usd": usd, "tokens": tokens, "calls": calls, "seconds": seconds}
     body = {"scope": scope, "id": target, "window": window, "mode": mode, "reason": reason}
     limits = {name: value for name, value in given.items() if value is not None}
-    row = control_client(settings(context, data=data)).post("/v1/budgets", body={**body, **limits}, method="PUT")
+    before, unknown = _before(chosen, scope, target, window)
+    row = control_client(chosen).post("/v1/budgets", body={**body, **limits, **before}, method="PUT")
     _shown([row], as_json=as_json, alone=True)
+    if row["is_new"] and unknown:
+        screen().say(unknown)
 
 
 def show(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
@@ -120,6 +133,25 @@ def remove(
         "/v1/budgets/remove", body={"budget_id": budget_id, "reason": reason}
     )
     screen().show([f"{budget_id} is removed."])
+
+
+def _before(chosen: "Settings", scope: str, target: str | None, window: str) -> tuple[dict[str, Any], str]:
+    """What a new budget begins with, and a sentence about what of that nobody knows."""
+    import time
+
+    from headgate_console.cli.options import views
+    from headgate_console.queries.spent import VIEWS, begins_before, spent_before
+
+    if scope not in SCOPES or (target is None) != (scope == "platform") or not begins_before(scope, window):
+        return {}, ""
+    now = time.time_ns()
+    try:
+        with views(chosen, only=VIEWS) as connection:
+            found = spent_before(connection, scope, target, window, now)
+    except StoreError as error:
+        return {}, f"It begins at zero, for what was spent before is not known here: {error}"
+    unpriced = f"{found.unpriced:,} of {found.calls:,} earlier calls have no known cost: they count as $0 in it."
+    return {"opening": found.opening(now)}, unpriced if found.unpriced else ""
 
 
 def _shown(rows: list[dict[str, Any]], *, as_json: bool, alone: bool = False) -> None:

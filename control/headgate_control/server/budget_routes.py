@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from aiohttp import web
 
-from headgate_control.budgets.amount import MS_PER_S, NANO_USD, Amount, Limits, nano_usd
+from headgate_control.budgets.amount import MS_PER_S, NANO_USD, Amount, Limits, Unit, nano_usd, shown
 from headgate_control.budgets.budget import Budget, Mode, Place, Scope, Window
 from headgate_control.budgets.ledger import Account
 from headgate_control.kinds import BUDGET, write_budget
@@ -44,10 +44,17 @@ class BudgetRoutes:
     async def _set(self, http: web.Request) -> web.Response:
         caller, body = self._operator(http), await object_of(http)
         budget = parse_budget(body)
+        opening, is_new = parse_opening(body, budget), budget.budget_id not in self.room.now.budgets
+        is_opened = is_new and opening is not None and opening[0] == budget.turn(self.room.clock())
+        if is_opened and opening is not None:
+            self.room.owner.seed([(budget.budget_id, *opening)])
         change = Change(kind=BUDGET, id=budget.budget_id, body=write_budget(budget))
         await self._changed(change, caller, "budget.set", reason_of(body))
+        if is_opened and opening is not None:
+            await self._changed(change, caller, "budget.open", _told_opening(*opening))
         now = self.room.clock()
-        return answered(shown_account(budget, self.room.owner.account(budget, now), now))
+        row = shown_account(budget, self.room.owner.account(budget, now), now)
+        return answered({**row, "is_new": is_new, "is_opened": is_opened})
 
     async def _remove(self, http: web.Request) -> web.Response:
         caller, body = self._operator(http), await object_of(http)
@@ -85,6 +92,32 @@ def parse_budget(body: Mapping[str, Any]) -> Budget:
         raise WireError("a budget without an amount: give usd, tokens, calls or seconds")
     budget_id = f"set/{place[0]}:{place[1]}:{window}:{mode}"
     return Budget(budget_id=budget_id, place=place, window=window, limits=limits, mode=mode)
+
+
+def parse_opening(body: Mapping[str, Any], budget: Budget) -> tuple[str, Amount] | None:
+    """The window of a moment, and what it held before anybody was held to the budget, as whoever sets it knows.
+
+    Raises:
+        WireError: an amount is wrong.
+    """
+    told = body.get("opening")
+    if told is None:
+        return None
+    if not isinstance(told, dict):
+        raise WireError("opening: expected an object with at_unix_nano, usd, tokens, calls and duration_ms")
+    amount = Amount(
+        nano_usd=_nano_usd(text_of(told, "usd")) or 0,
+        tokens=whole_of(told, "tokens") or 0,
+        calls=whole_of(told, "calls") or 0,
+        duration_ms=whole_of(told, "duration_ms") or 0,
+    )
+    return budget.turn(whole_of(told, "at_unix_nano") or 0), amount
+
+
+def _told_opening(turn: str, amount: Amount) -> str:
+    """The opening balance of a budget, for the journal."""
+    parts = (shown(unit, amount.of(unit)) for unit in get_args(Unit))
+    return f"opening balance{f' of {turn}' if turn else ''}, as the store tells it: {', '.join(parts)}"
 
 
 def parse_place(body: Mapping[str, Any]) -> Place:

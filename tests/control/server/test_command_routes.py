@@ -189,6 +189,35 @@ def test_dollars_of_a_budget_are_exact(site: Commanded, usd: str, expected: str)
     assert (200, expected, "set/team:x:day:hard") == (status, row["limit_usd"], row["budget_id"])
 
 
+OPENING = {"at_unix_nano": NOW, "usd": "1.5", "tokens": 300, "calls": 2, "duration_ms": 1500}
+
+
+@pytest.mark.parametrize(
+    ("opening", "expected"),
+    [
+        (OPENING, ("1.500000000", 300, 2, 1.5, True)),
+        ({**OPENING, "at_unix_nano": NOW + 2 * 86_400 * 10**9}, ("0.000000000", 0, 0, 0, False)),
+        (None, ("0.000000000", 0, 0, 0, False)),
+    ],
+)
+def test_a_new_budget_begins_with_what_its_window_is_said_to_hold(
+    site: Commanded, opening: dict[str, object] | None, expected: tuple[object, ...]
+) -> None:
+    """Of the window that is open, once, and the journal has it; who changes the ceiling changes nothing of that."""
+    body = {"scope": "team", "id": "x", "window": "day", "mode": "hard", "usd": "2", "opening": opening}
+    row = site.ask("PUT", "/v1/budgets", body)[1]
+    again = site.ask("PUT", "/v1/budgets", {**body, "usd": "3", "opening": {**OPENING, "usd": "9"}})[1]
+    names = [f"settled_{unit}" for unit in ("usd", "tokens", "calls", "seconds")]
+    told = [event.reason for event in site.store.events() if event.action == "budget.open"]
+    assert (expected, expected[:4], False) == (
+        (*(row[name] for name in names), row["is_opened"]),
+        tuple(again[name] for name in names),
+        again["is_new"],
+    )
+    sentence = "opening balance of 1970-01-01, as the store tells it: $1.50, 300 tokens, 2 calls, 1.5 s"
+    assert ([sentence] if expected[4] else []) == told
+
+
 @pytest.mark.parametrize("usd", ["", "-1", "NaN", "Infinity", "1e30", "ten"])
 def test_dollars_that_are_none_are_refused(site: Commanded, usd: str) -> None:
     """Before anything is written."""
