@@ -39,8 +39,19 @@ class Entry:
             return self.is_exact and self.parts == other.parts and other.is_exact
         return len(self.parts) == len(other.parts) and all(map(_covers, self.parts, other.parts))
 
+    def is_apart(self, other: "Entry") -> bool:
+        """Whether the first letters alone say that they share nothing."""
+        return any(one[0].is_apart(two[0]) for one, two in zip(self.parts, other.parts, strict=True))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it names one thing."""
+        return all(one.is_plain for part in self.parts for one in part)
+
     def met(self, other: "Entry") -> "Entry | None":
         """What both of them grant; None where that is nothing."""
+        if self.is_apart(other):
+            return None
         if self.is_exact or other.is_exact:
             return self if self.covers(other) else None
         parts = [part for pair in zip(self.parts, other.parts, strict=True) if (part := _met(*pair)) is not None]
@@ -54,6 +65,10 @@ class Entry:
             if len(parts) == len(self.parts)
             else None
         )
+
+
+COMPARED_MAX = 10_000
+REST = Entry(parts=((Glob("… and more patterns than can be compared"),),), is_exact=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +122,11 @@ def sections(spec: Spec) -> Sections:
 
 
 def effective(grant: Grant) -> Sections:
-    """What is granted in the end: of each section what every level grants that has it."""
+    """What is granted in the end: of each section what every level grants that has it.
+
+    Where patterns with wildcards may overlap so often that `COMPARED_MAX` comparisons do not do, the rest is left out,
+    and an entry says so.
+    """
     return {name: [one.entry for one in owned] for name, owned in _joined(grant).items()}
 
 
@@ -136,8 +155,15 @@ def _joined(grant: Grant) -> dict[str, Sequence[Owned]]:
 def _both(above: Sequence[Owned], own: Sequence[Owned]) -> Iterator[Owned]:
     """What both levels grant, in the order in which their rules speak: the first of each that fits."""
     said: list[Entry] = []
+    compared = 0
     for lower in own:
         for upper in above:
+            if lower.entry.is_apart(upper.entry):
+                continue
+            compared += 0 if lower.entry.is_plain or upper.entry.is_plain else 1 + len(said)
+            if compared > COMPARED_MAX:
+                yield Owned(REST, lower.level)
+                return
             entry = lower.entry.met(upper.entry)
             if entry is None:
                 continue

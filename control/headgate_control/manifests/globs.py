@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
+from itertools import takewhile
 from typing import Literal
 
 import re2
@@ -36,9 +37,13 @@ class Glob:
     text: str
     kind: Kind = "name"
     _tokens: tuple[Token, ...] = field(init=False, repr=False, compare=False)
+    _head: str = field(init=False, repr=False, compare=False)
+    """The letters before the first wildcard: what tells most patterns apart without a look at the rest."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_tokens", _tokens(self.text, self.kind))
+        tokens = _tokens(self.text, self.kind)
+        object.__setattr__(self, "_tokens", tokens)
+        object.__setattr__(self, "_head", "".join(takewhile(lambda one: isinstance(one, str), tokens)))  # type: ignore[arg-type]
 
     def matches(self, text: str) -> bool:
         """Whether it stands for `text`, which is taken letter by letter."""
@@ -49,11 +54,24 @@ class Glob:
 
     def covers(self, other: "Glob") -> bool:
         """Whether it matches all that `other` matches. Sound; of patterns with many `*` it may deny what holds."""
-        return self.kind == other.kind and _covers(self._tokens, other._tokens)
+        if self.kind != other.kind or not other._head.startswith(self._head):
+            return False
+        if other.is_plain:
+            return _matcher(self._tokens)(other._head)
+        return _covers(self._tokens, other._tokens)
 
     def meets(self, other: "Glob") -> bool:
         """Whether some text matches both."""
-        return self.kind == other.kind and _meets(self._tokens, other._tokens)
+        return self.kind == other.kind and not self.is_apart(other) and _meets(self._tokens, other._tokens)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has no wildcard."""
+        return len(self._head) == len(self._tokens)
+
+    def is_apart(self, other: "Glob") -> bool:
+        """Whether their first letters alone say that no text matches both."""
+        return not (self._head.startswith(other._head) or other._head.startswith(self._head))
 
 
 def settled_path(text: str) -> str | None:

@@ -11,7 +11,7 @@ from inline_snapshot import snapshot
 
 from headgate_control.identity.launch import budgets_of
 from headgate_control.manifests.compare import differences
-from headgate_control.manifests.entries import effective, granted, widenings
+from headgate_control.manifests.entries import COMPARED_MAX, REST, effective, granted, widenings
 from headgate_control.manifests.grant import Grant
 from headgate_control.manifests.limits import held_by
 from headgate_control.manifests.load import load_manifest, load_profiles, parse_manifest
@@ -273,6 +273,14 @@ def test_no_more_is_said_to_be_granted_than_every_level_grants(above: str, below
     profile = PLATFORM[: PLATFORM.index("spec:")] + f"spec: {{{above}}}\n"
     made = grant(manifest(f"{{{below}}}", inherits="everyone"), profile)
     assert expected == [entry for _, entry, _ in granted(made)]
+
+
+def test_levels_of_very_many_patterns_are_compared_in_bounded_time() -> None:
+    """What is left out is said, and nothing is said to be granted that is not."""
+    above, below = ("tools: [" + ", ".join(f"{{tool: '*{word}{at}*'}}" for at in range(200)) + "]" for word in "ab")
+    profile = PLATFORM[: PLATFORM.index("spec:")] + f"spec: {{{above}}}\n"
+    entries = [entry for _, entry, _ in granted(grant(manifest(f"{{{below}}}", inherits="everyone"), profile))]
+    assert (True, REST.text) == (0 < len(entries) < COMPARED_MAX, entries[-1])
 
 
 TOOLS = st.lists(
