@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from callers import Caller, rate, request
@@ -34,9 +35,9 @@ class Way:
     call: bytes
     stream: bytes
 
-    def asked(self, caller: int, left: int) -> bytes:
+    def asked(self, caller: int, left: int, *, run: str = "") -> bytes:
         """The call in a session of the caller's own, and in another one after some time, as agents do."""
-        return self.call.replace(SESSION, f"x-session-id: bench-{caller}-{left // CALLS_A_SESSION}".encode())
+        return self.call.replace(SESSION, f"x-session-id: bench{run}-{caller}-{left // CALLS_A_SESSION}".encode())
 
 
 def measure_gateway(requests: int, folder: Path) -> Iterator[Section]:
@@ -124,7 +125,8 @@ def _rates(site: Governed, ways: dict[str, Way], requests: int) -> Section:
             for name, way in ways.items():
                 count = requests // len(CALLERS) if name == GATEWAY else min(requests, COMPARED_MAX)
                 before_s = _cpu_s(way)
-                rates[name] = rate(way.address, way.asked, callers=callers, requests=count)
+                asked = partial(way.asked, run=str(callers))
+                rates[name] = rate(way.address, asked, callers=callers, requests=count)
                 cpu.setdefault(name, (_cpu_s(way) - before_s) / count)
             resident.append(_resident(site))
             figures += [

@@ -27,7 +27,7 @@ _LOG = logging.getLogger("deriver")
 
 def main() -> None:
     """Derive until the supervisor says stop, then once more: the receiver has sealed everything by then."""
-    lifeline = Lifeline()
+    lifeline = Lifeline(gives_way=True)
     log_to_stderr()
     give_way()
     try:

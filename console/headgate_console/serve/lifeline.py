@@ -16,13 +16,20 @@ from headgate_console.settings import Settings
 from headgate_processors.workers.lifeline import die_with_parent
 
 ORPHANED = 70
+GIVES_WAY = 5
+"""How much nicer than control a process is that takes in or derives, in the words of nice(2)."""
 
 
 class Lifeline:
-    """A child's tie to its supervisor. Make it first thing in the main thread."""
+    """A child's tie to its supervisor. Make it first thing in the main thread.
 
-    def __init__(self) -> None:
+    One that `gives_way` leaves the processor to others, such as control, on whose stops somebody waits, and to agents.
+    """
+
+    def __init__(self, *, gives_way: bool = False) -> None:
         sys.argv[0] = "headgate up"
+        if gives_way:
+            os.nice(GIVES_WAY)
         self.stopping = threading.Event()
         self._telling = threading.Lock()
         signal.signal(signal.SIGTERM, self._stop)

@@ -26,7 +26,7 @@ FILES_MAX = 65_536
 
 def main() -> None:
     """Serve until the supervisor says stop, then answer what is in flight and seal everything."""
-    lifeline = Lifeline()
+    lifeline = Lifeline(gives_way=True)
     log_to_stderr()
     allow_files()
     try:
