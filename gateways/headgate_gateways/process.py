@@ -20,7 +20,6 @@ from headgate_control.audit.log import AuditLog
 from headgate_control.decide.service import DecisionService
 from headgate_control.identity.credentials import Credentials
 from headgate_control.identity.foreign_tokens import ForeignTokens
-from headgate_gateways.heap import collect_rarely
 from headgate_gateways.link.address import ControlAddress
 from headgate_gateways.link.budgets import RemoteBudgets
 from headgate_gateways.link.link import ControlLink, LinkConfig
@@ -35,6 +34,7 @@ from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Silent, Teller
 from headgate_gateways.model.unfinished import Unfinished
 from headgate_gateways.model.upstream import Upstream
+from headgate_gateways.promptness import be_prompt
 from headgate_gateways.serving import listening
 from headgate_processors.enrich.price import PriceBook
 
@@ -148,7 +148,7 @@ async def _serve(
             if not await link.heard(wait_s=FIRST_S):
                 _LOG.warning("control does not answer: this gateway begins with what it knew last, and is stale")
             async with listening(app, config.host, config.port, tls=config.tls) as address:
-                collect_rarely()
+                be_prompt()
                 ready(address)
                 tell_left(
                     gateway.teller,

@@ -10,7 +10,7 @@ from headgate_console.control.serving import serve
 from headgate_console.errors import about_file
 from headgate_console.serve.lifeline import Lifeline, log_to_stderr
 from headgate_console.serve.receive import allow_files
-from headgate_gateways.heap import collect_rarely
+from headgate_gateways.promptness import be_prompt
 from headgate_processors.errors import ConfigError, HeadgateError
 from headgate_processors.telemetry import Meter
 from headgate_processors.telemetry.definition import CONTROL
@@ -52,7 +52,7 @@ def figures(lifeline: Lifeline, parts: Parts) -> Round:
 
 
 def _ready(lifeline: Lifeline) -> None:
-    collect_rarely()
+    be_prompt()
     lifeline.tell("ready")
 
 
