@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from headgate_console.render.records import distinct, write_csv, write_json
+from headgate_console.render.records import distinct, with_times, write_csv, write_json
 
 
 @pytest.fixture
@@ -79,3 +79,10 @@ def test_csv_writes_null_as_nothing() -> None:
     out = io.StringIO()
     write_csv(["a", "b", "c", "d"], [(None, True, [1, "x"], 'say "hi", you')], out)
     assert 'a,b,c,d\n,true,"[1, ""x""]","say ""hi"", you"\n' == out.getvalue()
+
+
+def test_each_time_in_nanoseconds_is_told_as_people_read_it_too() -> None:
+    """What is not known stays so, and nothing else changes."""
+    row = {"id": "a", "created_unix_nano": 1_796_037_438_762_822_658, "expires_unix_nano": None}
+    times = {"created_time": "2026-11-30T11:17:18.762822Z", "expires_time": None}
+    assert {**row, **times} == with_times(row)

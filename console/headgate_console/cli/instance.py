@@ -8,7 +8,7 @@ import typer
 
 from headgate_console.cli.options import Data, Json, Reason, examples, length, settings
 from headgate_console.cli.screen import screen, utf8_stdout
-from headgate_console.render.records import plain
+from headgate_console.render.records import plain, with_times
 from headgate_console.render.table import Column
 from headgate_processors.errors import ConfigError
 
@@ -116,7 +116,7 @@ def list_instances(
     rows = [one for one in found if state is None or one["state"] == state]
     to = screen()
     if as_json:
-        to.json(rows)
+        to.json([with_times(row) for row in rows])
     elif rows:
         to.table(_COLUMNS, [{column.key: None for column in _COLUMNS} | row for row in rows])
     elif found:
@@ -184,12 +184,13 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        message = f"--manifest: {path} cannot be read: {error}"
+        why = getattr(error, "strerror", None) or error
+        message = f"--manifest: {path} cannot be read: {why}"
         raise ConfigError(message) from error
 
 
 def _write(row: dict[str, Any]) -> None:
-    utf8_stdout().write(json.dumps(plain(row), ensure_ascii=False, indent=2) + "\n")
+    utf8_stdout().write(json.dumps(plain(with_times(row)), ensure_ascii=False, indent=2) + "\n")
 
 
 def register(app: typer.Typer) -> None:

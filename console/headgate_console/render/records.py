@@ -10,6 +10,9 @@ from decimal import Decimal
 from typing import Any, TextIO
 from uuid import UUID
 
+_NANO = "_unix_nano"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def plain(value: Any) -> Any:
     """A value of DuckDB as what JSON knows."""
@@ -53,6 +56,20 @@ def rfc3339(moment: datetime) -> str:
     """A time in UTC as RFC 3339; one without an offset is UTC already."""
     aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return aware.isoformat().replace("+00:00", "Z")
+
+
+def with_times(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with each `NAME_unix_nano` told once more as `NAME_time`, to the microsecond, as the views have it."""
+    told: dict[str, Any] = {}
+    for key, value in row.items():
+        told[key] = value
+        if key.endswith(_NANO):
+            told[key.removesuffix(_NANO) + "_time"] = None if value is None else rfc3339(_moment(value))
+    return told
+
+
+def _moment(unix_nano: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=unix_nano // 1_000)
 
 
 def distinct(names: Sequence[str]) -> list[str]:

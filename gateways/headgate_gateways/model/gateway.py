@@ -31,7 +31,7 @@ from headgate_gateways.model.meter import LIFETIME_NS, Meter
 from headgate_gateways.model.named import request_hash, retries_of, session_of, trace_of
 from headgate_gateways.model.open_calls import OpenCall, OpenCalls
 from headgate_gateways.model.passing import More, Passing
-from headgate_gateways.model.refusal import DECISION_HEADER, FROM_CACHE, STATUS, code_of, refusal
+from headgate_gateways.model.refusal import DECISION_HEADER, FROM_CACHE, STATUS, code_of, no_door, refusal
 from headgate_gateways.model.router import Routed, Router
 from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.seldom import Seldom
@@ -97,8 +97,9 @@ class ModelGateway:
         upstream = self.upstreams.get(door)
         target = upstream.target(http.method, path) if upstream is not None else None
         # Clients of HTTP/2 offer it on plain connections, and go on as they began where nobody takes it up.
-        if upstream is None or "websocket" in http.headers.get("upgrade", "").lower():
-            return web.Response(status=404, text="not found\n")
+        is_websocket = "websocket" in http.headers.get("upgrade", "").lower()
+        if upstream is None or is_websocket:
+            return web.Response(status=404, text="not found\n") if is_websocket else no_door()
         if target is None:
             return _refused(upstream, 404, "unknown_path", f"expected one of {upstream.known}")
         caller = self.known.told(_shown(http), "gateway")
@@ -130,10 +131,18 @@ class ModelGateway:
     ) -> web.StreamResponse:
         """Answer a call whose body is here."""
         try:
-            asked = await self._parsed(upstream, target.operation, body) if target.operation != "models" else None
+            return await self._answered(await self._inbound(http, upstream, target, body, began), caller)
         except BadCallError as error:
             return _refused(upstream, 400, "bad_request", str(error))
-        inbound = Inbound(
+
+    async def _inbound(self, http: web.Request, upstream: Upstream, target: Target, body: bytes, began: int) -> Inbound:
+        """The call of a request.
+
+        Raises:
+            BadCallError: its body is none.
+        """
+        asked = await self._parsed(upstream, target.operation, body) if target.operation != "models" else None
+        return Inbound(
             http=http,
             door=http.match_info["door"],
             path=http.match_info["path"],
@@ -145,7 +154,6 @@ class ModelGateway:
             trace=trace_of(http.headers.get("traceparent")),
             began_unix_nano=began,
         )
-        return await self._answered(inbound, caller)
 
     async def _parsed(self, upstream: Upstream, operation: Operation, body: bytes) -> Asked:
         """The call of a body; a long one is read in a thread, so that nobody waits for it."""
@@ -267,22 +275,33 @@ class ModelGateway:
             return await passing.run()
         finally:
             self.calls.closed(call)
-            logged, routed = standing.logged, replace(routed, skipped=tuple(standing.skipped))
-            amount = self._cost(logged, passing, time.perf_counter_ns() - began_ns)
-            self.service.ended(logged, tokens=amount.tokens)
-            self._tell(routed, logged, passing, amount, error_type=passing.error_type, entry=standing.entry)
-            self._learn(routed, passing, amount, logged.request.subject.id)
-            if estimate is not None:
-                self.facts.ended(
-                    (logged.request.subject.id, routed.inbound.session),
-                    cost=amount,
-                    failed_attempts=passing.failed_attempts,
-                    is_error=passing.error_type is not None,
-                )
-            # What cannot be booked stays reserved, and is spent in full when it expires.
-            for reservation_id, spent in standing.settlements(amount):
-                with suppress(TransientError, KeyError):
-                    await self.budgets.settle(reservation_id, spent)
+            amount: Amount | None = None
+            try:
+                amount = self._cost(standing.logged, passing, time.perf_counter_ns() - began_ns)
+                self._over(routed, standing, passing, amount, is_counted=estimate is not None)
+            finally:
+                # Whatever fails on the way here, it is open no more and booked.
+                await self._settled(standing, amount)
+
+    def _over(self, routed: Routed, standing: Standing, passing: Passing, amount: Amount, *, is_counted: bool) -> None:
+        """Tell of a call that has ended, and learn from it."""
+        logged, routed = standing.logged, replace(routed, skipped=tuple(standing.skipped))
+        self._tell(routed, logged, passing, amount, error_type=passing.error_type, entry=standing.entry)
+        self._learn(routed, passing, amount, logged.request.subject.id)
+        if is_counted:
+            self.facts.ended(
+                (logged.request.subject.id, routed.inbound.session),
+                cost=amount,
+                failed_attempts=passing.failed_attempts,
+                is_error=passing.error_type is not None,
+            )
+
+    async def _settled(self, standing: Standing, amount: Amount | None) -> None:
+        """Book what a call has cost. What is not known or cannot be booked is spent in full when it expires."""
+        self.service.ended(standing.logged, tokens=amount.tokens if amount is not None else None)
+        for reservation_id, spent in standing.settlements(amount) if amount is not None else ():
+            with suppress(TransientError, KeyError):
+                await self.budgets.settle(reservation_id, spent)
 
     def _more(self, inbound: Inbound, call: OpenCall, standing: Standing, moment: Moment) -> More:
         """The same call to the next provider that it may go to; stops may be about that one."""

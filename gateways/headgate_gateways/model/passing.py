@@ -72,6 +72,7 @@ class Passing:
             service_tier=tier_of(asked.body) if asked is not None else None,
         )
         self._answer: web.StreamResponse | None = None
+        self._secrets: list[str] = []
         self._pieces: list[bytes] | None = [] if keeps else None
         self._kept_bytes, self._is_whole, self._content_type = 0, False, ""
         self.meter: Meter | None = None
@@ -152,10 +153,8 @@ class Passing:
             self._failed("provider_key")
             return await self._broken("the gateway has no key for this provider")
         except aiohttp.ClientError as error:
-            name = type(error).__name__
-            self._failed(name)
-            is_begun = self.http_status is not None
-            return await self._broken(f"the provider's answer {'broke off' if is_begun else 'did not come'}: {name}")
+            self._failed(type(error).__name__)
+            return await self._broken(_why_broken(error, is_begun=self.http_status is not None))
         finally:
             if not pump.done():
                 pump.cancel()
@@ -227,6 +226,8 @@ class Passing:
         self.attempts += 1
         self.http_status = self.request_id = None
         credentials = inbound.upstream.credentials()
+        # Those that were shown: by the time of the answer there may be others.
+        self._secrets = [value.removeprefix("Bearer ") for value in credentials.values()]
         self.may_cost = True
         headers = forwarded(self._http.headers, credentials)
         is_long = len(inbound.body) > SLICE_BYTES
@@ -255,8 +256,7 @@ class Passing:
         return await self._broken(f"the provider answers with content-encoding {coding!r}, though asked for none")
 
     async def _told(self, response: aiohttp.ClientResponse, coding: str | None) -> web.StreamResponse:
-        secrets = [value.removeprefix("Bearer ") for value in self.inbound.upstream.credentials().values()]
-        headers = returned(response.headers, secrets)
+        headers = returned(response.headers, self._secrets)
         headers[DECISION_HEADER] = self._decision_id
         headers.update(self.warned())
         if not response.ok or coding is not None:
@@ -271,7 +271,7 @@ class Passing:
         await answer.prepare(self._http)
         pieces = pieces_of(response, coding)
         if not response.ok:
-            pieces = _without(pieces, secrets)
+            pieces = _without(pieces, self._secrets)
         async for piece in pieces:
             await self._metered(piece)
             self._keep_count()
@@ -372,6 +372,13 @@ async def _without(pieces: AsyncIterator[bytes], secrets: Iterable[str]) -> Asyn
         said = said.replace(secret.encode(), b"...")
     if said:
         yield said
+
+
+def _why_broken(error: aiohttp.ClientError, *, is_begun: bool) -> str:
+    """In words for the agent, without the provider's address."""
+    if isinstance(error, _UNSENT):
+        return f"the gateway got no connection to the provider: {type(error).__name__}"
+    return f"the provider's answer {'broke off' if is_begun else 'did not come'}: {type(error).__name__}"
 
 
 def _is_passing(status: int) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import orjson
+from aiohttp import web
 
 from headgate_control.decide.decision import Code
 from headgate_gateways.model.upstream import Kind, Operation
@@ -40,6 +41,16 @@ def refusal(kind: Kind, code: str, message: str, *, status: int = STATUS) -> byt
     return orjson.dumps(
         {"type": "error", "error": error} if kind == "anthropic" else {"error": {**error, "param": None}}
     )
+
+
+def no_door() -> web.Response:
+    """What is told of a door that is not there: a base URL is wrong. Which doors a site has is not for everybody."""
+    message = (
+        "no provider has this door: a base URL ends in /openai/v1, in /anthropic, or in the name of another provider "
+        "of gateways.model.upstreams"
+    )
+    body = refusal("openai", "unknown_path", message, status=404)
+    return web.Response(status=404, body=body, content_type="application/json")
 
 
 def _type(kind: Kind, status: int) -> str:

@@ -123,6 +123,17 @@ def test_an_answer_that_fails_on_its_way_is_an_error(site: Any, api: str, is_str
     )
 
 
+def test_a_provider_that_takes_no_connection_is_told_as_that(site: Any) -> None:
+    """Its address is for whoever runs the gateway, not for agents."""
+    nobody = Upstream(
+        name="openai", kind="openai", base_url="http://127.0.0.1:1/v1", api_key=lambda: "sk-of-the-provider"
+    )
+    site.more["openai"] = nobody
+    status, _, body = call(site, "chat")
+    expected = "the gateway got no connection to the provider: ClientConnectorError"
+    assert (502, expected) == (status, orjson.loads(body)["error"]["message"])
+
+
 def test_an_agent_that_leaves_with_an_error_has_not_cancelled_its_call(site: Any) -> None:
     """Its provider has failed, and nothing more would have come."""
     faults = [{"from_request": 1, "fails": True}]

@@ -185,6 +185,19 @@ def test_what_the_gateway_does_not_let_pass_is_told_in_the_shape_that_sdks_read(
     assert (404, "unknown_path", is_typed) == (status, answer["error"]["code"], "type" in answer)
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions", "/nobody/v1/chat/completions"])
+def test_a_base_url_that_ends_at_no_door_is_told_how_it_is_to_end(site: Any, path: str) -> None:
+    """In the shape that SDKs read; no provider of the site is named that everybody does not know."""
+
+    async def steps(agent: Any) -> tuple[int, Any]:
+        async with agent.post(path, {"model": "gpt-5"}) as response:
+            return await told(response)
+
+    status, answer = site.run(steps)
+    assert "a base URL ends in /openai/v1, in /anthropic" in answer["error"]["message"]
+    assert (404, "unknown_path") == (status, answer["error"]["code"])
+
+
 @pytest.mark.parametrize("path", ["/anthropic/messages", "/anthropic/v1/messages"])
 def test_the_version_of_the_api_may_stand_in_the_path_or_be_left_out(site: Any, path: str) -> None:
     """SDKs differ in what they take a base URL to be."""
