@@ -89,7 +89,7 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
     media = media_of(operation, model, found)
     # Another reader may take the other one of two names, or see one that is escaped: it gets what was read here.
     is_plain = b"\\u" not in body and len(_MODEL.findall(body)) == 1
-    sent = body if is_plain else orjson.dumps(found)
+    sent = body if is_plain else written(found)
     return Asked(
         operation=operation,
         model=model,
@@ -102,6 +102,18 @@ def parse_call(operation: Operation, body: bytes) -> Asked:
         body=found,
         before=_before(found, sent) if operation == "responses" else None,
     )
+
+
+def written(said: Mapping[str, Any]) -> bytes:
+    """A body that says this.
+
+    Raises:
+        BadCallError: it is too deep to be written.
+    """
+    try:
+        return orjson.dumps(said)
+    except orjson.JSONEncodeError as error:
+        raise BadCallError(f"the body cannot be written again: {error}: expected fewer lists within lists") from error
 
 
 def _cache_ttl(body: bytes) -> Literal["5m", "1h"] | None:

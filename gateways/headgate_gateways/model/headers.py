@@ -54,9 +54,9 @@ def returned(headers: "CIMultiDictProxy[str]", secrets: Iterable[str] = ()) -> "
 
 
 def request_id_of(headers: "CIMultiDictProxy[str]") -> str | None:
-    """The id by which a provider knows a request."""
+    """The id by which a provider knows a request; what is no text is none."""
     found = next((value for name in _REQUEST_IDS if (value := headers.get(name))), None)
-    return found[:REQUEST_ID_CHARS_MAX] if found is not None else None
+    return found[:REQUEST_ID_CHARS_MAX] if found is not None and found.isprintable() else None
 
 
 def _passed(headers: "CIMultiDictProxy[str]", left_out: Iterable[str]) -> "CIMultiDict[str]":

@@ -155,6 +155,9 @@ class Passing:
         except aiohttp.ClientError as error:
             self._failed(type(error).__name__)
             return await self._broken(_why_broken(error, is_begun=self.http_status is not None))
+        except Exception:
+            self._failed("gateway_error")
+            raise
         finally:
             if not pump.done():
                 pump.cancel()

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-import orjson
-
 from headgate_control.identity.instance import Instance
-from headgate_gateways.model.asked import Asked
+from headgate_gateways.model.asked import Asked, written
 from headgate_gateways.model.cache import CALL_BYTES_MAX, AnswerCache, Kept, cache_key
 from headgate_gateways.model.cost import Pricing
 from headgate_gateways.model.inbound import Inbound
@@ -135,6 +133,7 @@ def rerouted(inbound: Inbound, door: str, upstream: Upstream, model: str) -> Inb
 
     Raises:
         ConfigError: that door does not know what the call asks for.
+        BadCallError: its body is too deep to be written with another model.
     """
     target = upstream.target(inbound.http.method, inbound.path)
     if target is None or inbound.asked is None:
@@ -143,7 +142,7 @@ def rerouted(inbound: Inbound, door: str, upstream: Upstream, model: str) -> Inb
     asked, body = inbound.asked, inbound.body
     if model != asked.model:
         said = {**asked.body, "model": model}
-        asked, body = replace(asked, model=model, body=said), orjson.dumps(said)
+        asked, body = replace(asked, model=model, body=said), written(said)
     return replace(inbound, door=door, upstream=upstream, target=target, asked=asked, body=body)
 
 

@@ -21,8 +21,9 @@ class ToldCall:
     """One call, allowed or denied, at its end. Times are nanoseconds since the epoch; None is unknown.
 
     `error_type` is None where it ended well: the status of a provider that refused it, the code of a decision that
-    denied or cut it, `cancelled` where its agent left, `gateway_killed` where nobody saw its end. `saved_nano_usd` is
-    what a route or the cache has saved, or what a call that a route refuses was estimated at.
+    denied or cut it, `cancelled` where its agent left, `gateway_killed` where nobody saw its end, `gateway_error`
+    where the gateway itself failed. `saved_nano_usd` is what a route or the cache has saved, or what a call that a
+    route refuses was estimated at.
     `skipped` are the models that it might have gone to and did not, each with the decision and why. `retry_count` is
     how often the agent's library says that it has tried before; what is asked again has the same `request_hash`.
     """

@@ -6,12 +6,15 @@ Nothing of the answer is kept but the end of a line that is not whole yet, which
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import orjson
 
 LINE_BYTES_MAX = 4 << 20
+TOKENS_MAX = 1 << 40
+"""What is more is no count of tokens, and would fit into no book."""
 END_BYTES = 64 << 10
 """What is kept of both ends of a line, or of an answer, that is longer: there stands its usage."""
 CHARS_PER_TOKEN = 4
@@ -161,7 +164,9 @@ class UsageReader:
         if self._is_stream:
             self._chars += _added(event)
         elif self._reported.output_tokens is None:
-            self._chars += _said(event)
+            # An answer too deep to be written again is counted by its bytes.
+            with suppress(orjson.JSONEncodeError):
+                self._chars += _said(event)
 
 
 def _error_type(event: Mapping[str, Any], whole: Mapping[str, Any]) -> str | None:
@@ -287,7 +292,7 @@ def _objects(found: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _number(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= TOKENS_MAX else None
 
 
 def _text(value: object) -> str | None:

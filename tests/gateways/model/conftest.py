@@ -37,6 +37,7 @@ from headgate_gateways.model.gateway import ModelGateway
 from headgate_gateways.model.open_calls import OpenCalls
 from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Telling
+from headgate_gateways.model.unfinished import Unfinished
 from headgate_gateways.model.upstream import Upstream
 from headgate_gateways.serving import listening
 from headgate_processors.enrich.price import PriceBook
@@ -78,6 +79,7 @@ class Site:
         self.body_s = 60.0
         self.facts, self.bodies = CallFacts(), Bodies()
         self.more: dict[str, Upstream] = {}
+        self.unfinished: Unfinished | None = None
 
     def _launch(self, grant: Grant, *names: str) -> None:
         for name in names:
@@ -125,6 +127,7 @@ class Site:
             body_s=self.body_s,
             facts=self.facts,
             bodies=self.bodies,
+            unfinished=self.unfinished,
         )
         try:
             async with listening(application(gateway), "127.0.0.1", 0) as address:
