@@ -96,6 +96,7 @@ class Unfinished:
     def __init__(self, memory: mmap.mmap | bytearray, clock: Callable[[], int]) -> None:
         self._memory, self._clock = memory, clock
         self.was_killed = not memory[_ENDED_WELL_AT]
+        self._has_told = False
         memory[_ENDED_WELL_AT] = False
         self._sending: dict[int, int] = {}
         self._unsent: deque[int] = deque()
@@ -135,6 +136,7 @@ class Unfinished:
             call = ToldCall(**told, instance=instances(instance_id) if instance_id is not None else None)
             self._sending[call.trace.span_id] = number
             yield call
+        self._has_told = True
 
     def begun(self, told: ToldCall, *, instance_id: str, reserved_nano_usd: int) -> Entry | None:
         """The place of a call that begins; None where there is none left, or its names are too long for one."""
@@ -176,8 +178,11 @@ class Unfinished:
                 self._unsent.append(number)
 
     def close(self, *, well: bool) -> None:
-        """The process ends; `well` says that it leaves no decision untold."""
-        self._memory[_ENDED_WELL_AT] = well
+        """The process ends; `well` says that it leaves no decision untold.
+
+        Where it has not come to tell what the one before it left, that is still to be told.
+        """
+        self._memory[_ENDED_WELL_AT] = well and (self._has_told or not self.was_killed)
 
     def write_begun(self, number: int, begun: Mapping[str, Any], reserved_nano_usd: int) -> bool:
         """Who makes a call, and where it goes; false where that is too long."""

@@ -164,9 +164,17 @@ def test_the_next_process_knows_whether_the_one_before_it_was_killed(
     """Or could not tell all its decisions."""
     for well in steps:
         book = opened(tmp_path)
+        list(book.left(lambda _: None))
         if well is not None:
             book.close(well=well)
     assert was_killed == opened(tmp_path).was_killed
+
+
+def test_what_was_killed_is_still_to_be_told_after_a_start_that_failed(tmp_path: Path) -> None:
+    """It found its port taken, or its folder, and has told nothing."""
+    opened(tmp_path)
+    opened(tmp_path).close(well=True)
+    assert opened(tmp_path).was_killed
 
 
 class _Heard(Silent):
