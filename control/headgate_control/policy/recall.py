@@ -95,7 +95,7 @@ def request_of(row: Mapping[str, Any]) -> Request:
         raise ConfigError(message)
     kind, named = str(row.get("resource_type") or ""), str(row.get("resource_id") or "")
     resource = Resource(type=kind, id=named.partition(" ")[0] if kind == "command" else named)
-    context = {"session": row.get("session_key"), "tool_use_id": row.get("tool_use_id")}
+    context = {"session": row.get("session_key"), **{name: row.get(name) for name in ("trace_id", "tool_use_id")}}
     return Request(
         subject=Subject(type="agent_instance", id=str(row.get("instance_id") or "")),
         action=action,

@@ -116,6 +116,22 @@ def test_of_a_command_its_first_word_is_known() -> None:
     )
 
 
+def test_a_stop_of_a_trace_holds_for_a_call_that_names_no_session() -> None:
+    """By the trace that its record has."""
+    held = Stop(
+        stop_id="stop-1",
+        key=("session", "0af7"),
+        mode="stop",
+        reason="it loops",
+        author="ada",
+        accepted_unix_nano=NOW,
+        epoch=1,
+    )
+    traced = row("model.call", "model", "openai/gpt-5", session_key=None, trace_id="0af7")
+    found = recall(traced, snapshot(ALL, stops=StopSet.of([held], epoch=1)), at_unix_nano=NOW)
+    assert "stopped" == found.explanation.decision.code
+
+
 def test_a_stop_that_holds_now_is_certain_whatever_is_unknown() -> None:
     """So is an instance that is over: neither asks for what is not recorded."""
     stop = Stop(
