@@ -86,7 +86,7 @@ def _printed(words: list[str], wait_s: float) -> str:
     """What a command prints; its complaints go where ours do.
 
     Raises:
-        TransientError: it fails, takes too long, or prints no text or too much.
+        TransientError: it fails, takes too long, or prints nothing, no text or too much.
         OSError: it cannot be run.
     """
     with subprocess.Popen(  # noqa: S603 - the operator's own command, split without a shell
@@ -106,9 +106,12 @@ def _printed(words: list[str], wait_s: float) -> str:
         how = f"did not end within {wait_s:g} seconds" if status == -signal.SIGKILL else f"ended with {status}"
         raise TransientError(f"{words[0]} {how}")
     try:
-        return output.decode().strip()
+        found = output.decode().strip()
     except UnicodeDecodeError:
         raise TransientError(f"{words[0]} prints no text") from None
+    if not found:
+        raise TransientError(f"{words[0]} prints nothing")
+    return found
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

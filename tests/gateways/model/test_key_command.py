@@ -71,11 +71,24 @@ def test_where_the_command_fails_the_key_is_good_for_an_hour(tmp_path: Path) -> 
     assert ["sk-1", "sk-2"] == [*seen, command()]
 
 
+def test_a_command_that_prints_nothing_takes_no_key_away(tmp_path: Path) -> None:
+    """It may do so without an error, as where a secret manager is locked."""
+    (tmp_path / "key").write_text("sk-1")
+    now = 0.0
+    command = KeyCommand(printing(tmp_path / "key"), clock=lambda: now)
+    (tmp_path / "key").write_text("\n")
+    now = KEPT_S
+    command()
+    settled()
+    assert "sk-1" == command()
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
         (python("raise SystemExit(3)"), "ended with 3"),
         (python("print('x' * 10_000)"), "prints more than"),
+        (python("print()"), "prints nothing"),
         (python("import sys; sys.stdout.buffer.write(bytes([255]))"), "prints no text"),
         (python("import time; time.sleep(60)"), "did not end within 0.5 seconds"),
         ("/nowhere/vault read", "No such file"),
