@@ -14,6 +14,8 @@ from headgate_gateways.model.upstream import Operation
 from headgate_processors.errors import PermanentError
 
 OUTPUT_TOKENS_DEFAULT = 16_384
+OUTPUT_TOKENS_MAX = 1 << 32
+"""More than any model writes: what is reserved for who asks for more fits into the books."""
 MODEL_CHARS_MAX = 256
 SHORT_BYTES_MAX = 256 << 10
 """What is parsed at once: that takes a few milliseconds at most."""
@@ -59,7 +61,7 @@ class Asked:
         if self.operation == "embeddings":
             return 0
         each = OUTPUT_TOKENS_DEFAULT if self.output_tokens_max is None else self.output_tokens_max
-        return each * self.choices
+        return min(each, OUTPUT_TOKENS_MAX) * self.choices
 
 
 def parse_call(operation: Operation, body: bytes) -> Asked:

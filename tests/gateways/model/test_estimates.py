@@ -226,3 +226,15 @@ def test_what_is_written_for_an_hour_is_booked_and_told(site: Any) -> None:
         span.attributes["gen_ai.usage.cache_write_1h.input_tokens"],
         Decimal(used.nano_usd),
     )
+
+
+def test_more_output_than_there_can_be_is_reserved_as_the_most_that_fits_into_the_books(site: Any) -> None:
+    """Where no budget refuses it."""
+    for budget in site.state.now.budgets.values():
+        site.owner.remove(budget.budget_id)
+
+    async def steps(agent: Any) -> int:
+        async with agent.chat(max_tokens=10**18, n=128) as response:
+            return int(response.status)
+
+    assert 200 == site.run(steps)
