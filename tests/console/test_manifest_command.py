@@ -114,10 +114,12 @@ def test_what_changes_is_a_table(run: Run, folder: Path) -> None:
     (folder / "other.yaml").write_text(text.replace("gpt-5-*", "gpt-*"))
     told = run("diff", "fixer.yaml", "other.yaml")
     assert told.out == snapshot("""\
-WHAT       ENTRY                 EFFECT
-models  +  openai/gpt-*          widens
-models  -  openai/gpt-5-*        same
-tools   -  merge, approval high  narrows
+WHAT        ENTRY                                   EFFECT
+models   +  openai/gpt-*                            widens
+models   -  openai/gpt-5-*                          same
+tools    -  merge, approval high                    narrows
+budgets  -  $1.50 for the instance, total, hard     widens
+budgets  -  20 calls for the instance, total, hard  widens
 """)
     assert "Both grant the same." in run("diff", "fixer.yaml", "fixer.yaml").out
 

@@ -216,15 +216,10 @@ def _sections() -> Sequence[str]:
 
 
 def _granted(grant: "Grant") -> Iterator[dict[str, str]]:
-    from headgate_control.budgets.amount import shown
-    from headgate_control.budgets.rules import limits_of
+    from headgate_control.manifests import ceilings
     from headgate_control.manifests.entries import granted
 
     for section, entry, level in granted(grant):
         yield {"section": section, "entry": entry, "level": level}
-    for above in grant.levels:
-        for rule in above.spec.budgets:
-            whom = f"the {rule.scope} {rule.id or ''}".strip()
-            for unit, limit in limits_of(rule).items():
-                text = f"{shown(unit, limit)} for {whom}, {rule.window}, {rule.mode}"
-                yield {"section": "budgets", "entry": text, "level": above.metadata.name}
+    for ceiling, most, level in ceilings.ceilings(grant):
+        yield {"section": ceilings.SECTION, "entry": ceiling.text(most), "level": level}

@@ -365,6 +365,38 @@ def test_a_limit_that_is_new_or_lower_narrows(old: str, new: str, expected: list
     assert sorted(expected) == sorted(found)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("{usd: 1}", "{usd: 1.00}", []),
+        (
+            "{usd: 1}",
+            "{usd: 9}",
+            [
+                ("+", "$9.00 for the instance, total, hard", "widens"),
+                ("-", "$1.00 for the instance, total, hard", "same"),
+            ],
+        ),
+        ("{usd: 1}", "{usd: 1}, {usd: 9}", []),
+        ("{usd: 1}", "{usd: 1}, {calls: 5}", [("+", "5 calls for the instance, total, hard", "narrows")]),
+        ("{usd: 1}, {calls: 5}", "{usd: 1}", [("-", "5 calls for the instance, total, hard", "widens")]),
+        (
+            "{usd: 1}",
+            "{usd: 1, mode: soft}",
+            [
+                ("+", "$1.00 for the instance, total, soft", "same"),
+                ("-", "$1.00 for the instance, total, hard", "widens"),
+            ],
+        ),
+    ],
+)
+def test_a_budget_that_is_new_or_lower_narrows(old: str, new: str, expected: list[tuple[str, str, str]]) -> None:
+    """One that is gone or higher widens; of several the least holds, and a soft one refuses nothing."""
+    before, after = (grant(manifest(f"{{budgets: [{rules}]}}")) for rules in (old, new))
+    found = [(one.sign, one.entry, one.effect) for one in differences(before, after)]
+    assert sorted(expected) == sorted(found)
+
+
 def test_limits_without_a_number_are_a_mistake() -> None:
     """It says what may be given."""
     with pytest.raises(ConfigError, match="give calls_per_minute, tokens_per_minute or open_calls"):
