@@ -164,7 +164,7 @@ def _session(chosen: "Settings", wanted: str) -> "tuple[Subject, Mapping[str, li
         connection = views(chosen)
         found, rows = session_rows(connection, wanted)
     except (StoreError, CommandError) as error:
-        screen().say(f"{error} The archive goes by what gateways were told alone.")
+        screen().say(f"{str(error).rstrip('.')}. The archive goes by what gateways were told alone.")
         return Subject(kind="session", id=wanted, keys=frozenset({wanted})), {}
     session_id = found["session_id"]
     keys = frozenset({session_id, found["source_key"] or session_id})
@@ -180,7 +180,7 @@ def _stop(chosen: "Settings", stop_id: str) -> "tuple[Subject, Mapping[str, list
     try:
         rows = stop_rows(views(chosen), stop_id)
     except StoreError as error:
-        screen().say(f"{error} The archive goes by what gateways were told alone.")
+        screen().say(f"{str(error).rstrip('.')}. The archive goes by what gateways were told alone.")
         rows = {}
     cut = frozenset(str(row["decision_id"]) for row in rows.get("model_calls", []) if row["decision_id"])
     return Subject(kind="stop", id=stop_id, decision_ids=cut), rows

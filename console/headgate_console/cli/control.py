@@ -311,7 +311,8 @@ def rotate(
     if as_json:
         to.json([{"key_id": made.key_id, "created_time": _time(made.created_unix_nano)}])
     else:
-        to.show([f"{made.key_id} signs from now on; what was signed before is good for {overlap}."])
+        before = f"good for {overlap}" if overlap_ns else "refused"
+        to.show([f"{made.key_id} signs from now on; what was signed before is {before}."])
 
 
 def rotate_hash(context: typer.Context, data: Data = None, as_json: Json = False) -> None:
