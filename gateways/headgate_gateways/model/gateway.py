@@ -385,13 +385,13 @@ class ModelGateway:
         """Remember how fast it was, how long its conversation is, and its answer where a rule says so."""
         inbound, now = passing.inbound, self.clock()
         reader, usage = passing.reader, passing.usage
-        if inbound.target.operation == "responses" and reader.response_id and usage.source == "reported":
-            output_tokens = usage.output_tokens or 0
+        if inbound.target.operation == "responses" and reader.response_id:
+            is_told = usage.source == "reported"
             self.lengths.add(
                 reader.response_id,
-                cost.tokens,
+                cost.tokens if is_told else None,
                 owner=owner,
-                output_tokens=output_tokens,
+                output_tokens=(usage.output_tokens or 0) if is_told else None,
                 item_ids=reader.item_ids,
             )
         if inbound.asked is not None and passing.was_answered and passing.first_chunk_ns is not None:

@@ -26,12 +26,24 @@ class Lengths:
     """The last answers, `ANSWERS_MAX` of them, and items of answers. For one event loop."""
 
     _answers: OrderedDict[str, int] = field(default_factory=OrderedDict)
-    _items: OrderedDict[str, tuple[str, int]] = field(default_factory=OrderedDict)
+    _items: OrderedDict[str, tuple[str, int | None]] = field(default_factory=OrderedDict)
     _owners: OrderedDict[str, str] = field(default_factory=OrderedDict)
 
-    def add(self, answer_id: str, tokens: int, *, owner: str, output_tokens: int, item_ids: Sequence[str] = ()) -> None:
-        """An answer of these items has ended a conversation of so many tokens of the instance `owner`."""
-        self._answers[answer_id] = tokens
+    def add(
+        self,
+        answer_id: str,
+        tokens: int | None,
+        *,
+        owner: str,
+        output_tokens: int | None,
+        item_ids: Sequence[str] = (),
+    ) -> None:
+        """An answer of these items has ended a conversation of so many tokens of the instance `owner`.
+
+        None is of an answer that did not tell: it is somebody's all the same.
+        """
+        if tokens is not None:
+            self._answers[answer_id] = tokens
         self._owners[answer_id] = owner
         self._items.update(dict.fromkeys(item_ids[:ITEMS_OF_AN_ANSWER_MAX], (answer_id, output_tokens)))
         while len(self._answers) > ANSWERS_MAX:
@@ -52,8 +64,8 @@ class Lengths:
         """The most tokens that a call goes on from; None where that is not known."""
         tokens = self._answers.get(before.answer_id) if before.answer_id is not None else 0
         items = [self._items.get(item_id) for item_id in before.item_ids]
-        known = [item for item in items if item is not None]
-        if before.has_more or tokens is None or len(known) < len(items):
+        known = {item[0]: item[1] for item in items if item is not None and item[1] is not None}
+        if before.has_more or tokens is None or any(item is None or item[1] is None for item in items):
             return None
         # Of each answer once, for an item is never more than all of it.
-        return tokens + sum(dict(known).values())
+        return tokens + sum(known.values())

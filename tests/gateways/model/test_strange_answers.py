@@ -120,3 +120,25 @@ def test_a_body_too_deep_to_be_written_is_no_fault_of_the_gateway(site: Any, nam
 
     with behind(site, f"{{{USED}}}"):
         assert (400 if "model" in names else 200) == site.run(steps)
+
+
+@pytest.mark.parametrize(
+    "more", [{"previous_response_id": "resp_1"}, {"input": [{"type": "item_reference", "id": "msg_1"}]}]
+)
+def test_an_answer_without_usage_is_its_owners_all_the_same(site: Any, more: dict[str, Any]) -> None:
+    """Such as one that was cut; how long it is nobody knows."""
+    for budget in site.state.now.budgets.values():
+        site.owner.remove(budget.budget_id)
+
+    async def steps(agent: Any) -> list[int]:
+        async def said(key: str, **more: Any) -> int:
+            body = {"model": "gpt-5-mini", "input": "x", "max_output_tokens": 10, **more}
+            shown = {"authorization": f"Bearer {key}"}
+            async with agent.post("/openai/v1/responses", body, headers=shown) as response:
+                return int(response.status)
+
+        return [await said(site.keys[1]), await said(site.keys[1], **more), await said(site.keys[0], **more)]
+
+    with behind(site, '{"object": "response", "id": "resp_1", "output": [{"type": "message", "id": "msg_1"}]}'):
+        found = site.run(steps)
+    assert [200, 200, 403] == found
