@@ -101,7 +101,7 @@ class Unfinished:
         self._sending: dict[int, int] = {}
         self._unsent: deque[int] = deque()
         self._left = list(self._found())
-        taken = {number for number, _ in self._left}
+        taken = {number for number, *_ in self._left}
         self._free = [number for number in range(PLACES - 1, -1, -1) if number not in taken]
 
     @classmethod
@@ -131,11 +131,9 @@ class Unfinished:
     def left(self, instances: Callable[[str], Instance | None]) -> Iterator[ToldCall]:
         """The calls that an earlier process has left, once; each keeps its place until the store has its span."""
         left, self._left = self._left, []
-        for number, told in left:
-            instance_id = told.pop("instance_id", None)
-            call = ToldCall(**told, instance=instances(instance_id) if instance_id is not None else None)
-            self._sending[call.trace.span_id] = number
-            yield call
+        for number, instance_id, told in left:
+            self._sending[told.trace.span_id] = number
+            yield replace(told, instance=instances(instance_id) if instance_id is not None else None)
         self._has_told = True
 
     def begun(self, told: ToldCall, *, instance_id: str, reserved_nano_usd: int) -> Entry | None:
@@ -229,7 +227,8 @@ class Unfinished:
                 continue
         return None
 
-    def _found(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _found(self) -> Iterator[tuple[int, str | None, ToldCall]]:
+        """The places that are taken, each with the instance and its call."""
         alive_unix_nano = int(_ALIVE.unpack_from(self._memory, len(_MAGIC))[0])
         for number in range(PLACES):
             at = _at(number)
@@ -242,11 +241,12 @@ class Unfinished:
                     told |= _ended(orjson.loads(self._memory[at + _OVER_AT : at + _OVER_AT + end]))
                 else:
                     told |= _killed(told, _FIGURES.unpack_from(self._memory, at + _HEAD.size), alive_unix_nano)
+                instance_id, call = told.pop("instance_id", None), ToldCall(**told)
             except (ValueError, KeyError, TypeError):
-                # The process was killed while it wrote this.
+                # The process was killed while it wrote this, or was of a version that says something else.
                 self._memory[at] = _FREE
                 continue
-            yield number, told
+            yield number, instance_id, call
 
 
 def _over(told: ToldCall) -> dict[str, Any]:

@@ -170,6 +170,21 @@ def test_the_next_process_knows_whether_the_one_before_it_was_killed(
     assert was_killed == opened(tmp_path).was_killed
 
 
+@pytest.mark.parametrize("written", [b'{"newer":1,', b"{{{{{{{{{{{"], ids=["of another version", "half of it"])
+def test_a_place_that_cannot_be_read_is_free_and_hinders_no_start(tmp_path: Path, written: bytes) -> None:
+    """The other calls are told."""
+    book = opened(tmp_path)
+    begun(book)
+    begun(book, replace(CALL, trace=replace(CALL.trace, span_id=2)))
+    file = tmp_path / "calls"
+    content = file.read_bytes()
+    place = content.index(b'{"trace":')
+    length = content[place:].index(b"}") + 1
+    said = (written + content[place + 1 : place + length]).replace(b',"retry_count":1', b"").ljust(length)
+    file.write_bytes(content[:place] + said[:length] + content[place + length :])
+    assert [2] == [one.trace.span_id for one in left(tmp_path)]
+
+
 def test_what_was_killed_is_still_to_be_told_after_a_start_that_failed(tmp_path: Path) -> None:
     """It found its port taken, or its folder, and has told nothing."""
     opened(tmp_path)
