@@ -7,13 +7,16 @@ from headgate_control.budgets.amount import Amount
 from headgate_control.budgets.ledger import Ledger, Reservation
 
 
+VALUE_MAX = (1 << 63) - 1
+
+
 def amount_body(amount: Amount) -> dict[str, int]:
-    """An amount, unit by unit."""
+    """An amount, unit by unit; of what no log can write, the most that it can, which no ceiling is above."""
     return {
-        "nano_usd": amount.nano_usd,
-        "tokens": amount.tokens,
-        "calls": amount.calls,
-        "duration_ms": amount.duration_ms,
+        "nano_usd": min(VALUE_MAX, amount.nano_usd),
+        "tokens": min(VALUE_MAX, amount.tokens),
+        "calls": min(VALUE_MAX, amount.calls),
+        "duration_ms": min(VALUE_MAX, amount.duration_ms),
     }
 
 

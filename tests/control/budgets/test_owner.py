@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from headgate_control.budgets.amount import Amount, Limits
 from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.ledger import Account
 from headgate_control.budgets.owner import ENTRIES_BETWEEN_BOOKS, BudgetOwner
+from headgate_control.budgets.written import VALUE_MAX
 from headgate_processors.errors import StoreError, TransientError
 
 BUDGET = Budget(budget_id="b", place=("team", "payments"), window="total", limits=Limits(tokens=1_000_000))
@@ -75,6 +77,17 @@ def test_budgets_have_one_owner(tmp_path: Path) -> None:
     """A second one would grant the same money again."""
     with closing(owner(tmp_path)), pytest.raises(StoreError, match="as writer 'budgets'"):
         owner(tmp_path)
+
+
+def test_more_than_can_be_written_hinders_no_start(tmp_path: Path) -> None:
+    """A gateway that means no good may say that it has spent as much, again and again."""
+    with closing(owner(tmp_path)) as books:
+        books.set(replace(BUDGET, mode="soft"))
+        for name in ("r-1", "r-2", "r-3"):
+            reserve(books, name, 1)
+            books.settle(name, Amount(tokens=VALUE_MAX))
+    with closing(owner(tmp_path)) as books:
+        assert not reserve(books, "r-4", 1)
 
 
 def test_what_nobody_holds_cannot_be_settled(tmp_path: Path) -> None:
