@@ -6,7 +6,6 @@ from typing import Any
 from headgate_control.budgets.amount import Amount
 from headgate_control.budgets.ledger import Ledger, Reservation
 
-
 VALUE_MAX = (1 << 63) - 1
 
 
