@@ -190,3 +190,17 @@ def test_lines_for_a_shell_give_what_was_meant() -> None:
         environment["ANTHROPIC_BASE_URL"],
         environment["OTEL_EXPORTER_OTLP_HEADERS"],
     )
+
+
+@pytest.mark.parametrize(
+    ("otlp", "expected"),
+    [("127.0.0.1:4318", "http://127.0.0.1:4318"), ("https://h.example:4318", "https://h.example:4318")],
+)
+def test_telemetry_goes_where_the_receiver_listens_with_tls_where_it_has_a_certificate(
+    otlp: str, expected: str
+) -> None:
+    """An address alone is one in clear."""
+    environment = agent_environment(
+        instance_id="ai-1", gateway_key="hgk_1", telemetry_token="hgt_1", control="h:1", gateway="h:2", otlp=otlp
+    )
+    assert expected == environment["OTEL_EXPORTER_OTLP_ENDPOINT"]

@@ -26,10 +26,16 @@ def model(
     folder: Annotated[Path, typer.Option(metavar="DIR", help="What it keeps.")] = Path("headgate-gateway"),
     listen: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where agents call models.")] = None,
     otlp: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The platform listener that it tells of its calls.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="The platform listener that it tells of its calls; past this machine, with TLS."
+        ),
     ] = None,
     ca_file: Annotated[
-        Path | None, typer.Option("--ca-file", metavar="FILE", help="Who signed control's certificate, in PEM.")
+        Path | None,
+        typer.Option(
+            "--ca-file", metavar="FILE", help="Who signed the certificates of control and of that listener, in PEM."
+        ),
     ] = None,
 ) -> None:
     """Decide and meter model calls here, by what control's feed says; without the feed nothing with effects passes.

@@ -1,6 +1,7 @@
 """A model gateway of its own, from the settings of this machine and what its command says."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -18,14 +19,18 @@ from headgate_gateways.model.provider_keys import key_source
 from headgate_gateways.model.telling import Silent, Teller, Telling
 from headgate_gateways.model.unfinished import Unfinished
 from headgate_gateways.process import GatewayConfig, run_model_gateway
+from headgate_processors.errors import ConfigError
+from headgate_processors.receiver.addresses import is_loopback, parsed_address
 
 if TYPE_CHECKING:
     from headgate_console.settings import Settings
 
+_LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteGateway:
-    """What the command says; `otlp` None tells nobody of calls."""
+    """What the command says; `otlp` None tells nobody of calls. Past this machine it is told with TLS."""
 
     control: str
     token_file: Path
@@ -44,6 +49,11 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
     """
     log_to_stderr()
     allow_files()
+    if not remote.token_file.is_file():
+        message = f"--token-file: {remote.token_file} is no file: headgate token create --role gateway --file makes one"
+        raise ConfigError(message)
+    if remote.otlp is None:
+        _LOG.warning("without --otlp no store is told of calls and decisions: %s/log alone has them", remote.folder)
     token = key_source(f"file:{remote.token_file}")
     door = model_door(settings)
     config = GatewayConfig(
@@ -64,7 +74,13 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
         teller: Teller = Silent()
         unfinished = Unfinished.open(remote.folder / CALLS) if remote.otlp is not None else None
         if remote.otlp is not None:
-            telling = Telling.for_endpoint(remote.otlp, token(), unfinished=unfinished)
+            telling = Telling.for_endpoint(
+                remote.otlp,
+                token(),
+                is_private=not is_loopback(parsed_address(remote.otlp, setting="--otlp")[0]),
+                authorities=remote.ca_file.read_bytes() if remote.ca_file is not None else None,
+                unfinished=unfinished,
+            )
             teller = stack.enter_context(closing(telling))
         asyncio.run(_run(config, teller, unfinished, ready))
 

@@ -163,8 +163,10 @@ def _feed(room: Room) -> Feed:
 
 def _otlp(settings: "Settings") -> str:
     """Where agents send OTLP over HTTP: to the Collector where one is in front."""
-    is_behind = settings.receiver.http.endswith(BEHIND_HTTP_PORT)
-    return COLLECTOR_HTTP if is_behind else settings.receiver.http
+    http = settings.receiver.http
+    if http.endswith(BEHIND_HTTP_PORT):
+        return COLLECTOR_HTTP
+    return f"https://{http}" if settings.receiver.tls.cert_file is not None else http
 
 
 def _control(

@@ -12,9 +12,9 @@ def agent_environment(
 ) -> Mapping[str, str]:
     """Variables that agents and SDKs read: where models are, the key, and where telemetry goes.
 
-    `control` and `gateway` are `HOST:PORT` or a URL; `otlp` is `HOST:PORT` and speaks OTLP over HTTP.
+    `control`, `gateway` and `otlp` are `HOST:PORT` or a URL; `otlp` speaks OTLP over HTTP.
     """
-    control, gateway = (one if "://" in one else f"http://{one}" for one in (control, gateway))
+    control, gateway, otlp = (one if "://" in one else f"http://{one}" for one in (control, gateway, otlp))
     return {
         "OPENAI_BASE_URL": f"{gateway}/openai/v1",
         # What clients read that are older than the name above, and those that keep to them.
@@ -22,7 +22,7 @@ def agent_environment(
         "OPENAI_API_KEY": gateway_key,
         "ANTHROPIC_BASE_URL": f"{gateway}/anthropic",
         "ANTHROPIC_API_KEY": gateway_key,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{otlp}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_HEADERS": f"authorization=Bearer%20{telemetry_token}",
         # What is the default elsewhere, Claude Code must be told.

@@ -59,7 +59,10 @@ class Section(BaseModel):
 class TlsSettings(Section):
     """TLS of the receiver's listeners; the files are read again when they are replaced."""
 
-    cert_file: Path | None = _text("Certificate chain in PEM; with it and its key every listener speaks TLS.", None)
+    cert_file: Path | None = _text(
+        "Certificate chain in PEM; with it and its key every listener speaks TLS, but `receiver.platform` on loopback.",
+        None,
+    )
     key_file: Path | None = _text("Key of the certificate in PEM, without a password.", None)
     client_ca_file: Path | None = _text(
         "Authorities in PEM. With it every sender must show a certificate of theirs (mutual TLS).", None

@@ -129,19 +129,23 @@ class Telling:
         address: str,
         token: str,
         *,
-        certificates: bytes | None = None,
+        is_private: bool = False,
+        authorities: bytes | None = None,
         version: str = "",
         unfinished: Unfinished | None = None,
     ) -> "Telling":
-        """One that sends to the platform listener at `HOST:PORT`; TLS by these root certificates, if there are any."""
+        """One that sends to the platform listener at `HOST:PORT`.
+
+        `is_private`: with TLS, by these authorities in PEM, or those that gRPC knows.
+        """
         import grpc  # noqa: PLC0415
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter  # noqa: PLC0415
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
         options: dict[str, Any] = {
             "endpoint": address,
-            "insecure": certificates is None,
-            "credentials": grpc.ssl_channel_credentials(certificates) if certificates is not None else None,
+            "insecure": not is_private,
+            "credentials": grpc.ssl_channel_credentials(authorities) if is_private else None,
             "headers": (("authorization", f"Bearer {token}"),),
             "timeout": EXPORT_S,
         }

@@ -54,8 +54,10 @@ class Receiver:
             self._servers["http"] = HttpServer(intake, config, gate=gate, tls=tls), config.http
         if config.platform is not None:
             gate = Gate(authenticate=authenticate, needs_credential=True, roles=OWN_PARTS)
+            # Parts of this machine speak plainly there: no certificate is theirs to show, and few are for loopback.
+            own = tls if _is_reachable(config.platform) else None
             server = GrpcServer(
-                intake, config, gate=gate, tls=tls, setting="receiver.platform", max_connections=config.max_connections
+                intake, config, gate=gate, tls=own, setting="receiver.platform", max_connections=config.max_connections
             )
             self._servers["platform"] = server, config.platform
         self._started: list[GrpcServer | HttpServer] = []

@@ -161,6 +161,23 @@ def test_the_listener_of_our_own_parts_needs_a_credential_of_theirs(start, keys)
     assert {"OK"} == {_grpc(running.platform, token) for token in tokens.values()}
 
 
+@pytest.mark.parametrize("mutual", [False, True])
+def test_parts_of_this_machine_need_no_certificate_at_a_platform_listener_on_loopback(
+    start, keys, tmp_path, mutual
+) -> None:
+    """The other listeners speak TLS; one that other machines reach does so too."""
+    files, token = Authority(tmp_path).issue("receiver"), keys.create("gateway").token
+    authenticator, tls = CredentialAuthenticator(keys), _tls(files, mutual=mutual)
+    near = start(MemoryIngest(), authenticator=authenticator, tls=tls, platform="127.0.0.1:0")
+    far = start(MemoryIngest(), authenticator=authenticator, tls=tls, platform="0.0.0.0:0")
+    address = far.platform.replace("0.0.0.0", "127.0.0.1")
+    assert ("OK", "UNAUTHENTICATED", "OK") == (
+        _grpc(near.platform, token),
+        _grpc(near.platform, None),
+        _grpc(address, token, files, mutual=mutual),
+    )
+
+
 @pytest.mark.parametrize("send", ["grpc", "http"])
 def test_other_machines_need_tls_and_a_credential(start, keys, tmp_path, send) -> None:
     """A listener that they reach takes nobody without a token, and shows its counts to nobody."""
