@@ -59,7 +59,8 @@ class StopRoutes:
 
     async def _resume(self, http: web.Request) -> web.Response:
         caller, body = self._operator(http), await object_of(http)
-        key = self._named(body)
+        asked = parse_key(text_of(body, "scope") or "", text_of(body, "id"))
+        key = asked if any(one.key == asked for one in self.room.now.snapshot.stops) else self._named(body)
         ended, epoch, found = await lift(self.room, key, author=caller.name, reason=text_of(body, "reason") or "")
         told = {"ended": [shown_stop(one) for one in ended], "epoch": epoch}
         return answered({**told, **shown_effects(found)}, status=504 if found.silent else 200)

@@ -24,6 +24,7 @@ from headgate_control.server.stop_routes import StopRoutes
 from headgate_control.server.token_routes import TokenRoutes
 from headgate_control.state import ControlState, State
 from headgate_control.stops import enact as enact_module
+from headgate_control.stops.commands import stop
 from headgate_control.stops.points import Effects, EnforcementPoints
 from headgate_control.store.opening import open_sqlite
 from headgate_control.store.record import Event
@@ -278,6 +279,15 @@ def test_a_stop_of_an_instance_names_it_by_the_beginning_of_its_id(site: Command
     told = site.ask("POST", "/v1/stops", body)[1]
     assert (made, True, None) == (told["target"], told["known"], told["warning"])
     assert [made] == [one["target"] for one in site.ask("POST", "/v1/stops/resume", body)[1]["ended"]]
+
+
+def test_a_stop_of_an_instance_that_nobody_has_can_be_ended(site: Commanded) -> None:
+    """Earlier versions took any id, and their stops hold on."""
+    stop(site.store, ("instance", "ai-mistyped"), mode="stop", author="ada", reason="it loops")
+    asyncio.run(site.room.refresh())
+    body = {"scope": "instance", "id": "ai-mistyped", "reason": "nobody is called so"}
+    ended = site.ask("POST", "/v1/stops/resume", body)[1].get("ended", [])
+    assert ["ai-mistyped"] == [one["target"] for one in ended]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("ai-mistyped", "no instance is called"), ("ai-", "2 instances begin")])
