@@ -217,26 +217,39 @@ def _joined(calls: list[Call], name: str) -> list[Call]:
 
     Gateways decide about each call once: what has different decisions is not one, whatever its provider calls it.
     """
-    kept: dict[str, list[Call]] = {}
+    kept: dict[str, _Namesakes] = {}
     result: list[Call] = []
     for call in calls:
         identity = call.text(name)
         if identity is not None:
-            known = kept.setdefault(identity, [])
-            same = next((other for other in known if not _decided_apart(other, call)), None)
-            if same is not None:
+            same = kept.setdefault(identity, _Namesakes()).joined(call)
+            if same is not call:
                 same.absorb(call)
                 continue
-            if known:
-                call.apart = min(_decisions(call))
-            known.append(call)
         result.append(call)
     return result
 
 
-def _decided_apart(one: Call, other: Call) -> bool:
-    mine, theirs = _decisions(one), _decisions(other)
-    return bool(mine) and bool(theirs) and mine.isdisjoint(theirs)
+@dataclass(slots=True)
+class _Namesakes:
+    """Calls with one id of the response, found by the decisions about them; one without any is every one's."""
+
+    calls: list[Call] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+
+    def joined(self, call: Call) -> Call:
+        """The first call that this one is, or itself."""
+        decisions = _decisions(call)
+        known = [place for one in decisions if (place := self.places.get(one)) is not None]
+        is_apart = bool(decisions) and bool(self.places) and not known
+        place = min(known, default=0) if self.calls and not is_apart else len(self.calls)
+        if is_apart:
+            call.apart = min(decisions)
+        if place == len(self.calls):
+            self.calls.append(call)
+        for one in decisions:
+            self.places.setdefault(one, place)
+        return self.calls[place]
 
 
 def _decisions(call: Call) -> set[str]:
