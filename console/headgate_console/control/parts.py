@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from headgate_console.control.callers import callers_of, kept_token, telemetry_token, token_ender
 from headgate_console.control.holding import Held, held_state
 from headgate_console.control.place import ADMIN_FILE, SIGNING, WRITER, Place, exposure
+from headgate_console.control.platform import pinned_of, platform_of
 from headgate_console.control.records import ControlRecords, exporter_to
-from headgate_console.settings.values import NOWHERE
 from headgate_control.audit.log import AuditLog, last_body
 from headgate_control.budgets.amount import nano_usd
 from headgate_control.budgets.owner import BudgetOwner
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from headgate_console.settings.definition import RoutingRule
 
 _LOG = logging.getLogger("control")
-PLATFORM = "127.0.0.1:4319"
 PROFILES = "profiles"
 DECISIONS = "decisions"
 
@@ -158,13 +157,7 @@ def _note_replaced(store: ControlStore, token_ids: list[str]) -> None:
 
 def _records(settings: "Settings", place: Place, keys: KeyStore) -> ControlRecords:
     token = kept_token(keys, "control", place.folder / "control.token")
-    return ControlRecords(exporter_to(platform_of(settings), token), place.folder / "told")
-
-
-def platform_of(settings: "Settings") -> str:
-    """Where Headgate's own parts send to: the Collector where one is in front."""
-    platform = settings.receiver.platform
-    return PLATFORM if platform == NOWHERE else platform
+    return ControlRecords(exporter_to(platform_of(settings), token, pinned_of(settings)), place.folder / "told")
 
 
 def routing_of(settings: "Settings") -> Routing:

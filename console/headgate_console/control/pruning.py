@@ -12,8 +12,8 @@ from opentelemetry.sdk._logs.export import LogRecordExporter
 
 from headgate_console.control.holding import refuse_foreign
 from headgate_console.control.keeping import changing, person
-from headgate_console.control.parts import platform_of
 from headgate_console.control.place import Place
+from headgate_console.control.platform import pinned_of, platform_of
 from headgate_console.control.records import exporter_to
 from headgate_console.control.retelling import retell
 from headgate_console.queries.opening import open_views
@@ -158,7 +158,7 @@ def _told_to(place: Place) -> int:
 @contextmanager
 def _exporting(settings: "Settings", place: Place) -> Iterator[LogRecordExporter]:
     token = (place.folder / "control.token").read_text(encoding="ascii").strip()
-    exporter = exporter_to(place.addresses().get("platform") or platform_of(settings), token)
+    exporter = exporter_to(place.addresses().get("platform") or platform_of(settings), token, pinned_of(settings))
     try:
         yield exporter
     finally:

@@ -20,6 +20,7 @@ from opentelemetry.sdk._logs.export import (
 )
 from opentelemetry.sdk.resources import Resource
 
+from headgate_console.control.platform import Pinned, channel
 from headgate_control.budgets.budget import Budget
 from headgate_control.budgets.ledger import Account
 from headgate_control.identity.instance import Instance
@@ -44,12 +45,12 @@ _OF_JOURNAL = frozenset({"headgate.audit", "headgate.stop", "headgate.instance"}
 PREFIX = "headgate."
 
 
-def exporter_to(address: str, token: str) -> LogRecordExporter:
-    """Sends to the platform listener at `HOST:PORT`; a token is needed there."""
+def exporter_to(address: str, token: str, pinned: Pinned | None) -> LogRecordExporter:
+    """Sends to the platform listener at `HOST:PORT`; a token is needed there, and TLS where it is `pinned`."""
     from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter  # noqa: PLC0415 - takes a second.
 
     headers = (("authorization", f"Bearer {token}"),)
-    return OTLPLogExporter(endpoint=f"http://{address}", insecure=True, headers=headers, timeout=SEND_S)
+    return OTLPLogExporter(endpoint=address, headers=headers, timeout=SEND_S, **channel(pinned))
 
 
 class ControlRecords:

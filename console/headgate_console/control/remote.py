@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from headgate_console.control.listening import model_door
 from headgate_console.control.parts import classes_of, foreign_tokens_of, routing_of, unpriced_of, upstreams_of
@@ -77,12 +77,21 @@ def run(settings: "Settings", remote: RemoteGateway, *, ready: Callable[[str], N
             telling = Telling.for_endpoint(
                 remote.otlp,
                 token(),
-                is_private=not is_loopback(parsed_address(remote.otlp, setting="--otlp")[0]),
-                authorities=remote.ca_file.read_bytes() if remote.ca_file is not None else None,
+                _channel(remote.otlp, remote.ca_file),
                 unfinished=unfinished,
             )
             teller = stack.enter_context(closing(telling))
         asyncio.run(_run(config, teller, unfinished, ready))
+
+
+def _channel(otlp: str, ca_file: Path | None) -> dict[str, Any]:
+    """With TLS past this machine, by the authority of the file, or those that gRPC knows."""
+    import grpc  # noqa: PLC0415 - a gateway that tells nobody does without.
+
+    if is_loopback(parsed_address(otlp, setting="--otlp")[0]):
+        return {"insecure": True}
+    authorities = ca_file.read_bytes() if ca_file is not None else None
+    return {"insecure": False, "credentials": grpc.ssl_channel_credentials(authorities)}
 
 
 async def _run(

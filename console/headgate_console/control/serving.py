@@ -29,12 +29,12 @@ from headgate_console.control.parts import (
     Parts,
     classes_of,
     foreign_tokens_of,
-    platform_of,
     routing_of,
     unpriced_of,
     upstreams_of,
 )
 from headgate_console.control.place import certificate_name
+from headgate_console.control.platform import channel, pinned_of, platform_of
 from headgate_console.control.policies import following
 from headgate_console.control.rounds import Round, rounds
 from headgate_console.control.running import Running
@@ -210,7 +210,7 @@ def _control(
 def _telling(settings: "Settings", parts: Parts, unfinished: Unfinished | None) -> Telling:
     """What the gateway tells the store, as witness `gateway`."""
     token = kept_token(parts.keys, "gateway", parts.place.folder / "gateway.token")
-    return Telling.for_endpoint(platform_of(settings), token, unfinished=unfinished)
+    return Telling.for_endpoint(platform_of(settings), token, channel(pinned_of(settings)), unfinished=unfinished)
 
 
 def _gateway(

@@ -128,26 +128,20 @@ class Telling:
         cls,
         address: str,
         token: str,
+        channel: Mapping[str, Any],
         *,
-        is_private: bool = False,
-        authorities: bytes | None = None,
         version: str = "",
         unfinished: Unfinished | None = None,
     ) -> "Telling":
-        """One that sends to the platform listener at `HOST:PORT`.
-
-        `is_private`: with TLS, by these authorities in PEM, or those that gRPC knows.
-        """
-        import grpc  # noqa: PLC0415
+        """One that sends to the platform listener at `HOST:PORT`; `channel` is how, as exporters take it."""
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter  # noqa: PLC0415
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
         options: dict[str, Any] = {
             "endpoint": address,
-            "insecure": not is_private,
-            "credentials": grpc.ssl_channel_credentials(authorities) if is_private else None,
             "headers": (("authorization", f"Bearer {token}"),),
             "timeout": EXPORT_S,
+            **channel,
         }
         return cls(OTLPSpanExporter(**options), OTLPLogExporter(**options), version=version, unfinished=unfinished)
 
