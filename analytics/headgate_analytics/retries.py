@@ -76,7 +76,8 @@ def retried(nodes: Sequence[Node]) -> Mapping[Node, list[Node]]:
         before = next((other for other in reversed(waiting) if one.follows(other)), None)
         if before is not None:
             waiting.remove(before)
-            earlier[one.node] = [*earlier.pop(before.node, []), before.node]
+            tried = earlier[one.node] = earlier.pop(before.node, [])
+            tried.append(before.node)
         if one.may_be_tried_again:
             waiting.append(one)
     return earlier

@@ -1,13 +1,16 @@
 """Calls that name the session of somebody else: they count to the instance whose credential came with them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from headgate_analytics.gateway_calls import is_of_gateway
 from headgate_analytics.model_calls import Call
 from headgate_analytics.node import Node
 from headgate_analytics.rows import Row, Who
 from headgate_analytics.tool_calls import ToolCall
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +41,23 @@ def shares(
     """The shares of every instance but the session's own; `whose` says who the records of one instance are about."""
     if who.identity.identity_source != "verified":
         return ()
-    owners = {owner_of(node) for node in nodes} - {None, who.identity.instance_id}
+    others = _by_owner((owner_of(node), node) for node in nodes)
+    others.pop(who.identity.instance_id, None)
+    given = _by_owner((_owner_of_call(call), row) for call, row in calls) if others else {}
+    lent = _by_owner((_owner_of_tool(tool), row) for tool, row in tools) if others else {}
     return [
-        Share(
-            shared=whose([node for node in nodes if owner_of(node) == name]).shared,
-            model_calls=[row for call, row in calls if _owner_of_call(call) == name],
-            tool_calls=[row for tool, row in tools if _owner_of_tool(tool) == name],
-        )
-        for name in sorted(filter(None, owners))
+        Share(shared=whose(own).shared, model_calls=given.get(name, []), tool_calls=lent.get(name, []))
+        for name, own in sorted(others.items(), key=lambda item: item[0])
     ]
+
+
+def _by_owner(owned: Iterable[tuple[str | None, _T]]) -> dict[str, list[_T]]:
+    """What each instance owns; what nobody does is left out."""
+    found: dict[str, list[_T]] = {}
+    for name, one in owned:
+        if name:
+            found.setdefault(name, []).append(one)
+    return found
 
 
 def _owner_of_call(call: Call) -> str | None:
