@@ -20,6 +20,8 @@ from headgate_processors.errors import ConfigError
 from headgate_processors.receiver.addresses import shown_address
 
 SHUTDOWN_S = 2.0
+LINGER_S = 1.0
+"""How long what is left of a body that was refused is read, so that its sender hears why."""
 BACKLOG = 1_024
 _ENDS = (b"\r\n\r\n", b"\n\n")
 _TAIL_BYTES = 3
@@ -61,6 +63,7 @@ async def listening(
         shutdown_timeout=SHUTDOWN_S,
         handle_signals=False,
         keepalive_timeout=bounds.idle_s,
+        lingering_time=LINGER_S,
     )
     await runner.setup()
     try:

@@ -9,6 +9,7 @@ from headgate_console.control.policies import following
 from headgate_console.control.rounds import rounds
 from headgate_console.settings.definition import PolicySettings, ReceiverSettings, Settings
 from headgate_control.policy.kept import in_use
+from headgate_processors.files import write_whole
 from headgate_processors.testing.waiting import wait_until
 
 PERMIT = '@id("all") permit(principal, action, resource);'
@@ -31,9 +32,9 @@ def test_every_change_of_the_folder_is_in_the_journal(tmp_path: Path) -> None:
         stopping = threading.Event()
         async with following(settings, parts):
             task = asyncio.create_task(rounds(settings, parts, None, stopping))
-            file.write_text(WRONG)
+            write_whole(file, WRONG.encode())
             await asyncio.to_thread(wait_until, lambda: in_use(parts.room.store)[0]["refused"] is not None)
-            file.write_text(PERMIT.replace("permit", "forbid"))
+            write_whole(file, PERMIT.replace("permit", "forbid").encode())
             await asyncio.to_thread(wait_until, lambda: in_use(parts.room.store)[0]["refused"] is None)
             stopping.set()
             await task

@@ -162,6 +162,7 @@ def test_events_that_the_store_was_not_told_of_stay(run: Run, place: Place) -> N
     assert 0 == pruned(run)["events"]
 
 
+@pytest.mark.slow
 def test_it_is_done_in_a_process_of_its_own(place: Place, workbench: Any) -> None:
     """With the settings on its standard input; what stays is on its standard error."""
     store_decisions(workbench, range(COUNT - 3))

@@ -135,6 +135,7 @@ def test_a_part_that_dies_is_started_again_where_it_was(start: Callable[..., Up]
     assert "started again" in up.errors.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_second_one_on_the_same_folder_is_refused(start: Callable[..., Up], tmp_path: Path) -> None:
     """Exit code 1, the holder is named, and the first goes on."""
     up = start()

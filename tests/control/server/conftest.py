@@ -73,7 +73,7 @@ class Site:
     @asynccontextmanager
     async def served(self) -> AsyncIterator[str]:
         """The address while it is served."""
-        runner = web.AppRunner(self.server.application())
+        runner = web.AppRunner(self.server.application(), lingering_time=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
