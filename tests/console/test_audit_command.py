@@ -170,6 +170,8 @@ def test_what_nothing_is_known_of_is_not_exported(run: Run, tmp_path: Path) -> N
         ("verify", "missing.tar.gz"),
         ("verify", "a.tar.gz", "--log", "."),
         ("verify", "--log", "missing"),
+        ("verify", "--log", "."),
+        ("anchor", "--log", "."),
     ],
 )
 def test_what_does_not_fit_together_is_bad_usage(run: Run, arguments: tuple[str, ...]) -> None:

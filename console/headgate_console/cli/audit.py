@@ -104,7 +104,7 @@ def anchor(context: typer.Context, data: Data = None, logs: Logs = None) -> None
     from headgate_control.audit.heads import heads, heads_text, log_heads
 
     if logs is not None:
-        found = log_heads(_folder(logs))
+        found = log_heads(_with_logs(logs))
     else:
         chosen = settings(context, data=data)
         with reading(chosen) as store:
@@ -186,14 +186,14 @@ def _stop(chosen: "Settings", stop_id: str) -> "tuple[Subject, Mapping[str, list
     return Subject(kind="stop", id=stop_id, decision_ids=cut), rows
 
 
-def _verified(context: typer.Context, data: Path | None, logs: Path | None, anchors: "Iterable[Head]") -> "Verified":
+def _verified(context: typer.Context, data: Path | None, logs: Path | None, anchors: "list[Head]") -> "Verified":
     from headgate_console.control.place import Place
     from headgate_console.control.reading import reading
     from headgate_control.audit.verify import verify as verify_chains
     from headgate_control.audit.verify import verify_logs
 
     if logs is not None:
-        return verify_logs(_folder(logs), anchors)
+        return verify_logs(_folder(logs) if anchors else _with_logs(logs), anchors)
     chosen = settings(context, data=data)
     with reading(chosen) as store:
         return verify_chains(store, Place(data=chosen.data).logs, anchors)
@@ -204,6 +204,14 @@ def _folder(logs: Path) -> Path:
         message = f"--log: {logs} is no folder"
         raise ConfigError(message)
     return logs
+
+
+def _with_logs(folder: Path) -> Path:
+    """The folder where it has a log: none would be whole. Heads that were kept find what is gone."""
+    if not any(_folder(folder).glob("*.jsonl")):
+        message = f"--log: {folder} has no log; a gateway keeps its own in log/ of its --folder, once it has decided"
+        raise ConfigError(message)
+    return folder
 
 
 def _show_chains(found: "Verified", *, as_json: bool) -> None:
