@@ -17,7 +17,7 @@ from headgate_control.decide.core import Moment, decide, places
 from headgate_control.decide.decision import Logged, warning_headers
 from headgate_control.decide.service import DecisionService, Estimate, budget_places
 from headgate_control.identity.credentials import Credentials, Identified
-from headgate_control.request import Request, Resource, Subject
+from headgate_control.request import Request
 from headgate_control.state import State
 from headgate_control.stops.stop import Facts
 from headgate_gateways.model.asked import SHORT_BYTES_MAX, Asked, BadCallError, parse_call
@@ -25,7 +25,7 @@ from headgate_gateways.model.bodies import Bodies
 from headgate_gateways.model.cache import Kept
 from headgate_gateways.model.call_facts import CallFacts
 from headgate_gateways.model.cost import Pricing
-from headgate_gateways.model.inbound import Inbound
+from headgate_gateways.model.inbound import Inbound, credential_of
 from headgate_gateways.model.lengths import Lengths
 from headgate_gateways.model.meter import LIFETIME_NS, Meter
 from headgate_gateways.model.named import request_hash, retries_of, session_of, trace_of
@@ -47,7 +47,6 @@ BODY_BYTES_MAX = 32 << 20
 CALLS_MAX = 4_096
 _LOG = logging.getLogger(__name__)
 BODY_S = 60.0
-_BEARER = "bearer "
 _UNAFFORDABLE = frozenset({"budget", "rate"})
 
 
@@ -102,7 +101,7 @@ class ModelGateway:
             return web.Response(status=404, text="not found\n") if is_websocket else no_door()
         if target is None:
             return _refused(upstream, 404, "unknown_path", f"expected one of {upstream.known}")
-        caller = self.known.told(_shown(http), "gateway")
+        caller = self.known.told(credential_of(http), "gateway")
         if isinstance(caller, str):
             if (times := self.refused.count()) is not None:
                 _LOG.warning("%d calls without a good credential, the last to %s from %s", times, door, http.remote)
@@ -174,7 +173,7 @@ class ModelGateway:
 
         def is_allowed(other: Inbound) -> bool:
             seen, _ = self._seen(other, caller.instance_id, moment, content)
-            return decide(_request(other, caller.instance_id), snapshot, seen).allowed
+            return decide(other.request(caller.instance_id), snapshot, seen).allowed
 
         routed = self.router.routed(inbound, instance, is_allowed, now)
         kept = self.router.found(routed, now)
@@ -207,7 +206,7 @@ class ModelGateway:
         estimate = self._estimate(inbound, moment.at_unix_nano) if not is_free else None
         instance, left = self.state().snapshot.instances.get(instance_id), Limits()
         if instance is not None and self.headroom is not None:
-            whose = budget_places(_request(inbound, instance_id), instance, moment)
+            whose = budget_places(inbound.request(instance_id), instance, moment)
             left = self.headroom(whose, moment.at_unix_nano)
         amount = estimate.amount if estimate is not None else None
         facts = self.facts.of((instance_id, inbound.session), content, amount, left)
@@ -248,7 +247,7 @@ class ModelGateway:
         def heard(logged: Logged) -> None:
             self.teller.decision(logged, instance, inbound.trace)
 
-        request = _request(inbound, instance_id)
+        request = inbound.request(instance_id)
         return await self.service(request, moment, estimate, heard=heard, instead_of=instead_of)
 
     async def _passed(
@@ -458,7 +457,7 @@ class ModelGateway:
             routed_from_model=routed.from_model,
             skipped=routed.skipped,
             retry_count=retries,
-            request_hash=None if is_alone else request_hash(routed.asked_as.body, _shown(inbound.http)),
+            request_hash=None if is_alone else request_hash(routed.asked_as.body, credential_of(inbound.http)),
         )
 
     def _entry(self, routed: Routed, logged: Logged, estimate: Estimate | None) -> Entry | None:
@@ -480,32 +479,12 @@ class ModelGateway:
         return would.nano_usd - cost.nano_usd
 
 
-def _shown(http: web.Request) -> str:
-    """The credential that a caller shows."""
-    shown = http.headers.get("x-api-key", "") or http.headers.get("authorization", "")
-    return (shown[len(_BEARER) :] if shown[: len(_BEARER)].lower() == _BEARER else shown).strip()
-
-
 def _size_of(http: web.Request) -> int:
     """The bytes of a body that comes, as many as there may be where nobody knows before it is here."""
     if not http.can_read_body:
         return 0
     length = http.content_length
     return BODY_BYTES_MAX if length is None or "content-encoding" in http.headers else length
-
-
-def _request(inbound: Inbound, instance_id: str) -> Request:
-    """What is asked of control for a call."""
-    asked, name = inbound.asked, inbound.upstream.name
-    resource = Resource(type="provider", id=name)
-    if asked is not None:
-        resource = Resource(type="model", id=f"{name}/{asked.model}")
-    return Request(
-        subject=Subject(type="agent_instance", id=instance_id),
-        action="model.list" if asked is None else "model.call",
-        resource=resource,
-        context={"session": inbound.session, **inbound.trace.written()},
-    )
 
 
 def _refused(upstream: Upstream, status: int, code: str, message: str, decision_id: str | None = None) -> web.Response:
