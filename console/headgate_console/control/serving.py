@@ -149,6 +149,7 @@ async def _read_again(parts: Parts, address: str) -> None:
     """A start takes its time, and the first call is not to be stale for it."""
     with suppress(TransientError):
         await parts.room.refresh()
+    with suppress(TransientError):
         await asyncio.to_thread(parts.held.listens, address)
 
 
