@@ -61,8 +61,8 @@ def measure_stops(runs: int, folder: Path) -> Section:
     return Section(
         title="From a stop to its effect",
         text=(
-            f"`headgate drill`, {runs} calls of each phase: streaming, and stalled before the first byte. Then {runs} "
-            "calls of an agent that stream, stopped by "
+            f"`headgate drill`, {runs} calls of each phase: streaming, stalled before the first byte, and in a retry. "
+            f"Then {runs} calls of an agent that stream, stopped by "
             f"{', '.join(targets)} in turn; the client's end is seen from another process, the answer to the command "
             "included. A gateway acknowledges when the upstream is closed."
         ),

@@ -349,15 +349,14 @@ def test_what_is_wrong_is_said_in_a_sentence(
     assert "Traceback" not in result.err
 
 
-def test_a_drill_times_both_kinds_of_call(control_site: Any, told: Told, run: Run) -> None:
+def test_a_drill_times_every_kind_of_call(control_site: Any, told: Told, run: Run) -> None:
     """Every call ended at both ends with the next one denied, and nothing of the drill is left."""
     rows = told("drill", "--runs", "2")
-    assert [("streaming", 1), ("streaming", 2), ("stalled", 1), ("stalled", 2)] == [
-        (one["phase"], one["run"]) for one in rows
-    ]
+    kinds = ("streaming", "stalled", "retrying")
+    assert [(kind, number) for kind in kinds for number in (1, 2)] == [(one["phase"], one["run"]) for one in rows]
     assert {(True, 1, ())} == {(one["next_call_denied"], one["cut"], tuple(one["silent"])) for one in rows}
     assert all(one[name] >= 0 for one in rows for name in ("effect_ms", "client_ended_ms", "upstream_closed_ms"))
     assert ["revoked"] == [one["state"] for one in told("instance", "list") if one["workflow"] == "drill"]
     assert [] == [one for one in told("stops") if one["author"] == "drill"]
-    assert "2 of 2 calls ended at both ends" in run("drill", "--runs", "1").out
+    assert "3 of 3 calls ended at both ends" in run("drill", "--runs", "1").out
     assert 404 == control_site.call("x", path="/drill/v1").status_code

@@ -38,7 +38,8 @@ def drill(
 ) -> None:
     """Start an agent of its own, stop it in the middle of a call, and time what happens; nobody else is touched.
 
-    One kind of call streams, the other waits for its first byte. Exit code 1 says that something did not happen.
+    One kind of call streams, one waits for its first byte, one is tried again after its provider refused it. Exit code
+    1 says that something did not happen.
     """
     from headgate_console.control.client import control_client
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from headgate_console.control.drill_upstream import STALLED, DrillUpstream
+from headgate_console.control.drill_upstream import RETRYING, STALLED, DrillUpstream
 from headgate_control.identity.launch import Launch, launch, revoke
 from headgate_control.manifests.load import parse_manifest
 from headgate_control.room import Room
@@ -23,8 +23,10 @@ from headgate_processors.errors import TransientError
 from headgate_processors.receiver.tls import pinned
 
 DOOR = "drill"
+AGAIN = "drill-again"
+"""The door at which a call is tried once more."""
 AUTHOR = "drill"
-PHASES = ("streaming", STALLED)
+PHASES = ("streaming", STALLED, RETRYING)
 RUNS_MAX = 200
 WAIT_S = 5.0
 LIFETIME_NS = 3_600_000_000_000
@@ -33,19 +35,21 @@ MANIFEST = """
 apiVersion: headgate.dev/v1
 kind: AgentManifest
 metadata: {name: drill, workflow: drill}
-spec: {models: [{provider: drill, model: "*"}]}
+spec: {models: [{provider: drill, model: "*"}, {provider: drill-again, model: "*"}]}
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillRoutes:
-    """`/v1/drill`. `upstreams` are the gateway's own; `gateway` is where it listens, once it does.
+    """`/v1/drill`. `upstreams` and `fallbacks` are the gateway's own; `gateway` is where it listens, once it does.
 
-    `certificate` is the one that the gateway shows, where it speaks TLS.
+    `tries_again`: whether it tries a call more than once. `certificate` is the one that it shows, where it speaks TLS.
     """
 
     room: Room
     upstreams: MutableMapping[str, Upstream]
+    fallbacks: MutableMapping[str, Sequence[str]]
+    tries_again: bool
     gateway: MutableMapping[str, str]
     certificate: Path | None = None
     _one: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -66,7 +70,10 @@ class DrillRoutes:
         """Each run of each phase; what was made for the drill is taken away at its end."""
         upstream = DrillUpstream()
         async with upstream.listening() as url, self._client() as client:
-            self.upstreams[DOOR] = Upstream(name=DOOR, kind="openai", base_url=url, api_key=lambda: "drill")
+            for door in (DOOR, AGAIN):
+                self.upstreams[door] = Upstream(name=door, kind="openai", base_url=url, api_key=lambda: "drill")
+            self.fallbacks[DOOR] = (AGAIN,)
+            phases = [phase for phase in PHASES if phase != RETRYING or self.tries_again]
             grant = parse_manifest(MANIFEST, {}, source="drill")
             asked = Launch(grant=grant, launched_by=AUTHOR, lifetime_ns=LIFETIME_NS)
             made = await asyncio.to_thread(launch, self.room.store, self.room.now.snapshot, asked)
@@ -80,9 +87,9 @@ class DrillRoutes:
                 key=made.gateway_key,
             )
             try:
-                return [await drill.run(phase, number + 1) for phase in PHASES for number in range(runs)]
+                return [await drill.run(phase, number + 1) for phase in phases for number in range(runs)]
             finally:
-                del self.upstreams[DOOR]
+                del self.fallbacks[DOOR], self.upstreams[DOOR], self.upstreams[AGAIN]
                 keys = list(self.room.now.keys.values())
                 told = {"author": AUTHOR, "reason": "the drill is over"}
                 await asyncio.to_thread(revoke, self.room.store, drill.instance_id, keys, **told)

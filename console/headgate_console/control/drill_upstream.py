@@ -1,4 +1,7 @@
-"""A provider for drills: it streams or stalls for as long as somebody listens, and knows when nobody does any more."""
+"""A provider for drills: it streams or stalls for as long as somebody listens, and knows when nobody does any more.
+
+Of a call that is to be tried again it refuses the first attempt, as if too many were made, and stalls at the next.
+"""
 
 import asyncio
 import time
@@ -13,7 +16,9 @@ CHUNK = (
     b'"choices":[{"index":0,"delta":{"content":"still here "},"finish_reason":null}]}\n\n'
 )
 EVERY_S = 0.02
+TOO_MANY = 429
 STALLED = "stalled"
+RETRYING = "retrying"
 OPEN_S_MAX = 60.0
 
 
@@ -24,12 +29,13 @@ class DrillUpstream:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     closed_ns: int = 0
+    refused: bool = False
 
     def again(self) -> None:
         """Forget the last request."""
         self.asked.clear()
         self.closed.clear()
-        self.closed_ns = 0
+        self.closed_ns, self.refused = 0, False
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -45,11 +51,14 @@ class DrillUpstream:
             await runner.cleanup()
 
     async def _answer(self, http: web.Request) -> web.StreamResponse:
-        body = await http.json()
+        phase = (await http.json()).get("model")
+        if phase == RETRYING and not self.refused:
+            self.refused = True
+            return web.json_response({"error": {"message": "try again"}}, status=TOO_MANY)
         answer = web.StreamResponse(headers={"content-type": "text/event-stream"})
         try:
             async with asyncio.timeout(OPEN_S_MAX):
-                if body.get("model") == STALLED:
+                if phase in {STALLED, RETRYING}:
                     self.asked.set()
                     await asyncio.sleep(OPEN_S_MAX)
                 await answer.prepare(http)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ from headgate_gateways.model.gateway import CALLS_MAX, ModelGateway
 from headgate_gateways.model.left import tell_left
 from headgate_gateways.model.named import trace_of
 from headgate_gateways.model.open_calls import OpenCalls
+from headgate_gateways.model.routing import Routing
 from headgate_gateways.model.telling import Teller, Telling
 from headgate_gateways.model.unfinished import Unfinished
 from headgate_gateways.model.upstream import Upstream
@@ -107,15 +109,22 @@ async def serve(
         unfinished = Unfinished.open(parts.place.calls)
         telling = stack.enter_context(closing(_telling(settings, parts, unfinished)))
         teller = Running(teller=telling, room=parts.room)
-        upstreams, addresses = dict(upstreams_of(settings)), dict[str, str]()
+        routing, addresses = routing_of(settings), dict[str, str]()
+        upstreams, fallbacks = dict(upstreams_of(settings)), dict(routing.fallbacks)
         drills = DrillRoutes(
-            room=parts.room, upstreams=upstreams, gateway=addresses, certificate=doors["model"].certificate
+            room=parts.room,
+            upstreams=upstreams,
+            fallbacks=fallbacks,
+            tries_again=routing.attempts_max > 1,
+            gateway=addresses,
+            certificate=doors["model"].certificate,
         )
         counted = CallFacts(classes_of(settings))
         gateway = _gateway(
             settings,
             parts,
             upstreams=upstreams,
+            routing=replace(routing, fallbacks=fallbacks),
             client=client,
             calls=calls,
             teller=teller,
@@ -219,6 +228,7 @@ def _gateway(
     parts: Parts,
     *,
     upstreams: Mapping[str, Upstream],
+    routing: Routing,
     client: aiohttp.ClientSession,
     calls: OpenCalls,
     teller: Teller,
@@ -236,7 +246,7 @@ def _gateway(
         client=client,
         calls=calls,
         teller=teller,
-        routing=routing_of(settings),
+        routing=routing,
         facts=facts,
         unfinished=unfinished,
         headroom=room.owner.headroom,
