@@ -156,6 +156,32 @@ def test_tests_have_names_of_their_own() -> None:
     assert sorted(set(names)) == sorted(names)
 
 
+def test_no_case_is_named_after_the_time() -> None:
+    """Gzip writes the second into what it packs, and pytest that into a name, which then differs between workers."""
+    found = [
+        f"{_name(path)}:{call.lineno}"
+        for path in _python("tests")
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) in {"pytest.mark.parametrize", "pytest.param"}
+        and not {"id", "ids"} & {word.arg for word in call.keywords}
+        and any("compress" in ast.unparse(one.func) for one in _cases_of(call))
+    ]
+    assert [] == found
+
+
+def _cases_of(call: ast.Call) -> Iterator[ast.Call]:
+    """The calls that make its values, those within `pytest.param` left out."""
+    waiting: list[ast.AST] = list(call.args)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Lambda) or (isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.param"):
+            continue
+        if isinstance(node, ast.Call):
+            yield node
+        waiting.extend(ast.iter_child_nodes(node))
+
+
 def test_every_room_is_built_checked_and_kept_in_its_place() -> None:
     """Each room that exists is in the wheel, in development mode, under mypy, coverage and the import rules."""
     config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

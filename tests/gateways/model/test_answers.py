@@ -300,7 +300,7 @@ def test_compressed_pieces_are_read_wherever_they_are_cut(text: bytes, cuts: lis
     assert text * times == b"".join(asyncio.run(read([whole[a:b] for a, b in pairwise(places)])))
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"x" * 99)[:-9], b"no gzip at all"])
+@pytest.mark.parametrize("body", [gzip.compress(b"x" * 99)[:-9], b"no gzip at all"], ids=["cut short", "none"])
 def test_what_is_not_compressed_as_it_says_breaks_off(body: bytes) -> None:
     """It is not taken for the whole answer."""
     with pytest.raises(aiohttp.ClientPayloadError):
