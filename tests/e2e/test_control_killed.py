@@ -78,6 +78,7 @@ def test_records_of_control_are_in_the_store_once(control_site: Any, told: Told,
 
 def test_an_admin_token_that_is_gone_is_made_anew(control_site: Any, told: Told, run: Run) -> None:
     """At the next start, and whoever kept a copy of the one before is refused; the journal says so."""
+    wait_until(control_site.is_answering)
     path = control_site.data / "admin.token"
     old = path.read_text().strip()
     path.unlink()

@@ -23,6 +23,7 @@ def main() -> None:
     allow_files()
     try:
         with open_parts(lifeline.settings) as parts:
+            be_prompt()
             asyncio.run(
                 serve(
                     lifeline.settings,
@@ -30,7 +31,7 @@ def main() -> None:
                     lambda name, address, setting: lifeline.tell(
                         "listening", name=name, address=address, setting=setting
                     ),
-                    lambda: _ready(lifeline),
+                    lambda: lifeline.tell("ready"),
                     lifeline.stopping,
                     more=[figures(lifeline, parts)],
                 )
@@ -49,11 +50,6 @@ def figures(lifeline: Lifeline, parts: Parts) -> Round:
     own = receiver.grpc, receiver.http, receiver.platform
     meter = Meter("headgate-control", metrics=CONTROL, own=own, export=True)
     return measured(meter, parts, lambda text: lifeline.tell("facts", facts={"metrics": text}))
-
-
-def _ready(lifeline: Lifeline) -> None:
-    be_prompt()
-    lifeline.tell("ready")
 
 
 if __name__ == "__main__":
