@@ -14,6 +14,8 @@ from headgate_processors.store import compact
 from headgate_processors.store.layout import SPILL
 from headgate_processors.store.manifest import read_manifest
 
+pytestmark = pytest.mark.slow
+
 RECORDINGS = ("claude-code/handoff", "mcp/loop", "autogen/handoff")
 
 

@@ -28,6 +28,8 @@ from headgate_processors.store.layout import PAST
 from headgate_processors.store.manifest import read_manifest, update_manifest
 from headgate_processors.store.survey import survey
 
+pytestmark = pytest.mark.slow
+
 GAP_NS = 30 * 60 * 10**9
 KNOWN = Known(version=1, idle_gap_ns=GAP_NS, forgotten="")
 SECOND = 10**9

@@ -28,6 +28,8 @@ from headgate_processors.otlp.port import Signal
 from headgate_processors.receiver.port import Sender
 from headgate_processors.testing.otlp import logs_request, to_json
 
+pytestmark = pytest.mark.slow
+
 DAY_NS = 86_400_000_000_000
 SMALL = LogConfig(file_bytes_max=2_000)
 COUNT = 30

@@ -18,6 +18,8 @@ from headgate_processors.store.survey import survey
 from headgate_processors.testing.rows import batch, child, span
 from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
+pytestmark = pytest.mark.slow
+
 VIEWS = ("spans", "span_events", "content")
 
 
