@@ -228,6 +228,42 @@ def start_site() -> Callable[..., Any]:
     return started
 
 
+@contextmanager
+def beside(site: ControlSite, name: str, token: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`headgate gateway model`, and where it listens."""
+    upstreams = {"openai": {"base_url": f"{site.model.url}/v1", "api_key": "env:SCRIPTED_KEY"}}
+    variables = {"SCRIPTED_KEY": PROVIDER_KEY, "HEADGATE_GATEWAYS__MODEL__UPSTREAMS": json.dumps(upstreams)}
+    options = {
+        "--control": site.url("control", ""),
+        "--token-file": str(token),
+        "--name": name,
+        "--folder": str(site.folder / name),
+        "--listen": "127.0.0.1:0",
+        "--otlp": site.addresses["otlp-platform"],
+    }
+    with (site.folder / f"{name}.err").open("a") as errors:
+        process = subprocess.Popen(
+            [*HEADGATE, "gateway", "model", *(word for pair in options.items() for word in pair)],
+            env={**os.environ, **variables},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        told = listeners(process, {"model-gateway"}, said=site.folder / f"{name}.err")
+        yield process, told["model-gateway"]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def gateway_beside() -> Callable[..., Any]:
+    """Starts a gateway of its own beside a site."""
+    return beside
+
+
 @pytest.fixture
 def stalled_scenario() -> Any:
     """A provider whose first answer begins to stream and does not go on."""

@@ -1,7 +1,6 @@
 """Processes that are killed in the middle of a stream: the next one tells of the call, and its budget knows of it."""
 
 import json
-import os
 import signal
 import subprocess
 import threading
@@ -15,7 +14,6 @@ import httpx2
 import pytest
 
 from headgate_console.testing.commands import Run
-from headgate_console.testing.up import listeners
 from headgate_processors.testing.model_server import ModelServer, parsed_scenario
 from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
@@ -112,49 +110,19 @@ def test_a_call_of_a_control_that_was_killed_is_told(control_site: Any, told: To
     assert expected(row, taken_usd(told, made["instance_id"])) == row
 
 
-@contextmanager
-def gateway_beside(site: Any, headgate: list[str], token: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """`headgate gateway model`, and where it listens."""
-    upstreams = {"openai": {"base_url": f"{site.model.url}/v1", "api_key": "env:SCRIPTED_KEY"}}
-    variables = {"SCRIPTED_KEY": "sk-of-the-provider", "HEADGATE_GATEWAYS__MODEL__UPSTREAMS": json.dumps(upstreams)}
-    options = {
-        "--control": site.url("control", ""),
-        "--token-file": str(token),
-        "--name": NAME,
-        "--folder": str(site.folder / NAME),
-        "--listen": "127.0.0.1:0",
-        "--otlp": site.addresses["otlp-platform"],
-    }
-    with (site.folder / f"{NAME}.err").open("a") as errors:
-        process = subprocess.Popen(
-            [*headgate, "gateway", "model", *(word for pair in options.items() for word in pair)],
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-    try:
-        told = listeners(process, {"model-gateway"}, said=site.folder / f"{NAME}.err")
-        yield process, told["model-gateway"]
-    finally:
-        process.kill()
-        process.communicate()
-
-
 def test_a_call_of_a_gateway_of_its_own_that_was_killed_is_told(
-    control_site: Any, told: Told, agent: Agent, run: Run, headgate: list[str]
+    control_site: Any, told: Told, agent: Agent, run: Run, gateway_beside: Any
 ) -> None:
     """By the next process of that gateway; and the instance runs, as control has heard from there."""
     made, token = agent("killed abroad"), control_site.folder / "gateway.token"
     assert 0 == run("token", "create", "--role", "gateway", "--name", NAME, "--file", str(token)).code
     control_site.model.play(STALLS)
     with (
-        gateway_beside(control_site, headgate, token) as (process, address),
+        gateway_beside(control_site, NAME, token) as (process, address),
         streaming(address, made["gateway_key"]),
     ):
         process.kill()
-    with gateway_beside(control_site, headgate, token):
+    with gateway_beside(control_site, NAME, token):
         row = found(control_site, made)
     assert expected(row, taken_usd(told, made["instance_id"])) == row
     assert "running" == told("instance", "show", made["instance_id"])["state"]

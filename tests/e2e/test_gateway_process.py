@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from headgate_console.testing.commands import Run
-from headgate_console.testing.up import listeners
 from headgate_processors.testing.waiting import PATIENCE_S, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -20,42 +19,20 @@ NAME = "eu-1"
 
 
 @pytest.fixture
-def gateway(control_site: Any, run: Run, headgate: list[str]) -> Iterator["subprocess.Popen[str]"]:
-    """`headgate gateway model`, with a token of its own."""
+def gateway(control_site: Any, run: Run, gateway_beside: Any) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """`headgate gateway model`, with a token of its own, and where it listens."""
     token = control_site.folder / "gateway.token"
     made = run("token", "create", "--role", "gateway", "--name", NAME, "--file", str(token))
     assert 0 == made.code, made.err
-    upstreams = {"openai": {"base_url": f"{control_site.model.url}/v1", "api_key": "env:SCRIPTED_KEY"}}
-    variables = {"SCRIPTED_KEY": "sk-of-the-provider", "HEADGATE_GATEWAYS__MODEL__UPSTREAMS": json.dumps(upstreams)}
-    options = {
-        "--control": control_site.url("control", ""),
-        "--token-file": str(token),
-        "--name": NAME,
-        "--folder": str(control_site.folder / NAME),
-        "--listen": "127.0.0.1:0",
-        "--otlp": control_site.addresses["otlp-platform"],
-    }
-    with (control_site.folder / f"{NAME}.err").open("w") as errors:
-        process = subprocess.Popen(
-            [*headgate, "gateway", "model", *(word for pair in options.items() for word in pair)],
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    with gateway_beside(control_site, NAME, token) as started:
+        yield started
 
 
 def test_a_gateway_of_its_own_decides_acknowledges_and_is_missed(
-    control_site: Any, told: Told, agent: Agent, run: Run, gateway: "subprocess.Popen[str]"
+    control_site: Any, told: Told, agent: Agent, run: Run, gateway: tuple["subprocess.Popen[str]", str]
 ) -> None:
     """A stop waits for both points; killed, it is named as silent, and the stop holds at the other one."""
-    address = listeners(gateway, {"model-gateway"}, said=control_site.folder / f"{NAME}.err")["model-gateway"]
+    process, address = gateway
     made = agent("abroad")
     key, instance = made["gateway_key"], made["instance_id"]
     wait_until(lambda: control_site.call(key, gateway=address).status_code == 200)
@@ -73,8 +50,8 @@ def test_a_gateway_of_its_own_decides_acknowledges_and_is_missed(
     ]
     told("resume", "instance", instance)
     wait_until(lambda: control_site.call(key, gateway=address).status_code == 200)
-    os.kill(gateway.pid, signal.SIGKILL)
-    gateway.wait(PATIENCE_S)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(PATIENCE_S)
     silent = run("stop", "instance", instance, "--reason", "again", "--json")
     assert (1, [NAME]) == (silent.code, json.loads(silent.out)["silent"])
     assert f"no acknowledgement within 5 s from: {NAME}" in silent.err
